@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened in an execution, as it happens: a line of JSON appended to ``events.jsonl``, and whoever listens.
+
+The file is the truth of nothing (folders are), so that a full disk does not stop a measurement: the first failure to
+write is told to the listeners, and the rest goes on without the file.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+def now() -> str:
+    """The time of day in UTC, to the millisecond, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class EventLog:
+    """Appends events; safe to use from every lane's thread. Each event has ``at``, ``kind`` and, mostly, ``target``."""
+
+    def __init__(self, path: Path, *listeners: Listener) -> None:
+        self._listeners = listeners
+        self._lock = threading.Lock()
+        self._file: TextIO | None = path.open("a", encoding="utf-8")
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        event: Event = {"at": now(), "kind": kind, **fields}
+        with self._lock:
+            for each in [event, *self._append(event)]:
+                for listener in self._listeners:
+                    listener(each)
+
+    def _append(self, event: Event) -> list[Event]:
+        """Write the line; the event that tells of a failure, the first time."""
+        if self._file is None:
+            return []
+        try:
+            self._file.write(json.dumps(event, ensure_ascii=True, default=str) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self._discard()
+            return [{"at": now(), "kind": "events-lost", "message": f"events.jsonl: {error.strerror}"}]
+        return []
+
+    def _discard(self) -> None:
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        except OSError:
+            pass  # close() flushes the same bytes to the same full disk
+
+    def close(self) -> None:
+        with self._lock:
+            self._discard()
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """The events of a file; a torn last line (the controller was killed while writing it) is left out."""
+    try:
+        file = path.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Thin: a command parses, calls one function, renders. What is heavy is imported inside commands."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from .. import __version__
+
+#: name -> (module, one line of help). The line stands here so that ``--help`` imports no command.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "doctor": ("doctor", "Check this machine and targets: tools, keys, sudo, knobs, isolation; with advice."),
+    "plan": ("plan", "Show what would run, what would not and why, and how long it takes. Contacts nothing."),
+    "run": ("run", "Carry out a campaign."),
+    "resume": ("run", "Continue an execution: what has finished is not repeated."),
+    "status": ("status", "How far executions are."),
+    "show": ("show", "One run, or one execution, in detail."),
+    "report": ("report", "Write the HTML report of an execution."),
+    "init": ("init", "Add a target to the inventory and pin its host key."),
+    "export": ("export", "Results as parquet, csv, jsonl or hlog."),
+    "restore": ("restore", "Put targets back as they were found, after a crash."),
+}
+
+
+class Lazy(click.Group):
+    """Imports a command's module when that command is asked for, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f".{COMMANDS[name][0]}", __name__), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"no such command: {args[0]!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        daily = [(name, text) for name, (_, text) in list(COMMANDS.items())[:7]]
+        sometimes = [(name, text) for name, (_, text) in list(COMMANDS.items())[7:]]
+        for title, rows in (("Daily", daily), ("Sometimes", sometimes)):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+EPILOG = """\b
+Exit codes, first match wins:
+  2        usage or configuration
+  130/143  interrupted; the targets were put back first
+  1        over a budget
+  3        environment or infrastructure, below the quorum
+  4        nothing valid was measured
+  5        incomplete: can be resumed
+  0        measured
+"""
+
+
+@click.command(
+    cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EPILOG
+)
+@click.version_option(__version__, "--version", prog_name="isolbench")
+def group() -> None:
+    """Measure what a kernel does to a core that was asked to be left alone."""
+
+
+def main() -> None:
+    """The entry point of the ``isolbench`` command: errors become one line and an exit code."""
+    from ..errors import IsolbenchError
+
+    try:
+        code = group.main(prog_name="isolbench", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2 if isinstance(error, click.UsageError) else error.exit_code
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except IsolbenchError as error:
+        from .render import error_lines
+
+        for line in error_lines(error):
+            click.echo(line, err=True)
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader of our output left (`| head`). Python would complain again while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What the tests use beyond Python: installed from Debian's packages where we are root and apt-get is there, named where
+# not. A test whose tool is missing is skipped, and says so.
+set -eu
+
+# command:package
+wanted="sshd:openssh-server ssh:openssh-client sudo:sudo dropbear:dropbear-bin oslat:rt-tests chromium:chromium
+cc:gcc ip:iproute2 mmdebstrap:mmdebstrap qemu-aarch64:qemu-user busybox:busybox setpriv:util-linux tmux:tmux useradd:passwd"
+
+missing=""
+for pair in $wanted; do
+    command="${pair%%:*}"
+    # sshd and useradd live in sbin, which an ordinary user's PATH leaves out.
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$command" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+done
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "tests: installing Debian packages:$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086  # a list of package names on purpose
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+else
+    echo "tests: not installed, and tests that need them will be skipped:$missing" >&2
+    echo "tests: as root on Debian: apt-get install --no-install-recommends$missing" >&2
+fi
