@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be said of runs: quantiles of each, then the median and the range over runs; bounds for rare events. Pure.
+
+Samples of one run are not independent of each other, so they are never pooled to compare: a run gives one number.
+Bounds are computed here, to about 1e-9, because importing scipy.stats costs more than a whole report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..store.hdr import QUANTILES, fraction
+
+__all__ = ["CONFIDENCE", "QUANTILES", "Spread", "clopper_pearson", "enough", "rate_upper", "samples_needed", "spread"]
+
+#: One-sided, for every bound that is reported.
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One number per run, over runs: median, smallest, largest, and of how many runs."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """The spread of the runs that have a value; ``None`` when none has."""
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return None
+    half, odd = divmod(len(known), 2)
+    median = known[half] if odd else (known[half - 1] + known[half]) / 2
+    return Spread(median, known[0], known[-1], len(known))
+
+
+def samples_needed(name: str, confidence: float = CONFIDENCE) -> int:
+    """How many samples until the largest of them is an upper bound for the quantile ``name`` with that confidence.
+
+    p99.99: 29,956. Below that, the sample quantile says nothing of the tail: print "n too small".
+    """
+    level = fraction(name)
+    if level == 0:
+        return 1
+    if level == 1:
+        raise ValueError("no number of samples bounds the maximum")
+    needed = math.ceil(math.log(1 - confidence) / math.log1p(-float(1 - level)))
+    return max(1, needed)
+
+
+def enough(name: str, samples: int) -> bool:
+    return samples >= samples_needed(name)
+
+
+def rate_upper(count: int, duration_s: float, confidence: float = CONFIDENCE) -> float:
+    """The one-sided upper bound (1/s) for the rate of a Poisson process that showed ``count`` events in ``duration_s``.
+
+    No event in T seconds: 3.0 / T. Infinite when nothing was observed at all.
+    """
+    if count < 0 or duration_s < 0:
+        raise ValueError("a count and a duration are not negative")
+    if duration_s == 0:
+        return math.inf
+    # P(X <= count | mean) = 1 - confidence. Seven standard deviations above bound any confidence that is asked for.
+    top = count + 7 * math.sqrt(count + 1) + 50
+    return _falling(lambda mean: _poisson_cdf(count, mean), 1 - confidence, 0.0, top) / duration_s
+
+
+def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The lower and the upper bound, each one-sided with that confidence, of a proportion: ``hits`` of ``trials``."""
+    if not 0 <= hits <= trials:
+        raise ValueError(f"{hits} of {trials}?")
+    tail = 1 - confidence
+    low = 0.0 if hits == 0 else _falling(lambda p: 1 - _beta_cdf(hits, trials - hits + 1, p), 1 - tail, 0.0, 1.0)
+    high = 1.0 if hits == trials else _falling(lambda p: 1 - _beta_cdf(hits + 1, trials - hits, p), tail, 0.0, 1.0)
+    return low, high
+
+
+def _falling(function: Callable[[float], float], goal: float, low: float, high: float) -> float:
+    """Where a falling function crosses ``goal``: bisection to the last bit."""
+    for _ in range(200):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        low, high = (middle, high) if function(middle) > goal else (low, middle)
+    return (low + high) / 2
+
+
+def _poisson_cdf(count: int, mean: float) -> float:
+    """P(X <= count): the regularised upper incomplete gamma function Q(count + 1, mean)."""
+    if mean <= 0:
+        return 1.0
+    shape = count + 1.0
+    scale = math.exp(shape * math.log(mean) - mean - math.lgamma(shape))
+    if mean < shape + 1:  # the series of P converges here, the continued fraction of Q beyond
+        term = total = 1.0 / shape
+        n = shape
+        while abs(term) > 1e-16 * abs(total):
+            n += 1
+            term *= mean / n
+            total += term
+        return 1.0 - scale * total
+    return scale * _lentz(lambda i: -i * (i - shape), lambda i: mean + 2 * i + 1 - shape)
+
+
+def _beta_cdf(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function I_x(a, b)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly, its mirror image converges fast
+        return 1.0 - _beta_cdf(b, a, 1 - x)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+
+    def numerator(i: int) -> float:
+        half = i // 2
+        if i % 2 == 0:
+            return half * (b - half) * x / ((a + i - 1) * (a + i))
+        return -(a + half) * (a + b + half) * x / ((a + i - 1) * (a + i))
+
+    return front / a * _lentz(numerator, lambda i: 1.0)
+
+
+def _lentz(numerator: Callable[[int], float], denominator: Callable[[int], float]) -> float:
+    """1 / (d0 + n1 / (d1 + n2 / (d2 + …))) by Lentz's method, as modified by Thompson and Barnett."""
+    tiny = 1e-300
+    d = denominator(0) or tiny
+    c = 1 / tiny
+    d = 1 / d
+    result = d
+    for i in range(1, 100_000):
+        n, m = numerator(i), denominator(i)
+        d = m + n * d or tiny
+        c = m + n / c or tiny
+        d = 1 / d
+        result *= c * d
+        if abs(c * d - 1) < 1e-16:
+            break
+    return result
+
+
+def quantile_level(name: str) -> Fraction:
+    """``p99.9`` → 999/1000."""
+    return fraction(name)

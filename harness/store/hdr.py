@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HdrHistogram V2 encoding over numpy: decode, merge, quantiles, encode. Pure.
+
+A *payload* is the uncompressed V2 form, as a probe writes it: a header of 40 bytes (big-endian: cookie, length of the
+rest, normalising offset, significant digits, lowest and highest value, conversion ratio), then the counts by bucket
+as ZigZag LEB128 words of at most 9 bytes, where a negative word is a run of empty buckets. A *blob* is its compressed
+form in base64, as a histogram log holds it.
+
+The library ``hdrhistogram`` decodes one histogram at a time and raises whatever it stumbles on; here many are decoded in
+one pass over one array, and anything wrong is a :class:`HistogramError`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import BrokenResult
+
+Ints = NDArray[np.int64]
+
+_HEADER = struct.Struct(">iiiiqqd")
+_WRAPPER = struct.Struct(">ii")
+_PAYLOAD_COOKIE = 0x1C849303
+_BLOB_COOKIE = 0x1C849304
+_WORD_SIZE = 0x10  # in bits 4..7 of a cookie; V2 readers do not look at it, writers set it so
+_MAX_LENGTH = 500_000  # buckets; the same bound as the Python library's
+_BATCH = 512  # histograms decoded in one pass: some megabytes of scratch memory
+
+#: The quantiles that are kept of every histogram.
+QUANTILES = ("p50", "p90", "p99", "p99.9", "p99.99", "p99.999")
+
+
+class HistogramError(BrokenResult):
+    """A histogram or a histogram log is damaged, or has another geometry than the one it is merged with."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which values share a bucket: range in units (ns), and the significant digits kept."""
+
+    lowest: int
+    highest: int
+    digits: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.digits <= 5 or self.lowest < 1 or not 2 * self.lowest <= self.highest < 1 << 62:
+            raise HistogramError(f"histogram geometry {self.lowest}..{self.highest}, {self.digits} digits is impossible")
+        if self.length > _MAX_LENGTH:
+            raise HistogramError(f"histogram of {self.length} buckets is larger than {_MAX_LENGTH}")
+
+    @cached_property
+    def unit_magnitude(self) -> int:
+        return self.lowest.bit_length() - 1
+
+    @cached_property
+    def half_magnitude(self) -> int:
+        return (2 * 10**self.digits - 1).bit_length() - 1
+
+    @cached_property
+    def length(self) -> int:
+        """Buckets in all."""
+        octaves, reach = 1, 1 << (self.half_magnitude + 1 + self.unit_magnitude)
+        while reach <= self.highest:
+            octaves, reach = octaves + 1, reach << 1
+        return (octaves + 1) << self.half_magnitude
+
+    def index(self, value: int) -> int:
+        """The bucket of ``value``; at or beyond :attr:`length` it is out of range."""
+        octave = max(0, value.bit_length() - self.half_magnitude - 1 - self.unit_magnitude)
+        return (octave << self.half_magnitude) + (value >> (octave + self.unit_magnitude))
+
+    @property
+    def bounds(self) -> tuple[Ints, Ints]:
+        """The lowest and the highest value of each bucket, two arrays of :attr:`length`; do not write to them."""
+        return _bounds(self)
+
+
+@lru_cache(maxsize=8)
+def _bounds(geometry: Geometry) -> tuple[Ints, Ints]:
+    index = np.arange(geometry.length, dtype=np.int64)
+    half = 1 << geometry.half_magnitude
+    octave = np.maximum((index >> geometry.half_magnitude) - 1, 0)
+    place = np.where(index < half, index, (index & (half - 1)) + half)
+    shift = octave + geometry.unit_magnitude
+    low = place << shift
+    high = low + (np.int64(1) << shift) - 1
+    low.setflags(write=False)
+    high.setflags(write=False)
+    return low, high
+
+
+#: The one geometry of the probes: 1 ns to 10 s at 2 digits, 29 KB of counters (3 digits would not fit an L1D cache).
+GEOMETRY = Geometry(lowest=1, highest=10_000_000_000, digits=2)
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """A histogram: the count of each bucket (``int64``, shape ``(geometry.length,)``)."""
+
+    geometry: Geometry
+    counts: Ints
+
+    @cached_property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    @cached_property
+    def cumulative(self) -> Ints:
+        result: Ints = np.cumsum(self.counts)
+        return result
+
+    def value_at(self, quantile: Fraction, exact_max: int | None = None) -> int | None:
+        """The smallest value that at least ``quantile`` (0..1) of all values do not exceed; ``None`` when empty.
+
+        As usual with HDR histograms it is the top of its bucket, but never above the ``exact_max`` carried beside.
+        """
+        if self.total == 0:
+            return None
+        rank = max(1, -(-quantile.numerator * self.total // quantile.denominator))
+        value = int(self.geometry.bounds[1][int(np.searchsorted(self.cumulative, rank))])
+        return value if exact_max is None else min(value, exact_max)
+
+    def quantiles(self, exact_max: int | None = None) -> dict[str, int | None]:
+        """:data:`QUANTILES` by name."""
+        return {name: self.value_at(fraction(name), exact_max) for name in QUANTILES}
+
+
+def fraction(name: str) -> Fraction:
+    """``"p99.9"`` as an exact fraction (999/1000); ``ValueError`` when it is no percentile."""
+    if not name.startswith("p"):
+        raise ValueError(f"not a percentile: {name!r}")
+    value = Fraction(name[1:]) / 100
+    if not 0 <= value <= 1:
+        raise ValueError(f"not a percentile: {name!r}")
+    return value
+
+
+def decode(payload: bytes) -> Counts:
+    """The counts of one payload. Raises :class:`HistogramError`."""
+    geometry, body = _split(payload)
+    return Counts(geometry, _sum_bodies(geometry, [body]))
+
+
+def merge(payloads: Iterable[bytes]) -> Counts:
+    """The sum of many payloads, all of one geometry; of none, an empty histogram of :data:`GEOMETRY`.
+
+    Streams: at most some hundred payloads are held at a time. Raises :class:`HistogramError`.
+    """
+    source = iter(payloads)
+    geometry: Geometry | None = None
+    total: Ints | None = None
+    while batch := list(islice(source, _BATCH)):
+        bodies = []
+        for payload in batch:
+            own, body = _split(payload)
+            if geometry is None:
+                geometry = own
+            elif own != geometry:
+                raise HistogramError(f"histograms of two geometries cannot be merged: {geometry} and {own}")
+            bodies.append(body)
+        assert geometry is not None
+        part = _sum_bodies(geometry, bodies)
+        total = part if total is None else total + part
+    if geometry is None or total is None:
+        return Counts(GEOMETRY, np.zeros(GEOMETRY.length, dtype=np.int64))
+    return Counts(geometry, total)
+
+
+def _split(payload: bytes) -> tuple[Geometry, bytes]:
+    if len(payload) < _HEADER.size:
+        raise HistogramError(f"histogram of {len(payload)} bytes is shorter than its header")
+    cookie, length, offset, digits, lowest, highest, _ratio = _HEADER.unpack_from(payload)
+    if cookie & ~0xF0 != _PAYLOAD_COOKIE:
+        raise HistogramError(f"histogram has cookie {cookie & 0xFFFFFFFF:#x}: not the V2 encoding")
+    if offset != 0:
+        raise HistogramError("histogram has a normalising offset: not supported")
+    body = payload[_HEADER.size :]
+    if length != len(body):
+        raise HistogramError(f"histogram should have {length} bytes of counts and has {len(body)}")
+    return _geometry(lowest, highest, digits), body
+
+
+@lru_cache(maxsize=64)
+def _geometry(lowest: int, highest: int, digits: int) -> Geometry:
+    return Geometry(lowest, highest, digits)  # cached: a merge of thousands asks for the same one each time
+
+
+def _sum_bodies(geometry: Geometry, bodies: Sequence[bytes]) -> Ints:
+    counts = np.zeros(geometry.length, dtype=np.int64)
+    bodies = [body for body in bodies if body]
+    if not bodies:
+        return counts
+    if any(body[-1] >= 0x80 for body in bodies) or max(map(len, bodies)) > 9 * geometry.length:
+        return _sum_slowly(geometry, bodies)
+    data = np.frombuffer(b"".join(bodies), dtype=np.uint8)
+    ends = np.flatnonzero(data < 0x80)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    extra = ends - starts  # bytes after the first
+    longest = int(extra.max())
+    if longest > 7:  # a word of nine bytes: its last has eight bits and no end mark
+        return _sum_slowly(geometry, bodies)
+    raw = (data[starts] & 0x7F).astype(np.int64)
+    for place in range(1, longest + 1):  # most words are one byte: each round touches only those that go on
+        longer = np.flatnonzero(extra >= place)
+        raw[longer] |= (data[starts[longer] + place] & 0x7F).astype(np.int64) << (7 * place)
+    words = (raw >> 1) ^ -(raw & 1)
+    if int(words.min()) < -geometry.length:
+        raise HistogramError("histogram has counts beyond its last bucket")
+    steps = np.where(words < 0, -words, 1)
+    after = np.cumsum(steps)
+    # Each body starts again at bucket 0: take off what the bodies before it had advanced.
+    firsts = np.searchsorted(starts, np.cumsum([0, *map(len, bodies[:-1])]))
+    bases = np.concatenate(([0], after))[firsts]
+    index = after - np.repeat(bases, np.diff(np.append(firsts, len(words))))
+    if int(index.max()) > geometry.length:
+        raise HistogramError("histogram has counts beyond its last bucket")
+    filled = words > 0
+    np.add.at(counts, index[filled] - 1, words[filled])
+    return counts
+
+
+def _sum_slowly(geometry: Geometry, bodies: Sequence[bytes]) -> Ints:
+    """The same word by word, for counts of 2^55 and more, and to say what is wrong with damaged ones."""
+    counts = np.zeros(geometry.length, dtype=np.int64)
+    for body in bodies:
+        index = at = 0
+        while at < len(body):
+            raw = shift = 0
+            while True:
+                if at >= len(body):
+                    raise HistogramError("histogram ends in the middle of a count")
+                byte = body[at]
+                at += 1
+                if shift == 56:
+                    raw |= byte << shift
+                    break
+                raw |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    break
+                shift += 7
+            word = (raw >> 1) ^ -(raw & 1)
+            index += -word if word < 0 else 1
+            if index > geometry.length:
+                raise HistogramError("histogram has counts beyond its last bucket")
+            if word > 0:
+                total = int(counts[index - 1]) + word
+                if total >= 1 << 63:
+                    raise HistogramError("histogram has a count beyond 64 bits")
+                counts[index - 1] = total
+    return counts
+
+
+def encode(histogram: Counts) -> bytes:
+    """The payload of ``histogram``: trailing empty buckets left out, as every implementation does."""
+    body = bytearray()
+    empty = 0
+    for count in np.trim_zeros(histogram.counts, "b").tolist():
+        if count == 0:
+            empty += 1
+            continue
+        if empty:
+            body += _word(-empty if empty > 1 else 0)
+            empty = 0
+        body += _word(count)
+    geometry = histogram.geometry
+    header = _HEADER.pack(
+        _PAYLOAD_COOKIE | _WORD_SIZE, len(body), 0, geometry.digits, geometry.lowest, geometry.highest, 1.0
+    )
+    return header + bytes(body)
+
+
+def _word(value: int) -> bytes:
+    raw = (value << 1) ^ (value >> 63)
+    word = bytearray()
+    while raw >= 0x80 and len(word) < 8:
+        word.append(raw & 0x7F | 0x80)
+        raw >>= 7
+    word.append(raw)
+    return bytes(word)
+
+
+def to_blob(payload: bytes) -> str:
+    """The compressed form in base64, as a histogram log holds it (``HISTF…``)."""
+    packed = zlib.compress(payload, 9)
+    return base64.b64encode(_WRAPPER.pack(_BLOB_COOKIE | _WORD_SIZE, len(packed)) + packed).decode("ascii")
+
+
+def from_blob(blob: str) -> bytes:
+    """The payload in ``blob``. Raises :class:`HistogramError`; never unpacks more than the largest histogram."""
+    try:
+        raw = base64.b64decode(blob, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise HistogramError(f"histogram is not base64: {error}") from error
+    if len(raw) < _WRAPPER.size:
+        raise HistogramError("histogram is cut short")
+    cookie, length = _WRAPPER.unpack_from(raw)
+    if cookie & ~0xF0 != _BLOB_COOKIE:
+        raise HistogramError(f"histogram has cookie {cookie & 0xFFFFFFFF:#x}: not the compressed V2 encoding")
+    if length != len(raw) - _WRAPPER.size:
+        raise HistogramError(f"histogram should have {length} bytes and has {len(raw) - _WRAPPER.size}")
+    unpack = zlib.decompressobj()
+    try:
+        payload = unpack.decompress(raw[_WRAPPER.size :], _HEADER.size + 9 * _MAX_LENGTH)
+    except zlib.error as error:
+        raise HistogramError(f"histogram cannot be unpacked: {error}") from error
+    if not unpack.eof:
+        raise HistogramError("histogram is cut short or larger than any histogram")
+    return payload

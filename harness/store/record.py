@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a target sent to what a ``run.json`` says: metrics and identity. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..agent.spec import SpecError, safe_name
+from ..errors import InfrastructureFault
+from . import hdr
+from .hlog import Interval, tag_of
+
+#: Of ``effective``, what the mode came to; the rest (process ids, the CPU at the end) differs from run to run.
+_MODE_KEYS = ("where", "sched", "hold", "provider", "affinity", "policy", "priority", "partition", "tick")
+
+
+class CorruptTransfer(InfrastructureFault):
+    """What arrived is not what the target's record says it sent."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What the controller knows of a run and the target does not.
+
+    ``metrics`` is the bench file's: ``{"gap_ns": {"better": "lower", "gate": "p99.99"}}``.
+    """
+
+    campaign: str
+    execution: str
+    session: int = 1
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agent_sha256: str = ""
+
+
+def mapping(value: object, what: str) -> Mapping[str, Any]:
+    """``value`` if it is a JSON object, else :class:`SpecError`."""
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{what}: not an object")
+    return value
+
+
+def whole(value: object, what: str) -> int:
+    """``value`` if it is an integer that fits 64 bits, else :class:`SpecError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 64:
+        raise SpecError(f"{what}: not an integer: {value!r}")
+    return value
+
+
+def verify(record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Every file the record lists is there with its SHA-256, and none besides; else :class:`CorruptTransfer`."""
+    listed = set()
+    entries = record.get("files") or []
+    if not isinstance(entries, list):
+        raise SpecError("record.files: not a list")
+    for entry in entries:
+        name = safe_name(mapping(entry, "record.files").get("name"), "record.files.name")
+        listed.add(name)
+        if name not in files:
+            raise CorruptTransfer(f"{record['run']}: {name} did not arrive")
+        if hashlib.sha256(files[name]).hexdigest() != entry.get("sha256"):
+            raise CorruptTransfer(f"{record['run']}: {name} arrived damaged: its SHA-256 is not the one recorded")
+    if extra := sorted(set(files) - listed):
+        raise CorruptTransfer(f"{record['run']}: {', '.join(extra)} arrived, but the record does not list it")
+
+
+def metrics_of(
+    record: Mapping[str, Any], files: Mapping[str, bytes], context: RunContext
+) -> tuple[list[dict[str, Any]], list[Interval], list[dict[str, str]]]:
+    """The ``metrics`` of a run.json, the intervals of its log, and reasons to suspect the run.
+
+    Quantiles are read from the histogram; minimum and maximum are the probe's exact ones. A histogram that does not
+    hold as many values as the probe says it recorded is kept, and the run is suspect.
+    """
+    metrics: list[dict[str, Any]] = []
+    intervals: list[Interval] = []
+    reasons: list[dict[str, str]] = []
+    results = record.get("results") or []
+    if not isinstance(results, list):
+        raise SpecError("record.results: not a list")
+    for result in results:
+        result = mapping(result, "record.results")
+        cpu = None if result.get("cpu") is None else whole(result["cpu"], "result.cpu")
+        start_s = whole(mapping(result.get("started", {}), "result.started").get("realtime_ns", 0), "realtime_ns") / 1e9
+        length_s = whole(result.get("duration_ns", 0), "result.duration_ns") / 1e9
+        for name, about in mapping(result.get("histograms", {}), "result.histograms").items():
+            tag = tag_of(safe_name(name, "metric"), cpu)
+            payload = files.get(f"{tag}.hdr")
+            if payload is None:
+                raise CorruptTransfer(f"{record['run']}: {tag}.hdr did not arrive")
+            metric, counts = _histogram(name, cpu, mapping(about, name), payload, context)
+            metrics.append(metric)
+            intervals.append(Interval(tag, start_s, length_s, float(metric["max"] or 0), hdr.to_blob(payload)))
+            if counts.total != metric["recorded"]:
+                reasons.append(_not_conserved(tag, metric["recorded"], counts.total))
+        for name, about in mapping(result.get("scalars", {}), "result.scalars").items():
+            metrics.append(_scalar(safe_name(name, "metric"), cpu, mapping(about, name), context))
+    return metrics, intervals, reasons
+
+
+def _histogram(
+    name: str, cpu: int | None, about: Mapping[str, Any], payload: bytes, context: RunContext
+) -> tuple[dict[str, Any], hdr.Counts]:
+    counts = hdr.decode(payload)
+    asked = context.metrics.get(name, {})
+    exact = {key: None if about.get(key) is None else whole(about[key], f"{name}.{key}") for key in ("min", "max")}
+    numbers = {
+        key: whole(about.get(key, 0), f"{name}.{key}") for key in ("recorded", "overflow", "negative", "dropped", "missed")
+    }
+    metric = {
+        "metric": name,
+        "kind": "histogram",
+        "cpu": cpu,
+        "unit": str(about.get("unit", "ns")),
+        "better": asked.get("better", "lower"),
+        "gate": asked.get("gate"),
+        **numbers,
+        **exact,
+        "quantiles": counts.quantiles(exact["max"]),
+    }
+    return metric, counts
+
+
+def _scalar(name: str, cpu: int | None, about: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
+    for key in ("value", "upper", "count"):
+        number = about.get(key)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float))):
+            raise SpecError(f"{name}.{key}: not a number: {number!r}")
+    metric = {
+        "metric": name,
+        "kind": "scalar",
+        "cpu": cpu,
+        "unit": str(about.get("unit", "")),
+        "better": context.metrics.get(name, {}).get("better", "lower"),
+        "value": about.get("value"),
+        "upper": about.get("upper"),
+    }
+    if about.get("count") is not None:
+        metric["count"] = about["count"]
+    return metric
+
+
+def _not_conserved(tag: str, recorded: int, found: int) -> dict[str, str]:
+    return {
+        "rule": "counts-conserved",
+        "state": "suspect",
+        "text": f"{tag}: the probe recorded {recorded} values, its histogram holds {found}",
+        "advice": "report this: the probe lost values between its loop and its output",
+    }
+
+
+def judged(validity: Mapping[str, Any], reasons: list[dict[str, str]]) -> dict[str, Any]:
+    """The target's judgement with ours added. It gets worse by it, never better."""
+    state = str(validity.get("state") or "suspect")
+    if reasons and state == "valid":
+        state = "suspect"
+    return {**validity, "state": state, "reasons": [*(validity.get("reasons") or []), *reasons]}
+
+
+def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
+    """What must be equal for two runs to be compared (the axis under comparison excepted)."""
+    facts = mapping(record.get("facts_before") or {}, "record.facts_before")
+    kernel = mapping(facts.get("kernel") or {}, "facts.kernel")
+    effective = mapping(record.get("effective") or {}, "record.effective")
+    probe = mapping(mapping(record.get("spec") or {}, "record.spec").get("probe") or {}, "spec.probe")
+    return {
+        "build_id": kernel.get("build_id"),
+        "kernel_release": kernel.get("release"),
+        "kernel_version": kernel.get("version"),
+        "cmdline": kernel.get("cmdline"),
+        "config_sha256": kernel.get("config_sha256"),
+        **{key: facts.get(key) for key in ("arch", "cpu_model", "microcode", "firmware", "serial", "machine_id")},
+        **{key: facts.get(key) for key in ("clocksource", "virtual")},
+        "mode": {key: effective[key] for key in _MODE_KEYS if key in effective},
+        "knobs": _knobs(record.get("knobs") or []),
+        "agent_sha256": context.agent_sha256,
+        "probe_sha256": probe.get("sha256"),
+    }
+
+
+def _knobs(knobs: object) -> dict[str, Any]:
+    if not isinstance(knobs, list):
+        raise SpecError("record.knobs: not a list")
+    return {
+        str(knob["name"]): knob.get("effective")
+        for knob in (mapping(entry, "record.knobs") for entry in knobs)
+        if "name" in knob
+    }
