@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cause -> remedy: what a target's facts say about how quiet its cores can be, and what would change it. Pure.
+
+``doctor`` shows all findings, the report those that are not ``ok``. Kernel documentation is named by its place in the
+kernel's ``Documentation/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: From best to worst. ``note`` limits what can be measured; ``warn`` disturbs; ``fail`` prevents.
+LEVELS = ("ok", "note", "warn", "fail")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``text`` is what was seen, ``advice`` what would change it (empty where nothing needs to)."""
+
+    level: str
+    topic: str
+    text: str
+    advice: str = ""
+
+
+def findings(facts: Mapping[str, Any]) -> list[Finding]:
+    """What :mod:`harness.agent.facts` found, judged. A fact that could not be read is a note, never an error."""
+    return [finding for rule in _RULES for finding in rule(facts)]
+
+
+def worst(found: Iterable[Finding]) -> str:
+    return max((finding.level for finding in found), key=LEVELS.index, default="ok")
+
+
+def _get(facts: Mapping[str, Any], *path: str) -> Any:
+    value: Any = facts
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _cpus(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    online = _get(facts, "cpus", "online") or []
+    if len(online) < 2:
+        yield Finding(
+            "warn", "CPUs", f"{len(online)} CPU online: the measured task shares it with everything else",
+            "measure on a machine with two CPUs or more; mode fifo is refused on this one",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "CPUs", f"{len(online)} online")
+
+
+def _isolation(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    isolated = _get(facts, "cpus", "isolated") or []
+    nohz_full = _get(facts, "cpus", "nohz_full") or []
+    measured = (isolated or _get(facts, "cpus", "online") or [0])[-1]
+    if isolated:
+        yield Finding("ok", "isolation", f"isolated CPUs: {', '.join(map(str, isolated))}")
+    else:
+        yield Finding(
+            "warn", "isolation", "no isolated CPU: the scheduler balances other tasks onto the measured one",
+            f"boot with isolcpus=managed_irq,domain,{measured} (Documentation/admin-guide/kernel-parameters.txt)",
+        )  # fmt: skip
+    if not set(isolated or [measured]) <= set(nohz_full):
+        yield Finding(
+            "warn", "tick", "the timer tick runs on the measured CPU (nohz_full does not cover it)",
+            f"boot with nohz_full={measured} rcu_nocbs={measured}, on a kernel with CONFIG_NO_HZ_FULL "
+            "(Documentation/timers/no_hz.rst)",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "tick", f"nohz_full CPUs: {', '.join(map(str, nohz_full))}")
+
+
+def _smt(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    topology = _get(facts, "cpus", "topology") or {}
+    shared = [cpu for cpu, where in topology.items() if len((where or {}).get("siblings") or []) > 1]
+    if shared:
+        yield Finding(
+            "note", "SMT", "cores have sibling threads; the measured CPU's sibling is kept idle by the placement",
+            "other programs may still use it: boot with nosmt, or take it offline",
+        )  # fmt: skip
+
+
+def _clock(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    source = _get(facts, "clocksource")
+    if source in ("tsc", "arch_sys_counter", "kvm-clock"):
+        yield Finding("ok", "clock", f"clocksource {source}")
+    elif source:
+        yield Finding(
+            "warn", "clock", f"clocksource {source}: clock_gettime is a system call here",
+            "dmesg says why the TSC was refused; in a virtual machine boot with tsc=reliable",
+        )  # fmt: skip
+
+
+def _virtual(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    virtual = _get(facts, "virtual")
+    if virtual:
+        yield Finding(
+            "note", "machine", f"virtual ({virtual}): gaps also show what the host did (steal, exits)",
+            "compare kernels by counts on virtual machines, by latencies on metal",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", "machine", "metal, as far as can be seen")
+
+
+def _privileges(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    root = _get(facts, "privileges", "root")
+    if root:
+        yield Finding("ok", "privileges", "root")
+    elif _get(facts, "privileges", "sys_nice") or _get(facts, "privileges", "rtprio_limit"):
+        yield Finding(
+            "note", "privileges", "not root: real-time scheduling works, knobs cannot be set",
+            "allow sudo without a password for this user, or run as root",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "warn", "privileges", "not root: no real-time scheduling and no knobs; modes shared and pinned only",
+            "allow sudo without a password for this user, or raise rtprio in /etc/security/limits.conf",
+        )  # fmt: skip
+
+
+def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    for name, knob in sorted((_get(facts, "knobs") or {}).items()):
+        if not isinstance(knob, Mapping):
+            continue
+        if knob.get("available"):
+            yield Finding("ok", f"knob {name}", "can be set")
+        else:
+            yield Finding(
+                "note", f"knob {name}", f"not available: {knob.get('reason') or 'no reason given'}",
+                str(knob.get("advice") or ""),
+            )  # fmt: skip
+
+
+def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    for name in _get(facts, "meddlers") or []:
+        yield Finding(
+            "warn", "services", f"{name} is running and may undo what a run sets up", f"systemctl stop {name}"
+        )
+
+
+_RULES = (_cpus, _isolation, _smt, _clock, _virtual, _privileges, _knobs, _meddlers)

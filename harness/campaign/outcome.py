@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How an execution ended, from what it left: pure counting and the exit code that follows. First match wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+OK, OVER_BUDGET, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 3, 4, 5
+
+
+@dataclass(frozen=True)
+class LaneOutcome:
+    """One target's share. ``planned`` counts the runs that the target can do (unsupported cells are apart).
+
+    ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect; ``failed`` have used up their retries;
+    ``failure`` is why the lane ended early, if something broke; ``stopped`` if it was asked to stop.
+    """
+
+    target: str
+    planned: int
+    finished: int
+    usable: int
+    failed: int = 0
+    unsupported: int = 0
+    failure: str | None = None
+    advice: str | None = None
+    fault: str | None = None
+    stopped: str | None = None
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.planned - self.finished)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All lanes together. ``quorum`` is the share of planned runs, 0..1, that must have finished."""
+
+    lanes: tuple[LaneOutcome, ...]
+    quorum: float
+    over_budget: tuple[str, ...] = ()
+    signum: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def planned(self) -> int:
+        return sum(lane.planned for lane in self.lanes)
+
+    @property
+    def finished(self) -> int:
+        return sum(lane.finished for lane in self.lanes)
+
+    @property
+    def usable(self) -> int:
+        return sum(lane.usable for lane in self.lanes)
+
+    @property
+    def exit_code(self) -> int:
+        if self.signum is not None:
+            return 128 + self.signum
+        if self.over_budget:
+            return OVER_BUDGET
+        broken = any(lane.failure is not None or lane.failed for lane in self.lanes)
+        if broken and (self.finished == 0 or self.finished < self.quorum * self.planned):
+            return INFRASTRUCTURE
+        stopped = any(lane.stopped is not None for lane in self.lanes)
+        if stopped and self.finished < self.planned:
+            return INCOMPLETE
+        if self.usable == 0:
+            return NOTHING_VALID
+        if self.finished < self.planned and not broken:
+            return INCOMPLETE
+        return OK
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in one line, the exit code's reason included."""
+        done = f"{self.finished} of {self.planned} runs finished"
+        code = self.exit_code
+        if code > 128:
+            return f"interrupted: {done}; targets were put back; resume continues"
+        if code == OVER_BUDGET:
+            return f"{done}; over budget: " + "; ".join(self.over_budget)
+        if code == INFRASTRUCTURE:
+            return f"{done}, below the quorum of {self.quorum:.0%}; resume continues"
+        if code == NOTHING_VALID:
+            if self.planned == 0:
+                return "nothing could run: every cell is unsupported"
+            return f"{done}, and none of them is valid"
+        if code == INCOMPLETE:
+            why = next((lane.stopped for lane in self.lanes if lane.stopped), "stopped")
+            return f"{done} ({why}); resume continues"
+        return done

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_INVENTORY = Path("inventory/lab.yaml")
+
+
+def inventory(function: F) -> F:
+    return click.option(
+        "--inventory",
+        "-i",
+        type=click.Path(path_type=Path),
+        envvar="ISOLBENCH_INVENTORY",
+        help=f"The targets. [default: {DEFAULT_INVENTORY}, where it exists; `local` is always there]",
+    )(function)
+
+
+def results(function: F) -> F:
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("results"),
+        show_default=True,
+        envvar="ISOLBENCH_RESULTS",
+        help="Where executions are kept.",
+    )(function)
+
+
+def targets(function: F) -> F:
+    return click.option(
+        "--target", "-t", "target_names", multiple=True, metavar="NAME",
+        help="Instead of the campaign's targets: a name, a glob, or tag:NAME. Repeatable.",
+    )(function)  # fmt: skip
+
+
+def sets(function: F) -> F:
+    return click.option(
+        "--set", "-s", "sets", multiple=True, metavar="AXIS=VALUE[,VALUE]",
+        help="Narrow an axis, or set duration, settle, repeat or sessions. Repeatable.",
+    )(function)  # fmt: skip
+
+
+def as_json(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for machines.")(function)
+
+
+def inventory_path(given: Path | None) -> Path | None:
+    """The inventory to read: what was asked for, else the default one where it exists, else none."""
+    if given is not None:
+        return given
+    return DEFAULT_INVENTORY if DEFAULT_INVENTORY.exists() else None

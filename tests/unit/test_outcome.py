@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exit codes: measuring nothing is never 0, and the first match wins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.campaign.outcome import LaneOutcome, Outcome
+
+GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "extra", "code", "words"),
+    [
+        ((GOOD,), {}, 0, "10 of 10 runs finished"),
+        ((replace(GOOD, usable=0),), {}, 4, "none of them is valid"),
+        ((LaneOutcome("a", 0, 0, 0, unsupported=3),), {}, 4, "nothing could run"),
+        ((GOOD, LaneOutcome("b", 0, 0, 0, unsupported=3)), {}, 0, "10 of 10"),
+        ((LaneOutcome("a", 10, 0, 0, failure="no route", fault="infrastructure"),), {}, 3, "below the quorum"),
+        ((LaneOutcome("a", 0, 0, 0, failure="no route", fault="infrastructure"),), {}, 3, "below the quorum"),
+        ((GOOD, replace(GOOD, target="b", finished=8, usable=8, failed=2)), {}, 3, "18 of 20"),
+        ((GOOD, replace(GOOD, target="b", finished=8, usable=8, failed=2)), {"quorum": 0.9}, 0, "18 of 20"),
+        ((replace(GOOD, finished=4, usable=4, stopped="until 06:30"),), {}, 5, "until 06:30"),
+        ((replace(GOOD, finished=0, usable=0, stopped="until 06:30"),), {}, 5, "0 of 10"),
+        ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 2}, 130, "interrupted"),
+        ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 15}, 143, "interrupted"),
+        ((GOOD,), {"over_budget": ("p99.99 31 us > 20 us",)}, 1, "over budget"),
+        ((replace(GOOD, finished=0, usable=0, failure="x"),), {"signum": 2}, 130, "interrupted"),
+    ],
+)
+def test_exit_code(lanes: tuple[LaneOutcome, ...], extra: dict[str, object], code: int, words: str) -> None:
+    outcome = Outcome(lanes, **{"quorum": 1.0, **extra})  # type: ignore[arg-type]
+    assert outcome.exit_code == code
+    assert words in outcome.sentence
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda planned, finished, usable, failed, failure, stopped: LaneOutcome(
+                "t", planned, min(planned, finished), min(planned, finished, usable), failed,
+                failure=failure, stopped=stopped,
+            ),
+            st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
+            st.none() | st.just("broke"), st.none() | st.just("stop"),
+        ),
+        max_size=4,
+    ),
+    st.floats(0, 1),
+)
+def test_measuring_nothing_is_never_success(lanes: list[LaneOutcome], quorum: float) -> None:
+    outcome = Outcome(tuple(lanes), quorum)
+    if outcome.usable == 0:
+        assert outcome.exit_code != 0
+    if outcome.exit_code == 0:
+        assert outcome.finished >= quorum * outcome.planned
