@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/options.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/fault.h"
+
+#define DURATION_PRESET "10s"
+#define DURATION_MIN "1ms"
+#define DURATION_MAX "168h"
+#define PARAMS_MAX 32
+
+static const struct unit {
+	const char *name;
+	uint64_t ns;
+} units[] = {
+	{ "ns", UINT64_C(1) },
+	{ "us", UINT64_C(1000) },
+	{ "ms", UINT64_C(1000000) },
+	{ "s", UINT64_C(1000000000) },
+	{ "min", UINT64_C(60000000000) },
+	{ "h", UINT64_C(3600000000000) },
+};
+
+#define UNITS (sizeof(units) / sizeof(units[0]))
+#define UNIT_NAMES "ns, us, ms, s, min, h"
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Digits into a number; false when there are none or they exceed 63 bits. */
+static bool take_digits(const char **text, uint64_t *value)
+{
+	const char *at = *text;
+
+	for (*value = 0; is_digit(*at); at++) {
+		const uint64_t digit = (uint64_t)(*at - '0');
+
+		if (*value > (INT64_MAX - digit) / 10)
+			return false;
+		*value = *value * 10 + digit;
+	}
+	if (at == *text)
+		return false;
+	*text = at;
+	return true;
+}
+
+bool options_parse_int(const char *text, uint64_t *value)
+{
+	return take_digits(&text, value) && !*text;
+}
+
+/*
+ * The digits after the point, worth `unit` ns as a whole: F / 10^k * unit, exact or
+ * false. More than 18 places never come out whole.
+ */
+static bool take_fraction(const char *digits, size_t places, uint64_t unit, uint64_t *ns)
+{
+	uint64_t value = 0, scale = 1;
+	clock_u128 product;
+
+	while (places && digits[places - 1] == '0')
+		places--;
+	if (places > 18)
+		return false;
+	for (size_t i = 0; i < places; i++) {
+		value = value * 10 + (uint64_t)(digits[i] - '0');
+		scale *= 10;
+	}
+	product = (clock_u128)value * unit;
+	*ns = (uint64_t)(product / scale);
+	return product % scale == 0;
+}
+
+bool options_parse_duration(const char *text, uint64_t *ns)
+{
+	const char *fraction = "";
+	size_t places = 0;
+	uint64_t whole, part;
+
+	if (!take_digits(&text, &whole))
+		return false;
+	if (*text == '.') {
+		fraction = text + 1;
+		places = strspn(fraction, "0123456789");
+		if (!places)
+			return false;
+		text = fraction + places;
+	}
+	for (size_t i = 0; i < UNITS; i++) {
+		const uint64_t unit = units[i].ns;
+
+		if (strcmp(text, units[i].name))
+			continue;
+		if (!take_fraction(fraction, places, unit, &part) ||
+		    whole > (INT64_MAX - part) / unit)
+			return false;
+		*ns = whole * unit + part;
+		return true;
+	}
+	return false;
+}
+
+const char *options_format_duration(uint64_t ns, char *text, size_t size)
+{
+	size_t unit = UNITS - 1;
+
+	while (unit && (!ns || ns % units[unit].ns))
+		unit--;
+	snprintf(text, size, "%" PRIu64 "%s", ns / units[unit].ns, units[unit].name);
+	return text;
+}
+
+/* ---- values ---- */
+
+static bool parse_value(enum param_type type, const char *text, uint64_t *value)
+{
+	return type == PARAM_DURATION ? options_parse_duration(text, value) :
+					options_parse_int(text, value);
+}
+
+/* A constant of a table. */
+static uint64_t known(enum param_type type, const char *text)
+{
+	uint64_t value;
+
+	if (!parse_value(type, text, &value))
+		fault_internal("a table holds the value \"%s\"", text);
+	return value;
+}
+
+static uint64_t parse_param(const struct param *param, const char *text)
+{
+	uint64_t value;
+
+	if (!parse_value(param->type, text, &value)) {
+		if (param->type == PARAM_DURATION)
+			fault_usage("--%s %s: not a duration: a number and a unit of " UNIT_NAMES
+				    ", whole nanoseconds", param->name, text);
+		fault_usage("--%s %s: not a whole number", param->name, text);
+	}
+	if (value < known(param->type, param->min) || value > known(param->type, param->max))
+		fault_usage("--%s %s: not within %s..%s", param->name, text, param->min, param->max);
+	return value;
+}
+
+static struct sched_request parse_sched(const char *text)
+{
+	uint64_t priority;
+
+	if (!strcmp(text, "other"))
+		return (struct sched_request){ SCHED_OTHER, 0 };
+	if (!strncmp(text, "fifo:", 5) && options_parse_int(text + 5, &priority) &&
+	    priority >= 1 && priority <= 99)
+		return (struct sched_request){ SCHED_FIFO, (int)priority };
+	fault_usage("--sched %s: neither \"other\" nor \"fifo:N\" with N in 1..99", text);
+}
+
+/* ---- the common table ---- */
+
+static const struct param duration_param = {
+	"duration", PARAM_DURATION, DURATION_PRESET, DURATION_MIN, DURATION_MAX, NULL,
+};
+
+static const struct param cpu_param = { "cpu", PARAM_INT, NULL, "0", "8191", NULL };
+static const struct param parent_param = { "parent", PARAM_INT, NULL, "1", "4194304", NULL };
+
+static void set_cpu(struct options *options, const char *text)
+{
+	options->cpu = (int)parse_param(&cpu_param, text);
+}
+
+static void set_duration(struct options *options, const char *text)
+{
+	options->duration_ns = parse_param(&duration_param, text);
+}
+
+static void set_sched(struct options *options, const char *text)
+{
+	options->sched = parse_sched(text);
+}
+
+static void set_out(struct options *options, const char *text)
+{
+	if (!*text)
+		fault_usage("--out: an empty name");
+	options->out = text;
+}
+
+static void set_parent(struct options *options, const char *text)
+{
+	options->parent = (int64_t)parse_param(&parent_param, text);
+}
+
+static void set_describe(struct options *options, const char *text)
+{
+	(void)text;
+	options->action = ACTION_DESCRIBE;
+}
+
+static void set_version(struct options *options, const char *text)
+{
+	(void)text;
+	options->action = ACTION_VERSION;
+}
+
+static void set_help(struct options *options, const char *text)
+{
+	(void)text;
+	options->action = ACTION_HELP;
+}
+
+static const struct common {
+	const char *name;
+	const char *value;	/* what it takes; NULL: nothing */
+	const char *help;
+	void (*set)(struct options *options, const char *text);
+} commons[] = {
+	{ "cpu", "N", "measure on this CPU (default: wherever the task happens to run)", set_cpu },
+	{ "duration", "TIME", "measure this long (default " DURATION_PRESET ")", set_duration },
+	{ "sched", "POLICY", "other or fifo:N (default: as inherited)", set_sched },
+	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out },
+	{ "parent", "PID", "end at once unless this is the parent", set_parent },
+	{ "describe", NULL, "print parameters and metrics as JSON", set_describe },
+	{ "version", NULL, "print the version", set_version },
+	{ "help", NULL, "print this", set_help },
+};
+
+#define COMMONS (sizeof(commons) / sizeof(commons[0]))
+
+/* Does `arg` name this option? Sets `value` if it is "name=value". */
+static bool names(const char *arg, const char *name, const char **value)
+{
+	const size_t length = strlen(name);
+
+	*value = NULL;
+	if (strncmp(arg, name, length))
+		return false;
+	if (arg[length] == '=')
+		*value = arg + length + 1;
+	return arg[length] == '=' || arg[length] == '\0';
+}
+
+static const char *needed(int argc, char **argv, int *i, const char *name, const char *value)
+{
+	if (value)
+		return value;
+	if (*i + 1 >= argc)
+		fault_usage("--%s needs a value", name);
+	return argv[++*i];
+}
+
+void options_parse(int argc, char **argv, const struct param *params, size_t count,
+		   struct options *options, uint64_t *values)
+{
+	bool seen[COMMONS + PARAMS_MAX] = { false };
+
+	if (count > PARAMS_MAX)
+		fault_internal("%zu parameters", count);
+	*options = (struct options){
+		.action = ACTION_MEASURE,
+		.cpu = -1,
+		.duration_ns = known(PARAM_DURATION, DURATION_PRESET),
+		.sched = { PLACEMENT_INHERIT, 0 },
+	};
+	for (size_t p = 0; p < count; p++)
+		values[p] = known(params[p].type, params[p].preset);
+
+	for (int i = 1; i < argc; i++) {
+		const char *value = NULL;
+		size_t o;
+
+		if (strncmp(argv[i], "--", 2))
+			fault_usage("unexpected argument \"%s\"", argv[i]);
+		for (o = 0; o < COMMONS + count; o++)
+			if (names(argv[i] + 2, o < COMMONS ? commons[o].name :
+				  params[o - COMMONS].name, &value))
+				break;
+		if (o == COMMONS + count)
+			fault_usage("unknown option %s", argv[i]);
+		if (seen[o])
+			fault_usage("--%s is given twice",
+				    o < COMMONS ? commons[o].name : params[o - COMMONS].name);
+		seen[o] = true;
+		if (o >= COMMONS) {
+			const struct param *param = &params[o - COMMONS];
+
+			values[o - COMMONS] =
+				parse_param(param, needed(argc, argv, &i, param->name, value));
+		} else if (commons[o].value) {
+			commons[o].set(options, needed(argc, argv, &i, commons[o].name, value));
+		} else {
+			if (value)
+				fault_usage("--%s takes no value", commons[o].name);
+			commons[o].set(options, NULL);
+		}
+	}
+}
+
+void options_print_help(const char *program, const char *summary,
+			const struct param *params, size_t count)
+{
+	printf("usage: %s [options]\n%s\n\n", program, summary);
+	for (size_t i = 0; i < COMMONS; i++) {
+		char left[32];
+
+		snprintf(left, sizeof(left), "--%s %s", commons[i].name,
+			 commons[i].value ? commons[i].value : "");
+		printf("  %-20s %s\n", left, commons[i].help);
+	}
+	printf("\nparameters of %s:\n", program);
+	for (size_t i = 0; i < count; i++) {
+		char left[32];
+
+		snprintf(left, sizeof(left), "--%s %s", params[i].name,
+			 params[i].type == PARAM_DURATION ? "TIME" : "N");
+		printf("  %-20s %s (default %s, %s..%s)\n", left, params[i].help,
+		       params[i].preset, params[i].min, params[i].max);
+	}
+	printf("\nTIME is a number with a unit of " UNIT_NAMES ": 10s, 1.5us.\n"
+	       "Exit codes: 0 measured, 2 usage, 3 the machine refused, 1 a bug.\n");
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of every probe: a common table and the probe's own. What a probe
+ * declares here is parsed, checked, explained (--help), described (--describe) and
+ * written into its result, from one table.
+ */
+#ifndef ISOLBENCH_OPTIONS_H
+#define ISOLBENCH_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/placement.h"
+
+enum param_type { PARAM_INT, PARAM_DURATION };
+
+struct param {
+	const char *name;	/* --name; in the result `name`, a duration `name_ns` */
+	enum param_type type;
+	const char *preset;	/* the default, as one would type it */
+	const char *min, *max;	/* the same; inclusive */
+	const char *help;
+};
+
+enum option_action { ACTION_MEASURE, ACTION_DESCRIBE, ACTION_VERSION, ACTION_HELP };
+
+struct options {
+	enum option_action action;
+	int cpu;			/* -1: not pinned */
+	uint64_t duration_ns;
+	struct sched_request sched;
+	const char *out;		/* NULL: a summary on stdout */
+	int64_t parent;			/* 0: not given */
+};
+
+/*
+ * A duration with its unit (ns, us, ms, s, min, h), decimals allowed: "1.5us". Exact:
+ * false if it is malformed, no whole number of ns, or beyond 2^63 ns.
+ */
+bool options_parse_duration(const char *text, uint64_t *ns);
+
+/* A plain decimal number, nothing around it. */
+bool options_parse_int(const char *text, uint64_t *value);
+
+/* The shortest exact spelling: 1500 -> "1500ns", 10^10 -> "10s". Returns `text`. */
+const char *options_format_duration(uint64_t ns, char *text, size_t size);
+
+/* Ends the process on bad usage. `values`: one element per param, in its order. */
+void options_parse(int argc, char **argv, const struct param *params, size_t count,
+		   struct options *options, uint64_t *values);
+
+void options_print_help(const char *program, const char *summary,
+			const struct param *params, size_t count);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/placement.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/fault.h"
+
+#define BITS (8 * sizeof(unsigned long))
+#define MASK_WORDS (PLACEMENT_CPUS_MAX / BITS)
+#define STACK_BYTES (128 * 1024)
+
+/* Not in every C library's headers. */
+#define POLICY_DEADLINE 6
+#define POLICY_EXT 7
+#define POLICY_RESET_ON_FORK 0x40000000
+
+void placement_die_with_parent(int64_t expected)
+{
+	const pid_t parent = getppid();
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		fault_environment(errno, "the kernel must allow prctl(PR_SET_PDEATHSIG)",
+				  "cannot bind this program's life to its parent's");
+	/* Before the prctl nobody would have told us. */
+	if (getppid() != parent || (expected && parent != expected))
+		fault_environment(0, "nobody is left to read a result", "the parent is gone");
+}
+
+void placement_arm_safety_timer(uint64_t after_ns)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	const struct itimerspec when = {
+		.it_value = { .tv_sec = (time_t)(after_ns / 1000000000),
+			      .tv_nsec = (long)(after_ns % 1000000000) },
+	};
+	sigset_t alarm_only;
+	timer_t timer;
+
+	/* A parent may have left it ignored or blocked. */
+	sigemptyset(&alarm_only);
+	sigaddset(&alarm_only, SIGALRM);
+	if (signal(SIGALRM, SIG_DFL) == SIG_ERR ||
+	    sigprocmask(SIG_UNBLOCK, &alarm_only, NULL) < 0 ||
+	    timer_create(CLOCK_MONOTONIC, &event, &timer) < 0 ||
+	    timer_settime(timer, 0, &when, NULL) < 0)
+		fault_environment(errno, "raise RLIMIT_SIGPENDING if it is exhausted",
+				  "cannot arm the safety timer");
+}
+
+int placement_lock_memory(void)
+{
+	return mlockall(MCL_CURRENT | MCL_FUTURE) < 0 ? errno : 0;
+}
+
+__attribute__((noinline)) void placement_prefault_stack(void)
+{
+	volatile unsigned char stack[STACK_BYTES];
+
+	for (size_t i = 0; i < sizeof(stack); i += 1024)
+		stack[i] = 0;
+}
+
+void *placement_allocate(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		fault_environment(errno, "free memory, raise RLIMIT_AS, or ask for a smaller ring",
+				  "cannot allocate %zu bytes", bytes);
+	return memory;
+}
+
+/* ---- CPU lists ---- */
+
+static bool in_mask(const unsigned long *mask, size_t words, size_t cpu)
+{
+	return cpu < words * BITS && (mask[cpu / BITS] >> (cpu % BITS) & 1);
+}
+
+bool placement_format_mask(const unsigned long *mask, size_t words, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t cpu = 0; cpu < words * BITS; cpu++) {
+		size_t last = cpu;
+		int n;
+
+		if (!in_mask(mask, words, cpu))
+			continue;
+		while (in_mask(mask, words, last + 1))
+			last++;
+		n = snprintf(text + used, size - used, last > cpu ? "%s%zu-%zu" : "%s%zu",
+			     used ? "," : "", cpu, last);
+		if (n < 0 || (size_t)n >= size - used)
+			return false;
+		used += (size_t)n;
+		cpu = last;
+	}
+	return true;
+}
+
+static void read_affinity(char *text, size_t size)
+{
+	unsigned long mask[MASK_WORDS] = { 0 };
+
+	if (syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask) < 0)
+		fault_environment(errno, "a sandbox may forbid it", "cannot read the CPU affinity");
+	if (!placement_format_mask(mask, MASK_WORDS, text, size))
+		fault_internal("a CPU list of more than %zu characters", size);
+}
+
+/* ---- placing ---- */
+
+void placement_pin(int cpu)
+{
+	unsigned long mask[MASK_WORDS] = { 0 };
+	unsigned int now = 0;
+
+	if (cpu < 0 || cpu >= PLACEMENT_CPUS_MAX)
+		fault_internal("CPU %d is out of range", cpu);
+	mask[(size_t)cpu / BITS] = 1UL << ((size_t)cpu % BITS);
+	if (syscall(SYS_sched_setaffinity, 0, sizeof(mask), mask) < 0)
+		fault_environment(errno, errno == EINVAL ?
+				  "the CPU must exist, be online, and be in this task's cpuset" :
+				  "a sandbox or container may forbid it",
+				  "cannot move to CPU %d", cpu);
+	if (syscall(SYS_getcpu, &now, NULL, NULL) < 0 || (int)now != cpu)
+		fault_environment(0, "the cpuset may have changed meanwhile",
+				  "asked for CPU %d, but running on CPU %u", cpu, now);
+}
+
+void placement_set_sched(const struct sched_request *request)
+{
+	const struct sched_param param = { .sched_priority = request->priority };
+
+	if (request->policy == PLACEMENT_INHERIT)
+		return;
+	if (syscall(SYS_sched_setscheduler, 0, request->policy, &param) < 0) {
+		if (request->policy == SCHED_FIFO)
+			fault_environment(errno,
+					  "run as root, or give CAP_SYS_NICE, or raise RLIMIT_RTPRIO"
+					  " (with cgroup v1 also cpu.rt_runtime_us)",
+					  "cannot set SCHED_FIFO priority %d", request->priority);
+		fault_environment(errno, "run as root, or give CAP_SYS_NICE",
+				  "cannot set SCHED_OTHER");
+	}
+}
+
+static const char *policy_name(long policy)
+{
+	switch (policy & ~(long)POLICY_RESET_ON_FORK) {
+	case SCHED_OTHER: return "other";
+	case SCHED_FIFO: return "fifo";
+	case SCHED_RR: return "rr";
+	case SCHED_BATCH: return "batch";
+	case SCHED_IDLE: return "idle";
+	case POLICY_DEADLINE: return "deadline";
+	case POLICY_EXT: return "ext";
+	default: return "unknown";
+	}
+}
+
+void placement_read(struct placement *placement)
+{
+	struct sched_param param = { 0 };
+	unsigned int cpu = 0;
+	long policy;
+
+	read_affinity(placement->affinity, sizeof(placement->affinity));
+	policy = syscall(SYS_sched_getscheduler, 0);
+	if (policy < 0 || syscall(SYS_sched_getparam, 0, &param) < 0 ||
+	    syscall(SYS_getcpu, &cpu, NULL, NULL) < 0)
+		fault_environment(errno, "a sandbox may forbid it", "cannot read the scheduling policy");
+	placement->policy = policy_name(policy);
+	placement->priority = param.sched_priority;
+	placement->cpu = (int)cpu;
+}
+
+void placement_remember(struct placement_origin *origin)
+{
+	struct sched_param param = { 0 };
+
+	memset(origin->mask, 0, sizeof(origin->mask));
+	origin->mask_bytes = syscall(SYS_sched_getaffinity, 0, sizeof(origin->mask), origin->mask);
+	origin->policy = (int)syscall(SYS_sched_getscheduler, 0);
+	(void)syscall(SYS_sched_getparam, 0, &param);
+	origin->priority = param.sched_priority;
+}
+
+void placement_return(const struct placement_origin *origin)
+{
+	const struct sched_param param = { .sched_priority = origin->priority };
+
+	if (origin->mask_bytes > 0)
+		(void)syscall(SYS_sched_setaffinity, 0, (size_t)origin->mask_bytes, origin->mask);
+	if (origin->policy >= 0)
+		(void)syscall(SYS_sched_setscheduler, 0, origin->policy, &param);
+}

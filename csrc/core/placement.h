@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where and how the measuring task runs, what ends it, and what came of what was
+ * asked: everything set here is read back by placement_read().
+ *
+ * Raw system calls where the C library is no help: musl answers ENOSYS to
+ * sched_setscheduler() and knows no CPU beyond 1023.
+ */
+#ifndef ISOLBENCH_PLACEMENT_H
+#define ISOLBENCH_PLACEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PLACEMENT_CPUS_MAX 8192
+#define PLACEMENT_INHERIT (-1)
+
+struct sched_request {
+	int policy;		/* SCHED_OTHER, SCHED_FIFO, or PLACEMENT_INHERIT: leave it alone */
+	int priority;
+};
+
+/* What the kernel says about this task now. */
+struct placement {
+	char affinity[1024];	/* a CPU list: "1", "0-3,6" */
+	const char *policy;	/* "other", "fifo", ... */
+	int priority;
+	int cpu;
+};
+
+/*
+ * SIGKILL when the parent dies. `expected`: the parent's pid where it is known, else 0:
+ * then a parent that died before this program's first instruction cannot be noticed.
+ */
+void placement_die_with_parent(int64_t expected);
+
+/*
+ * A last resort, armed before the task moves: SIGALRM by its default action. A timer
+ * of CLOCK_MONOTONIC; limits and timers of CPU time keep the tick alive on a nohz_full CPU.
+ */
+void placement_arm_safety_timer(uint64_t after_ns);
+
+/* mlockall(). Returns 0 or the errno, which is a finding and not an end. */
+int placement_lock_memory(void);
+
+/* Touches the stack that the run will use. */
+void placement_prefault_stack(void);
+
+/* Zeroed, page-aligned memory, the caller's for the life of the process. */
+void *placement_allocate(size_t bytes);
+
+/* Moves to one CPU and verifies it. */
+void placement_pin(int cpu);
+void placement_set_sched(const struct sched_request *request);
+void placement_read(struct placement *placement);
+
+/* Where the task was before; for doing the paperwork off the measured CPU. */
+struct placement_origin {
+	unsigned long mask[PLACEMENT_CPUS_MAX / (8 * sizeof(unsigned long))];
+	long mask_bytes;
+	int policy, priority;
+};
+
+void placement_remember(struct placement_origin *origin);
+/* Best effort: the run is over, and its result does not depend on it. */
+void placement_return(const struct placement_origin *origin);
+
+/* Exposed for tests: "0-1,5" for a CPU mask. Returns false if it does not fit. */
+bool placement_format_mask(const unsigned long *mask, size_t words, char *text, size_t size);
+
+#endif

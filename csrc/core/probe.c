@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/probe.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "core/fault.h"
+#include "core/json.h"
+#include "core/output.h"
+
+#define SAFETY_EXTRA_NS UINT64_C(5000000000)
+
+double probe_ns(const struct run *run, uint64_t units)
+{
+	return (double)units / run->final.hz * 1e9;
+}
+
+double probe_duration_ns(const struct run *run)
+{
+	return probe_ns(run, run->last - run->first);
+}
+
+static void flush_stdout(void)
+{
+	if (fflush(stdout) || ferror(stdout))
+		fault_environment(errno, "free space where the output goes", "cannot write to stdout");
+}
+
+static void calibrate(struct run *run)
+{
+	run->initial = clock_calibrate();
+	if (run->initial.hz <= 0.0)
+		fault_environment(0, "its CPU's counter cannot be used; see dmesg about the TSC",
+				  "the cycle counter does not advance");
+	run->scale = clock_scale_from(run->initial.hz);
+	run->granularity_units = clock_granularity();
+	clock_identify(&run->identity);
+}
+
+static void place(struct run *run)
+{
+	if (run->options.cpu >= 0)
+		placement_pin(run->options.cpu);
+	placement_set_sched(&run->options.sched);
+	placement_read(&run->start);
+}
+
+static void measure(const struct probe *probe, struct run *run)
+{
+	struct rusage before, after;
+
+	/* CLOCK_MONOTONIC_RAW last: the frequency spans from this bracket to the last one. */
+	run->realtime_begin = clock_bracket_take(CLOCK_REALTIME);
+	run->boottime_begin = clock_bracket_take(CLOCK_BOOTTIME);
+	run->raw_begin = clock_bracket_take(CLOCK_MONOTONIC_RAW);
+	getrusage(RUSAGE_SELF, &before);
+
+	probe->measure(run);
+
+	getrusage(RUSAGE_SELF, &after);
+	run->raw_end = clock_bracket_take(CLOCK_MONOTONIC_RAW);
+	placement_read(&run->end);
+
+	run->minor_faults = (uint64_t)(after.ru_minflt - before.ru_minflt);
+	run->major_faults = (uint64_t)(after.ru_majflt - before.ru_majflt);
+	run->voluntary_switches = (uint64_t)(after.ru_nvcsw - before.ru_nvcsw);
+	run->involuntary_switches = (uint64_t)(after.ru_nivcsw - before.ru_nivcsw);
+
+	run->final = clock_frequency_between(&run->raw_begin, &run->raw_end);
+	if (run->final.hz <= 0.0 || run->last - run->first > INT64_MAX)
+		fault_environment(0, "this CPU's counter cannot be used; see dmesg about the TSC",
+				  "the cycle counter went backwards over the run");
+}
+
+/* What was asked on the command line and cannot be known here is not asked again. */
+static bool print_only(const struct probe *probe, const struct options *options)
+{
+	struct json json;
+
+	switch (options->action) {
+	case ACTION_MEASURE:
+		return false;
+	case ACTION_DESCRIBE:
+		json_init(&json);
+		result_describe(probe, &json);
+		fputs(json.text, stdout);
+		json_free(&json);
+		break;
+	case ACTION_VERSION:
+		printf("%s %s\n", probe->name, PROBE_VERSION);
+		break;
+	case ACTION_HELP:
+		options_print_help(probe->name, probe->summary, probe->params, probe->param_count);
+		break;
+	}
+	flush_stdout();
+	return true;
+}
+
+int probe_main(const struct probe *probe, int argc, char **argv)
+{
+	static struct run run;
+	static struct placement_origin origin;
+	struct output *output = NULL;
+
+	fault_set_program(probe->name);
+	if (probe->param_count > PROBE_PARAMS_MAX || probe->metric_count > PROBE_METRICS_MAX)
+		fault_internal("its tables are too long");
+	options_parse(argc, argv, probe->params, probe->param_count, &run.options, run.params);
+	if (print_only(probe, &run.options))
+		return PROBE_EXIT_OK;
+
+	placement_die_with_parent(run.options.parent);
+	placement_arm_safety_timer(run.options.duration_ns + run.options.duration_ns / 2 +
+				   SAFETY_EXTRA_NS);
+	if (run.options.out)
+		output = output_open(run.options.out);
+	probe->prepare(&run);
+	run.memory_error = placement_lock_memory();
+	placement_prefault_stack();
+	calibrate(&run);
+	placement_remember(&origin);
+	place(&run);
+	probe->warm(&run);
+	measure(probe, &run);
+
+	/*
+	 * Writing leaves work behind (writeback, per-CPU caches of the kernel): not on the
+	 * CPU that the next run wants quiet.
+	 */
+	placement_return(&origin);
+	probe->collect(&run);
+	if (output) {
+		result_write(probe, &run, output);
+	} else {
+		result_summarise(probe, &run);
+		flush_stdout();
+	}
+	return PROBE_EXIT_OK;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What all probes have in common: the order of a run, the command line, the result.
+ *
+ * A probe is a table (parameters, metrics) and four functions; probe_main() does
+ * the rest, always in this order, because each step spoils or needs another:
+ *
+ *   options; die with the parent; safety timer	(on whatever CPU this is)
+ *   prepare()	memory			(before it is locked)
+ *   lock and prefault memory
+ *   calibrate the counter		(10 ms of busy waiting)
+ *   CPU and scheduler, read back
+ *   warm()	run the loop once	(code, data and branches are then known to the CPU)
+ *   brackets, rusage			(armed: from here on nothing is opened or allocated)
+ *   measure()	the loop
+ *   rusage, bracket, read back
+ *   return to the original CPUs, collect(), write
+ */
+#ifndef ISOLBENCH_PROBE_H
+#define ISOLBENCH_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/clock.h"
+#include "core/options.h"
+#include "core/placement.h"
+#include "core/recorder.h"
+#include "core/ring.h"
+
+#define PROBE_VERSION "0.1.0"
+#define PROBE_SCHEMA 1		/* of result.json and --describe; history: 1, the first */
+#define PROBE_METRICS_MAX 16
+#define PROBE_PARAMS_MAX 16
+
+enum metric_kind { METRIC_HISTOGRAM, METRIC_SCALAR, METRIC_RATE };
+
+struct metric {
+	const char *name;
+	enum metric_kind kind;	/* a rate is a scalar with a count and a bound */
+	const char *unit;
+	const char *better;	/* "lower" or "higher" */
+};
+
+/* What a probe says about one metric; which fields count depends on the kind. */
+struct metric_value {
+	const struct recorder *recorder;	/* histogram */
+	uint64_t missed;			/* periods that were due and never happened */
+	double value;				/* scalar, rate */
+	double upper;				/* rate: one-sided 95 % bound */
+	uint64_t count;				/* rate: events */
+};
+
+/* The single events a probe kept: written as one JSON line each. */
+struct event_list {
+	const char *name;		/* "gaps": the file is gaps.jsonl */
+	const char *at_key, *length_key;
+	const struct ring *ring;
+	uint64_t count;			/* stored and dropped */
+	uint64_t threshold_ns;
+};
+
+struct run {
+	struct options options;
+	uint64_t params[PROBE_PARAMS_MAX];	/* in the order of the table */
+	struct clock_frequency initial, final;
+	struct clock_scale scale;		/* the initial frequency's */
+	double granularity_units;
+	struct clock_identity identity;
+
+	/* measure() sets these, in counter units: the instants it covers. */
+	uint64_t first, last;
+	uint64_t iterations;
+
+	/* collect() sets these. */
+	double own_cost_ns;
+	struct metric_value values[PROBE_METRICS_MAX];
+	struct event_list events;		/* name NULL: none */
+
+	/* The frame around the loop. */
+	struct clock_bracket raw_begin, realtime_begin, boottime_begin, raw_end;
+	struct placement start, end;
+	int memory_error;
+	uint64_t minor_faults, major_faults;
+	uint64_t voluntary_switches, involuntary_switches;
+};
+
+struct probe {
+	const char *name;
+	const char *summary;
+	const struct param *params;
+	size_t param_count;
+	const struct metric *metrics;
+	size_t metric_count;
+	void (*prepare)(struct run *run);
+	void (*warm)(struct run *run);
+	void (*measure)(struct run *run);
+	void (*collect)(struct run *run);
+};
+
+int probe_main(const struct probe *probe, int argc, char **argv);
+
+/* Counter units as ns by the final frequency: for offsets and durations. */
+double probe_ns(const struct run *run, uint64_t units);
+
+/* What the whole run covered. */
+double probe_duration_ns(const struct run *run);
+
+/* The texts, for probe.c (result.c writes them). */
+struct json;
+struct output;
+void result_describe(const struct probe *probe, struct json *json);
+void result_write(const struct probe *probe, const struct run *run, struct output *output);
+void result_summarise(const struct probe *probe, const struct run *run);
+
+#endif
