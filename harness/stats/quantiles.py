@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 
 from ..store.hdr import QUANTILES, fraction
 
@@ -115,9 +114,7 @@ def _beta_cdf(a: float, b: float, x: float) -> float:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly, its mirror image converges fast
         return 1.0 - _beta_cdf(b, a, 1 - x)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
 
     def numerator(i: int) -> float:
         half = i // 2
@@ -125,7 +122,7 @@ def _beta_cdf(a: float, b: float, x: float) -> float:
             return half * (b - half) * x / ((a + i - 1) * (a + i))
         return -(a + half) * (a + b + half) * x / ((a + i - 1) * (a + i))
 
-    return front / a * _lentz(numerator, lambda i: 1.0)
+    return front / a * _lentz(numerator, lambda _: 1.0)
 
 
 def _lentz(numerator: Callable[[int], float], denominator: Callable[[int], float]) -> float:
@@ -144,8 +141,3 @@ def _lentz(numerator: Callable[[int], float], denominator: Callable[[int], float
         if abs(c * d - 1) < 1e-16:
             break
     return result
-
-
-def quantile_level(name: str) -> Fraction:
-    """``p99.9`` → 999/1000."""
-    return fraction(name)

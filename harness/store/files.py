@@ -45,7 +45,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def to_bytes(document: Any) -> bytes:
     """JSON as it is kept on disk: UTF-8, indented, newline at the end. NaN and infinity raise ``ValueError``."""
-    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace")
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode("utf-8", "backslashreplace")  # a lone surrogate becomes its JSON escape
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -125,6 +126,7 @@ def read_document(path: Path, newest: int) -> dict[str, Any]:
         raise BrokenResult(f"{path}: schema is {schema!r}, not a positive number")
     if schema > newest:
         raise NewerSchema(
-            f"{path}: schema {schema} is newer than this isolbench knows ({newest})", advice="update isolbench to read it"
+            f"{path}: schema {schema} is newer than this isolbench knows ({newest})",
+            advice="update isolbench to read it",
         )
     return document

@@ -6,8 +6,8 @@ rest, normalising offset, significant digits, lowest and highest value, conversi
 as ZigZag LEB128 words of at most 9 bytes, where a negative word is a run of empty buckets. A *blob* is its compressed
 form in base64, as a histogram log holds it.
 
-The library ``hdrhistogram`` decodes one histogram at a time and raises whatever it stumbles on; here many are decoded in
-one pass over one array, and anything wrong is a :class:`HistogramError`.
+The library ``hdrhistogram`` decodes one histogram at a time and raises whatever it stumbles on; here many are decoded
+in one pass over one array, and anything wrong is a :class:`HistogramError`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if not 1 <= self.digits <= 5 or self.lowest < 1 or not 2 * self.lowest <= self.highest < 1 << 62:
-            raise HistogramError(f"histogram geometry {self.lowest}..{self.highest}, {self.digits} digits is impossible")
+            raise HistogramError(f"histogram geometry {self.lowest}..{self.highest}, {self.digits} digits: impossible")
         if self.length > _MAX_LENGTH:
             raise HistogramError(f"histogram of {self.length} buckets is larger than {_MAX_LENGTH}")
 
@@ -73,7 +73,8 @@ class Geometry:
         octaves, reach = 1, 1 << (self.half_magnitude + 1 + self.unit_magnitude)
         while reach <= self.highest:
             octaves, reach = octaves + 1, reach << 1
-        return (octaves + 1) << self.half_magnitude
+        length: int = (octaves + 1) << self.half_magnitude
+        return length
 
     def index(self, value: int) -> int:
         """The bucket of ``value``; at or beyond :attr:`length` it is out of range."""

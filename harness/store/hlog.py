@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from . import hdr
@@ -30,7 +30,7 @@ LEGEND = '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed
 
 _TAG = re.compile(r"[^\s,]+")
 _TIME = re.compile(r"#\[(BaseTime|StartTime): *([0-9.]+)")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_S = 365 * 24 * 3600.0
 
 

@@ -16,6 +16,8 @@ from .hlog import Interval, tag_of
 #: Of ``effective``, what the mode came to; the rest (process ids, the CPU at the end) differs from run to run.
 _MODE_KEYS = ("where", "sched", "hold", "provider", "affinity", "policy", "priority", "partition", "tick")
 
+_COUNTERS = ("recorded", "overflow", "negative", "dropped", "missed")
+
 
 class CorruptTransfer(InfrastructureFault):
     """What arrived is not what the target's record says it sent."""
@@ -106,9 +108,7 @@ def _histogram(
     counts = hdr.decode(payload)
     asked = context.metrics.get(name, {})
     exact = {key: None if about.get(key) is None else whole(about[key], f"{name}.{key}") for key in ("min", "max")}
-    numbers = {
-        key: whole(about.get(key, 0), f"{name}.{key}") for key in ("recorded", "overflow", "negative", "dropped", "missed")
-    }
+    numbers = {key: whole(about.get(key, 0), f"{name}.{key}") for key in _COUNTERS}
     metric = {
         "metric": name,
         "kind": "histogram",

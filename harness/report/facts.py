@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A target's facts as rows of text, for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def rows(facts: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Label and text of what matters to a reader; ``run`` is the newest run.json, or empty before the first."""
+    kernel = _of(facts, "kernel")
+    results = run.get("results")
+    result = results[0] if isinstance(results, list) and results and isinstance(results[0], Mapping) else {}
+    spec = _of(run, "spec")
+    found = [
+        ("Kernel", _join(kernel.get("release"), kernel.get("version"))),
+        ("Command line", _text(kernel.get("cmdline"))),
+        ("Preemption", _text(kernel.get("preempt"))),
+        ("CPU", _join(facts.get("cpu_model"), _microcode(facts))),
+        ("Machine", _machine(facts)),
+        ("CPUs", _cpus(_of(facts, "cpus"))),
+        ("Measured on", _placement(spec)),
+        ("Clock", _clock(facts, _of(result, "clock"))),
+        ("Knobs", _knobs(run.get("knobs"))),
+        ("Probe", _probe(result, spec)),
+    ]
+    return tuple((label, text) for label, text in found if text)
+
+
+def ranges(numbers: Iterable[object]) -> str:
+    """``[0, 1, 2, 5]`` as ``0-2,5``; none as ``none``."""
+    known = sorted({number for number in numbers if isinstance(number, int)})
+    parts: list[list[int]] = []
+    for number in known:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts) or "none"
+
+
+def _cpus(cpus: Mapping[str, Any]) -> str:
+    return _join(*(f"{key} {ranges(cpus.get(key) or [])}" for key in ("online", "isolated", "nohz_full") if cpus))
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    virtual = facts.get("virtual")
+    kind = "bare metal" if virtual is None else f"virtual machine ({virtual})"
+    return _join(kind if facts else None, facts.get("firmware"), facts.get("arch"))
+
+
+def _microcode(facts: Mapping[str, Any]) -> str | None:
+    return f"microcode {facts['microcode']}" if facts.get("microcode") else None
+
+
+def _placement(spec: Mapping[str, Any]) -> str:
+    if not spec:
+        return ""
+    cpus, housekeeping = (spec.get(key) or [] for key in ("cpus", "housekeeping"))
+    if not isinstance(cpus, list) or not isinstance(housekeeping, list):
+        return ""
+    return f"CPU {ranges(cpus)} · housekeeping {ranges(housekeeping)}"
+
+
+def _clock(facts: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
+    frequency, granularity = clock.get("frequency_hz"), clock.get("granularity_ns")
+    return _join(
+        f"probe {clock['source']}" if clock.get("source") else None,
+        f"{frequency / 1e6:.3f} MHz" if isinstance(frequency, (int, float)) else None,
+        f"granularity {granularity:g} ns" if isinstance(granularity, (int, float)) else None,
+        None if clock.get("invariant") is None else "invariant" if clock["invariant"] else "not invariant",
+        f"kernel {facts['clocksource']}" if facts.get("clocksource") else None,
+    )
+
+
+def _knobs(knobs: object) -> str:
+    if not isinstance(knobs, list):
+        return ""
+    parts = []
+    for knob in knobs:
+        if isinstance(knob, Mapping) and "name" in knob:
+            reason = knob.get("reason")
+            parts.append(f"{knob['name']}: {reason}" if reason else f"{knob['name']} = {knob.get('effective')}")
+    return " · ".join(parts)
+
+
+def _probe(result: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    probe = _of(spec, "probe")
+    loop = _of(result, "loop")
+    cost = loop.get("own_cost_ns")
+    return _join(
+        " ".join(str(result[key]) for key in ("probe", "version") if result.get(key)),
+        str(probe["sha256"])[:12] if probe.get("sha256") else None,
+        result.get("compiler"),
+        f"own cost {cost:.3g} ns an iteration" if isinstance(cost, (int, float)) else None,
+    )
+
+
+def _of(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    inner = value.get(key)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _join(*parts: object) -> str:
+    return " · ".join(str(part) for part in parts if part not in (None, ""))
