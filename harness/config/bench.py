@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bench files: what is measured — a probe, its parameters, its metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SerializationInfo, ValidationInfo, field_serializer, field_validator
+
+from ..errors import ConfigError
+from . import units
+from .data import data_dir
+from .types import (
+    Model,
+    Name,
+    Text,
+    build,
+    check_choice,
+    to_duration,
+    to_int,
+    to_mapping,
+    to_number,
+    to_text,
+    wrong,
+    wrong_at,
+)
+from .yaml import load, suggest
+
+ParamType = Literal["duration", "int", "number"]
+PARAM_TYPES = ("duration", "int", "number")
+Better = Literal["lower", "higher"]
+BETTER = ("lower", "higher")
+PARSERS = {"duration": to_duration, "int": to_int, "number": to_number}
+_QUANTILE = re.compile(r"p(?:100|[0-9]{1,2}(?:\.[0-9]{1,6})?)")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def to_quantile(value: Any) -> str:
+    text = to_text(value)
+    if not _QUANTILE.fullmatch(text):
+        raise wrong(f"expected a quantile such as p99.99, found {text!r}")
+    return text
+
+
+Quantile = Annotated[str, BeforeValidator(to_quantile)]
+
+
+def _identifiers(value: Any) -> dict[str, Any]:
+    mapping = to_mapping(value)
+    bad = [key for key in mapping if not _IDENTIFIER.fullmatch(key)]
+    if bad:
+        raise wrong_at([((key,), f"{key!r} cannot be a name: small letters, digits and _ only") for key in bad])
+    return mapping
+
+
+class Param(Model):
+    """An option of the probe. Durations are kept in ns."""
+
+    type: Annotated[ParamType, BeforeValidator(lambda value: check_choice(value, PARAM_TYPES, "type"))]
+    default: Any
+    min: Any = None
+    max: Any = None
+    description: Text | None = None
+
+    @field_validator("default", "min", "max", mode="before")
+    @classmethod
+    def _typed(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("type")
+        return None if kind is None else PARSERS[kind](value)  # a wrong type is reported by itself
+
+    @field_validator("max", mode="after")
+    @classmethod
+    def _ordered(cls, value: Any, info: ValidationInfo) -> Any:
+        low, default = info.data.get("min"), info.data.get("default")
+        if value is not None and low is not None and value < low:
+            raise wrong("max is less than min")
+        if default is not None and ((low is not None and default < low) or (value is not None and default > value)):
+            raise wrong("the default lies outside min and max")
+        return value
+
+    @field_serializer("default", "min", "max")
+    def _as_written(self, value: Any, _info: SerializationInfo) -> Any:
+        return units.format_duration(value) if self.type == "duration" and value is not None else value
+
+    def parse(self, value: Any) -> int | float:
+        """``value`` as the campaign gives it, checked against type and bounds."""
+        number: int | float = PARSERS[self.type](value)
+        for bound, beyond, word in ((self.min, -1, "less than the minimum"), (self.max, 1, "more than the maximum")):
+            if bound is not None and (number - bound) * beyond > 0:
+                raise wrong(f"{self.option(number)} is {word}, {self.option(bound)}")
+        return number
+
+    def option(self, value: float) -> str:
+        """``value`` as the probe's command line takes it: ``1000ns``, ``2``, ``0.5``."""
+        return f"{value}ns" if self.type == "duration" else repr(value)
+
+
+class Metric(Model):
+    """``gate`` is the quantile that comparisons are decided on. A metric that has one is a histogram; one without is a
+    single number per run."""
+
+    better: Annotated[Better, BeforeValidator(lambda value: check_choice(value, BETTER, "direction"))]
+    gate: Quantile | None = None
+    description: Text | None = None
+
+
+class Bench(Model):
+    """``name`` is the file's."""
+
+    name: Name
+    probe: Name
+    description: Text | None = None
+    params: Annotated[dict[str, Param], BeforeValidator(_identifiers), Field(default_factory=dict)]
+    metrics: Annotated[dict[str, Metric], BeforeValidator(_identifiers)]
+
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, int | float]:
+        """The parameters ``given`` that differ from their defaults, typed; errors stand at each parameter."""
+        problems: list[tuple[tuple[int | str, ...], str]] = []
+        values: dict[str, int | float] = {}
+        for name, raw in given.items():
+            param = self.params.get(name)
+            if param is None:
+                problems.append(((name,), f"bench {self.name!r} has no such parameter{suggest(name, self.params)}"))
+                continue
+            try:
+                value = param.parse(raw)
+            except ValueError as error:
+                problems.append(((name,), str(error)))
+                continue
+            if value != param.default:
+                values[name] = value
+        if problems:
+            raise wrong_at(problems)
+        return dict(sorted(values.items()))
+
+    def options(self, asked: Mapping[str, int | float]) -> dict[str, str]:
+        """All parameters, ``asked`` over the defaults, as the probe's options."""
+        return {name: param.option(asked.get(name, param.default)) for name, param in sorted(self.params.items())}
+
+
+def read_bench(path: Path) -> Bench:
+    """The bench in the file ``path``."""
+    document = load(path)
+    data = document.data
+    if "name" in data:
+        raise ConfigError([document.problem(("name",), "unknown key: a bench is named by its file", key=True)])
+    return build(Bench, document, data={**data, "name": path.stem})
+
+
+def _candidates(beside: Path | None) -> Iterator[Path]:
+    if beside is not None:
+        yield beside.parent
+        yield beside.parent.parent
+    yield data_dir("benches")
+
+
+def find_bench(name: str, *, beside: Path | None = None) -> Path | None:
+    """The file of bench ``name``: in the folder of the campaign ``beside``, in the one above, or a shipped one.
+
+    A campaign may be called like the bench that it runs, so a file with the key ``campaign`` is passed over.
+    """
+    for folder in _candidates(beside):
+        path = folder / f"{name}.yaml"
+        if path.is_file() and not _is_campaign(path):
+            return path
+    return None
+
+
+def _is_campaign(path: Path) -> bool:
+    try:
+        data = load(path).data
+    except ConfigError:
+        return False  # broken: read_bench says how
+    return "campaign" in data and "probe" not in data
+
+
+def known_benches(beside: Path | None = None) -> list[str]:
+    """The names that :func:`find_bench` finds."""
+    found = {path.stem for folder in _candidates(beside) for path in folder.glob("*.yaml") if not _is_campaign(path)}
+    return sorted(found)
+
+
+def load_bench(name: str, *, beside: Path | None = None) -> Bench:
+    """The bench ``name``; :class:`ConfigError` if there is none or its file has errors."""
+    path = find_bench(name, beside=beside)
+    if path is None:
+        raise ConfigError([f"unknown bench {name!r}{suggest(name, known_benches(beside))}"])
+    return read_bench(path)

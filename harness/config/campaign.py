@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Campaign files: a matrix of benches, modes and loads over targets, and how it is carried out."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+
+from ..agent.spec import LoadSpec, ModeSpec
+from ..errors import ConfigError
+from .bench import Bench, Quantile, find_bench, known_benches, read_bench
+from .data import data_dir
+from .modes import LOADS, MODES, Load, Mode, to_mode
+from .types import (
+    Duration,
+    Line,
+    Model,
+    Name,
+    Percent,
+    Text,
+    TimeOfDay,
+    at_least,
+    build,
+    to_duration,
+    to_line,
+    to_list,
+    to_mapping,
+    to_nonempty_list,
+    to_number,
+    wrong,
+    wrong_at,
+)
+from .yaml import Document, Plain, load, suggest
+
+DEFAULT_SETTLE_NS = 1_000_000_000
+MIN_DURATION_NS = 1_000_000
+#: Repeats are counted over the whole execution, and the count is part of a folder's name.
+MAX_RUNS_PER_CELL = 99_999
+
+Patterns = tuple[Line, ...]
+
+
+def _patterns(value: Any) -> tuple[Any, ...]:
+    return to_nonempty_list(value) if isinstance(value, list | tuple) else (to_line(value),)
+
+
+class BenchUse(Model):
+    """A bench of the campaign. ``params``: only what differs from the bench's defaults, typed (durations in ns)."""
+
+    bench: Name
+    params: Annotated[dict[str, Any], BeforeValidator(to_mapping), Field(default_factory=dict, validate_default=True)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"bench": value} if not isinstance(value, Mapping) else value
+
+    @field_validator("bench", mode="after")
+    @classmethod
+    def _known(cls, value: str, info: ValidationInfo) -> str:
+        _shelf(info)(value)
+        return value
+
+    @field_validator("params", mode="after")
+    @classmethod
+    def _typed(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("bench")
+        return value if name is None else _shelf(info)(name).resolve(value)
+
+
+def _shelf(info: ValidationInfo) -> Callable[[str], Bench]:
+    assert info.context is not None, "a campaign is read with its benches as the context"
+    lookup: Callable[[str], Bench] = info.context
+    return lookup
+
+
+class Axes(Model):
+    mode: Annotated[tuple[Mode, ...], BeforeValidator(to_nonempty_list)] = (to_mode("shared"),)
+    load: Annotated[tuple[Load, ...], BeforeValidator(to_nonempty_list)] = (LoadSpec("idle"),)
+
+    @field_validator("mode", "load", mode="after")
+    @classmethod
+    def _once(cls, values: tuple[ModeSpec | LoadSpec, ...]) -> tuple[ModeSpec | LoadSpec, ...]:
+        seen: set[str] = set()
+        for index, value in enumerate(values):
+            if value.name in seen:
+                raise wrong_at([((index,), f"{value.name!r} is listed twice")])
+            seen.add(value.name)
+        return values
+
+
+class Selector(Model):
+    """Cells by name: each key takes a name, a glob, or a list of them; ``target`` also ``tag:NAME``. All must match."""
+
+    target: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
+    bench: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
+    mode: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
+    load: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Selector:
+        if not self.model_fields_set:
+            raise wrong("names none of target, bench, mode, load")
+        return self
+
+
+class Retry(Model):
+    """How often a run is tried again, by what went wrong."""
+
+    infrastructure: Annotated[int, BeforeValidator(at_least(0, 100))] = 2
+    invalid: Annotated[int, BeforeValidator(at_least(0, 100))] = 1
+
+
+def _to_limit(value: Any) -> str:
+    """The text, kept as written: which of the two it has to be is decided by the metric."""
+    text = to_line(value)
+    try:
+        to_number(Plain(text))
+    except ValueError:
+        to_duration(text)
+    return text
+
+
+class Budget(Model):
+    """A metric's limit. ``limit`` is in the metric's own unit (ns for durations)."""
+
+    bench: Name
+    metric: Line
+    quantile: Quantile | None = None
+    at_most: Annotated[str, BeforeValidator(_to_limit)]
+
+    @property
+    def is_duration(self) -> bool:
+        return self.at_most[-1:].isalpha()
+
+    @property
+    def limit(self) -> float:
+        return float(to_duration(self.at_most)) if self.is_duration else to_number(Plain(self.at_most))
+
+
+class Campaign(Model):
+    """A campaign file, checked. Durations in ns; ``quorum_percent`` 0 to 100."""
+
+    name: Name = Field(alias="campaign", max_length=64)
+    description: Text | None = None
+    targets: Annotated[Patterns, BeforeValidator(to_nonempty_list)]
+    benches: Annotated[tuple[BenchUse, ...], BeforeValidator(to_nonempty_list)]
+    axes: Axes = Axes()
+    include: Annotated[tuple[Selector, ...], BeforeValidator(to_list)] = ()
+    exclude: Annotated[tuple[Selector, ...], BeforeValidator(to_list)] = ()
+    settle_ns: Duration = Field(DEFAULT_SETTLE_NS, alias="settle")
+    duration_ns: Duration = Field(alias="duration")
+    sessions: Annotated[int, BeforeValidator(at_least(1, 1000))] = 1
+    repeat: Annotated[int, BeforeValidator(at_least(1, MAX_RUNS_PER_CELL))] = 1
+    until: TimeOfDay | None = None
+    retry: Retry = Retry()
+    quorum_percent: Percent = Field(100.0, alias="quorum")
+    budgets: Annotated[tuple[Budget, ...], BeforeValidator(to_list)] = ()
+
+    _definitions: dict[str, Bench] = PrivateAttr(default_factory=dict)
+
+    @property
+    def definitions(self) -> dict[str, Bench]:
+        """The benches that :attr:`benches` names, by name."""
+        return self._definitions
+
+    @field_validator("duration_ns", mode="after")
+    @classmethod
+    def _measurable(cls, value: int) -> int:
+        if value < MIN_DURATION_NS:
+            raise wrong("shorter than 1ms: nothing can be measured")
+        return value
+
+    def to_yaml_data(self) -> dict[str, Any]:
+        """Plain data with the keys and spellings of the file."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def check(campaign: Campaign, benches: Mapping[str, Bench]) -> list[tuple[tuple[int | str, ...], str]]:
+    """What only shows when the parts are seen together: (path, what)."""
+    found: list[tuple[tuple[int | str, ...], str]] = []
+    if campaign.repeat * campaign.sessions > MAX_RUNS_PER_CELL:
+        found.append((("repeat",), f"repeat × sessions is more than {MAX_RUNS_PER_CELL}"))
+    names = {
+        "bench": [use.bench for use in campaign.benches],
+        "mode": [*(mode.name for mode in campaign.axes.mode), *MODES],
+        "load": [*(each.name for each in campaign.axes.load), *LOADS],
+    }
+    for kind in ("include", "exclude"):
+        for index, selector in enumerate(getattr(campaign, kind)):
+            for axis, known in names.items():
+                for pattern in getattr(selector, axis) or ():
+                    if not fnmatch.filter(known, pattern):
+                        found.append(((kind, index, axis), f"no {axis} is called {pattern!r}{suggest(pattern, known)}"))
+    for index, budget in enumerate(campaign.budgets):
+        found += [(("budgets", index, *loc), what) for loc, what in _check_budget(budget, names["bench"], benches)]
+    return found
+
+
+def _check_budget(budget: Budget, used: list[str], benches: Mapping[str, Bench]) -> list[tuple[tuple[str, ...], str]]:
+    if budget.bench not in used:
+        return [(("bench",), f"{budget.bench!r} is no bench of this campaign{suggest(budget.bench, used)}")]
+    metrics = benches[budget.bench].metrics
+    metric = metrics.get(budget.metric)
+    if metric is None:
+        what = f"bench {budget.bench!r} has no metric {budget.metric!r}{suggest(budget.metric, metrics)}"
+        return [(("metric",), what)]
+    found: list[tuple[tuple[str, ...], str]] = []
+    if metric.gate is not None and budget.quantile is None:
+        found.append(((), f"{budget.metric} is a histogram: say which quantile"))
+    if metric.gate is None and budget.quantile is not None:
+        found.append((("quantile",), f"{budget.metric} is one number per run: it has no quantiles"))
+    if budget.metric.endswith("_ns") != budget.is_duration:
+        kind = "a duration such as 20us" if budget.metric.endswith("_ns") else "a number"
+        found.append((("at_most",), f"{budget.metric}: expected {kind}, found {budget.at_most!r}"))
+    return found
+
+
+class _Shelf:
+    """Benches by name, each file read once. A broken file's own problems are kept, beside the campaign's."""
+
+    def __init__(self, beside: Path) -> None:
+        self.beside = beside
+        self.found: dict[str, Bench | None] = {}
+        self.problems: list[str] = []
+
+    def __call__(self, name: str) -> Bench:
+        if name not in self.found:
+            path = find_bench(name, beside=self.beside)
+            if path is None:
+                raise wrong(f"unknown bench {name!r}{suggest(name, known_benches(self.beside))}")
+            try:
+                self.found[name] = read_bench(path)
+            except ConfigError as error:
+                self.problems += error.problems
+                self.found[name] = None
+        bench = self.found[name]
+        if bench is None:
+            raise wrong(f"the file of bench {name!r} has errors")
+        return bench
+
+
+def load_campaign(path: Path) -> Campaign:
+    """The campaign in the file ``path``, its benches loaded and checked against."""
+    return _from_document(load(path), path)
+
+
+def _from_document(document: Document, path: Path) -> Campaign:
+    shelf = _Shelf(path)
+    try:
+        campaign = build(Campaign, document, context=shelf)
+    except ConfigError as error:
+        raise ConfigError(error.problems + shelf.problems) from None
+    benches = {name: bench for name, bench in shelf.found.items() if bench is not None}
+    found = check(campaign, benches)
+    if found:
+        raise ConfigError([document.problem(document.nearest(loc), what) for loc, what in found])
+    campaign._definitions.update(benches)
+    return campaign
+
+
+def campaign_from_data(data: Any, benches: Mapping[str, Bench]) -> Campaign:
+    """What :meth:`Campaign.to_yaml_data` gave, with the benches of that time; else pydantic's ValidationError."""
+
+    def lookup(name: str) -> Bench:
+        if name not in benches:
+            raise wrong(f"unknown bench {name!r}")
+        return benches[name]
+
+    campaign = Campaign.model_validate(data, context=lookup)
+    campaign._definitions.update(benches)
+    return campaign
+
+
+def find_campaign(name: str) -> Path:
+    """``name`` as a path, else as the name of a shipped campaign."""
+    path = Path(name)
+    if path.exists() or "/" in name or path.suffix in (".yaml", ".yml"):
+        return path
+    folder = data_dir("benches") / "campaigns"
+    shipped = folder / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    raise ConfigError([f"no campaign {name!r}: no such file, and none shipped{suggest(name, known_campaigns())}"])
+
+
+def known_campaigns() -> list[str]:
+    """The names of the shipped campaigns."""
+    return sorted(path.stem for path in (data_dir("benches") / "campaigns").glob("*.yaml"))

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modes and loads as YAML spells them, turned into what the agent knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
+
+from ..agent import modes
+from ..agent.spec import LoadSpec, ModeSpec, SpecError
+from .types import Line, Model, nested, to_line, to_name, to_nonempty_list, to_text, wrong, wrong_at
+from .yaml import describe, suggest
+
+#: The names of the modes and loads that isolbench brings.
+MODES: tuple[str, ...] = tuple(mode.name for mode in modes.MODES)
+LOADS: tuple[str, ...] = ("idle", "spin")
+
+
+class _Composed(Model):
+    where: Line = "shared"
+    sched: Line = "other"
+    hold: Line = "none"
+
+
+def to_mode(value: Any) -> ModeSpec:
+    """A shipped name, ``fifo:N``, or ``{where, sched, hold}``; the composed one is named by its parts."""
+    if isinstance(value, ModeSpec):
+        return value
+    try:
+        if isinstance(value, Mapping):
+            parts = nested(_Composed, value)
+            return modes.resolve(parts.where, parts.sched, parts.hold).to_spec()
+        name = to_line(value)
+        if name not in MODES and ":" not in name:
+            raise wrong(f"unknown mode {name!r}{suggest(name, MODES)}")
+        return modes.from_name(name).to_spec()
+    except SpecError as error:
+        raise wrong(str(error)) from None
+
+
+def from_mode(mode: ModeSpec) -> str | dict[str, str]:
+    """What :func:`to_mode` reads back."""
+    if mode.name in MODES:
+        return mode.name
+    if mode.name == mode.sched.replace(":", ""):
+        return mode.sched
+    return {"where": mode.where, "sched": mode.sched, "hold": mode.hold}
+
+
+def to_load(value: Any) -> LoadSpec:
+    """``idle``, ``spin``, or ``{name: [argv…]}``."""
+    if isinstance(value, LoadSpec):
+        return value
+    if not isinstance(value, Mapping):
+        name = to_line(value)
+        if name not in LOADS:
+            raise wrong(f"unknown load {name!r}{suggest(name, LOADS)}; a command is written {{name: [argv…]}}")
+        return LoadSpec(name, name)
+    if len(value) != 1:
+        raise wrong(f"expected one name and its command, {{name: [argv…]}}, found {len(value)} names")
+    [(key, raw)] = value.items()
+    name = to_name(key)
+    if name in LOADS:
+        raise wrong(f"{name!r} is a load that isolbench brings: choose another name")
+    argv = to_nonempty_list(raw)
+    bad = []
+    for index, part in enumerate(argv):
+        if not isinstance(part, str):
+            bad.append(((name, index), f"expected text, found {describe(part)}"))
+        elif "\0" in part:
+            bad.append(((name, index), "a NUL in an argument"))
+    if bad:
+        raise wrong_at(bad)
+    to_text(argv[0])
+    return LoadSpec(name, "argv", [str(part) for part in argv])
+
+
+def from_load(load: LoadSpec) -> str | dict[str, list[str]]:
+    """What :func:`to_load` reads back."""
+    return {load.name: list(load.argv)} if load.kind == "argv" else load.name
+
+
+Mode = Annotated[ModeSpec, PlainValidator(to_mode), PlainSerializer(from_mode)]
+Load = Annotated[LoadSpec, PlainValidator(to_load), PlainSerializer(from_load)]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types of an inventory: what a file may say of a machine, and the machine ready to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from .hosts import to_host_key
+from .types import (
+    YAML_BOOLS,
+    Line,
+    Model,
+    at_least,
+    check_choice,
+    to_duration,
+    to_line,
+    to_list,
+    to_name,
+    wrong,
+    wrong_at,
+)
+from .units import UNITS_NS, parse_cpu_list
+from .yaml import Loc, Plain
+
+ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "riscv64", "ppc64le", "s390x", "loongarch64", "i686")
+DEFAULT_CONNECT_TIMEOUT_NS = 10 * UNITS_NS["s"]
+
+Isolated = Literal["auto"] | tuple[int, ...]
+
+
+def _to_isolated(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        raise wrong("expected auto or a CPU list such as 2-3,6, found a list")
+    text = to_line(value)
+    if text == "auto":
+        return text
+    try:
+        cpus = parse_cpu_list(text)
+    except ValueError as error:
+        raise wrong(f"{error}, or auto") from None
+    return cpus
+
+
+def _to_reason(value: Any) -> str:
+    if value is None or (isinstance(value, Plain) and value.lower() in YAML_BOOLS):
+        raise wrong('say why, in quotes: disabled: "PSU dead" (a target that works has no such key)')
+    return to_line(value)
+
+
+def _to_tags(value: Any) -> tuple[str, ...]:
+    tags: list[str] = []
+    bad: list[tuple[Loc, str]] = []
+    for index, item in enumerate(to_list(value)):
+        try:
+            tags.append(to_name(item))
+        except ValueError as error:
+            bad.append(((index,), str(error)))
+    if bad:
+        raise wrong_at(bad)
+    return tuple(tags)
+
+
+def _choice(known: tuple[str, ...], what: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: check_choice(value, known, what))
+
+
+class Keys(Model):
+    """What ``defaults``, a class and a target may say. Nothing is said by default."""
+
+    address: Annotated[str | None, BeforeValidator(to_line)] = None
+    port: Annotated[int | None, BeforeValidator(at_least(1, 65535))] = None
+    user: Annotated[str | None, BeforeValidator(to_line)] = None
+    identity: Annotated[str | None, BeforeValidator(to_line)] = None
+    host_key: Annotated[str | None, BeforeValidator(to_host_key)] = None
+    proxy_jump: Annotated[str | None, BeforeValidator(to_line)] = None
+    connect_timeout: Annotated[int | None, BeforeValidator(to_duration)] = None
+    become: Annotated[str | None, _choice(("sudo", "none"), "way to become root")] = None
+    arch: Annotated[str | None, _choice(ARCHITECTURES, "architecture")] = None
+    tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
+    isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
+    disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
+
+
+class TargetKeys(Keys):
+    class_name: Annotated[Line | None, Field(alias="class")] = None
+
+
+#: What says how to get there, and so has no meaning for this machine.
+CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "connect_timeout")
+
+
+#: What results may carry of a target: no keys, no names of key files.
+PUBLIC = {"name", "local", "address", "port", "user", "become", "arch", "class_name", "tags", "isolated", "disabled"}
+
+
+class Target(Model):
+    """A machine under test, ready to use. ``None`` for port, user, identity: as ``~/.ssh/config`` says.
+
+    ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
+    """
+
+    name: str
+    local: bool = False
+    address: str | None = None
+    port: int | None = None
+    user: str | None = None
+    identity: Path | None = None
+    host_key: str | None = None
+    known_hosts: Path | None = None
+    proxy_jump: str | None = None
+    connect_timeout_ns: int = DEFAULT_CONNECT_TIMEOUT_NS
+    become: Literal["sudo"] | None = None
+    arch: str | None = None
+    class_name: str | None = None
+    tags: tuple[str, ...] = ()
+    isolated: Isolated = "auto"
+    disabled: str | None = None
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds."""
+        return self.connect_timeout_ns / UNITS_NS["s"]
+
+    def public(self) -> dict[str, Any]:
+        """The part that results may carry, as JSON."""
+        return self.model_dump(mode="json", include=PUBLIC)
+
+
+class Inventory(Model):
+    """``targets`` by name, ``local`` first, then in the order of the file."""
+
+    targets: dict[str, Target]
+    path: Path | None = None

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a campaign and an inventory to what will run, where, in which order, and how long it takes. Pure."""
+
+from __future__ import annotations
+
+from .admit import UNKNOWN, admit
+from .cells import Cell
+from .estimate import Estimate, LaneEstimate, estimate, format_seconds
+from .order import Session, order
+from .place import Placement, place
+from .plan import Plan, build_plan
+from .until import next_time
+
+__all__ = [
+    "UNKNOWN",
+    "Cell",
+    "Estimate",
+    "LaneEstimate",
+    "Placement",
+    "Plan",
+    "Session",
+    "admit",
+    "build_plan",
+    "estimate",
+    "format_seconds",
+    "next_time",
+    "order",
+    "place",
+]

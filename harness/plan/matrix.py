@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells: targets × benches × modes × loads, less what ``include`` does not name and what ``exclude`` names."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.bench import Bench
+from ..config.campaign import BenchUse, Campaign, Selector
+from ..config.inventory import Target
+from ..errors import Bug, PlanError
+from .cells import Cell, asked, cell_id, load_key, mode_key
+from .select import match_targets, no_target
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """A selector, worked out: the names that it takes on each axis, None for all."""
+
+    target: frozenset[str] | None
+    bench: frozenset[str] | None
+    mode: frozenset[str] | None
+    load: frozenset[str] | None
+
+    def takes(self, target: str, bench: str, mode: str, load: str) -> bool:
+        return (
+            (self.target is None or target in self.target)
+            and (self.bench is None or bench in self.bench)
+            and (self.mode is None or mode in self.mode)
+            and (self.load is None or load in self.load)
+        )
+
+
+def build_cells(
+    campaign: Campaign, targets: Sequence[str], known: Mapping[str, Target], benches: Mapping[str, Bench]
+) -> tuple[list[Cell], int]:
+    """The cells, target by target in the order given, and how many the filters took away."""
+    _check_names(campaign, benches)
+    include = _filters("include", campaign.include, campaign, known)
+    exclude = _filters("exclude", campaign.exclude, campaign, known)
+    options = [(use, benches[use.bench].options(use.params)) for use in campaign.benches]
+    axes = campaign.axes
+    points = [(use, opts, mode, load) for use, opts in options for mode in axes.mode for load in axes.load]
+    cells: list[Cell] = []
+    not_included = 0
+    excluded = [0] * len(exclude)
+    for target in targets:
+        for use, opts, mode, load in points:
+            names = (target, use.bench, mode.name, load.name)
+            if include and not any(each.takes(*names) for each in include):
+                not_included += 1
+                continue
+            by = next((index for index, each in enumerate(exclude) if each.takes(*names)), None)
+            if by is not None:
+                excluded[by] += 1
+                continue
+            what = asked(
+                target=target,
+                bench=use.bench,
+                params=use.params,
+                mode=mode,
+                load=load,
+                settle_ns=campaign.settle_ns,
+                duration_ns=campaign.duration_ns,
+            )
+            name = cell_id(use.bench, mode.name, load.name, what)
+            cells.append(Cell(name, target, use.bench, opts, mode, load, campaign.settle_ns, campaign.duration_ns))
+    if not cells:
+        raise PlanError(_emptied(len(targets) * len(points), not_included, excluded))
+    if len({cell.id for cell in cells}) != len(cells):
+        raise Bug("two cells have one id")
+    return cells, not_included + sum(excluded)
+
+
+def _emptied(total: int, not_included: int, excluded: Sequence[int]) -> str:
+    parts = [f"include leaves out {not_included}"] if not_included else []
+    parts += [f"exclude[{index}] takes {count}" for index, count in enumerate(excluded) if count]
+    return f"nothing is left of {total} cells: " + ", ".join(parts)
+
+
+def _filters(
+    kind: str, selectors: Iterable[Selector], campaign: Campaign, known: Mapping[str, Target]
+) -> list[_Filter]:
+    axes = {
+        "bench": [use.bench for use in campaign.benches],
+        "mode": [mode.name for mode in campaign.axes.mode],
+        "load": [load.name for load in campaign.axes.load],
+    }
+    filters: list[_Filter] = []
+    problems: list[str] = []
+    for index, selector in enumerate(selectors):
+        chosen: dict[str, frozenset[str] | None] = {"target": None}
+        if selector.target is not None:
+            names: set[str] = set()
+            for pattern in selector.target:
+                found = match_targets(pattern, known)
+                names.update(found)
+                if not found:
+                    problems.append(f"{kind}[{index}].target: {no_target(pattern, known)}")
+            chosen["target"] = frozenset(names)
+        for axis, values in axes.items():
+            patterns = getattr(selector, axis)
+            chosen[axis] = None if patterns is None else _matching(values, patterns)
+        filters.append(_Filter(**chosen))
+    if problems:
+        raise PlanError("\n".join(problems))
+    return filters
+
+
+def _matching(values: Iterable[str], patterns: Iterable[str]) -> frozenset[str]:
+    return frozenset(value for value in values for pattern in patterns if fnmatch.fnmatchcase(value, pattern))
+
+
+def _check_names(campaign: Campaign, benches: Mapping[str, Bench]) -> None:
+    """Two values of an axis that ask for the same are two names for one cell."""
+    problems = _twice("mode", [(mode.name, mode_key(mode)) for mode in campaign.axes.mode])
+    problems += _twice("load", [(load.name, load_key(load)) for load in campaign.axes.load])
+    problems += _twice("bench", [(_bench_text(use, benches), [use.bench, use.params]) for use in campaign.benches])
+    if problems:
+        raise PlanError("\n".join(problems))
+
+
+def _twice(axis: str, values: Iterable[tuple[str, Any]]) -> list[str]:
+    seen: dict[str, str] = {}
+    problems: list[str] = []
+    for name, key in values:
+        canonical = json.dumps(key, sort_keys=True)
+        if canonical in seen:
+            problems.append(f"{axis}: {seen[canonical]!r} and {name!r} are two names for one cell")
+        seen.setdefault(canonical, name)
+    return problems
+
+
+def _bench_text(use: BenchUse, benches: Mapping[str, Bench]) -> str:
+    params = benches[use.bench].params
+    shown = ", ".join(f"{name}: {params[name].option(value)}" for name, value in use.params.items())
+    return f"{use.bench} {{{shown}}}" if shown else use.bench

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan: the resolved campaign and its cells, before anybody has talked to a target; to ``plan.json`` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..agent.spec import LoadSpec, ModeSpec, SpecError, safe_name
+from ..config.bench import Bench
+from ..config.campaign import Campaign, campaign_from_data
+from ..config.inventory import Inventory
+from ..errors import ConfigError, PlanError
+from .cells import Cell
+from .estimate import Estimate, estimate
+from .matrix import build_cells
+from .select import apply_sets, select_targets
+
+#: Schema history of plan.json: 1 first.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an execution carries out. ``campaign`` has every ``--set`` applied.
+
+    ``cells`` lie target by target; ``disabled`` are the selected targets that take no part, with the reason;
+    ``filtered`` is how many cells ``include`` and ``exclude`` took away; ``inventory`` the public part of each target.
+    """
+
+    campaign: Campaign
+    benches: Mapping[str, Bench]
+    cells: tuple[Cell, ...]
+    disabled: Mapping[str, str] = field(default_factory=dict)
+    filtered: int = 0
+    inventory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that have cells, in order."""
+        return tuple(dict.fromkeys(cell.target for cell in self.cells))
+
+    @property
+    def repeat(self) -> int:
+        return self.campaign.repeat
+
+    @property
+    def sessions(self) -> int:
+        return self.campaign.sessions
+
+    @property
+    def runs(self) -> int:
+        return len(self.cells) * self.repeat * self.sessions
+
+    @property
+    def estimate(self) -> Estimate:
+        return estimate(self.cells, self.repeat, self.sessions)
+
+    def cells_of(self, target: str) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if cell.target == target)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; an execution adds its own keys beside these."""
+        modes = {cell.mode.name: asdict(cell.mode) for cell in self.cells}
+        loads = {cell.load.name: asdict(cell.load) for cell in self.cells}
+        return {
+            "schema": SCHEMA,
+            "campaign": self.campaign.name,
+            "config": self.campaign.to_yaml_data(),
+            "benches": {name: bench.model_dump(mode="json", exclude_none=True) for name, bench in self.benches.items()},
+            "targets": list(self.targets),
+            "disabled": dict(self.disabled),
+            "filtered": self.filtered,
+            "inventory": {name: dict(public) for name, public in self.inventory.items()},
+            "modes": modes,
+            "loads": loads,
+            "cells": [cell.to_json() for cell in self.cells],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, name: str = "plan.json") -> Plan:
+        """What :meth:`to_json` gave, other keys ignored; else :class:`ConfigError` naming ``name``."""
+        try:
+            schema = data["schema"]
+            if schema != SCHEMA:
+                raise ConfigError([f"{name}: schema {schema!r}: written by a newer isolbench? This one reads {SCHEMA}"])
+            benches = {key: Bench.model_validate(value) for key, value in data["benches"].items()}
+            modes = {key: ModeSpec(**value) for key, value in data["modes"].items()}
+            loads = {key: LoadSpec(**value) for key, value in data["loads"].items()}
+            return cls(
+                campaign=campaign_from_data(data["config"], benches),
+                benches=benches,
+                cells=tuple(_cell(item, modes, loads) for item in data["cells"]),
+                disabled=dict(data["disabled"]),
+                filtered=int(data["filtered"]),
+                inventory=dict(data["inventory"]),
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(step) for step in first["loc"])
+            raise ConfigError([f"{name}: not a plan: {where}: {first['msg']}"]) from None
+        except KeyError as error:
+            raise ConfigError([f"{name}: not a plan: no {error}"]) from None
+        except (TypeError, AttributeError, ValueError, SpecError) as error:
+            raise ConfigError([f"{name}: not a plan: {error}"]) from None
+
+
+def _cell(item: Mapping[str, Any], modes: Mapping[str, ModeSpec], loads: Mapping[str, LoadSpec]) -> Cell:
+    return Cell(
+        id=safe_name(item["cell"], "cell"),
+        target=safe_name(item["target"], "target"),
+        bench=safe_name(item["bench"], "bench"),
+        params={str(key): str(value) for key, value in item["params"].items()},
+        mode=modes[item["mode"]],
+        load=loads[item["load"]],
+        settle_ns=int(item["settle_ns"]),
+        duration_ns=int(item["duration_ns"]),
+    )
+
+
+def build_plan(
+    campaign: Campaign,
+    inventory: Inventory,
+    benches: Mapping[str, Bench] | None = None,
+    *,
+    sets: Sequence[str] = (),
+    targets: Sequence[str] = (),
+) -> Plan:
+    """The plan of ``campaign`` on ``inventory``; :class:`PlanError` if it asks for what cannot be, or for nothing.
+
+    ``benches``: definitions by name (by default those the campaign was loaded with). ``sets``: ``axis=value[,value]``,
+    in the place of what the file says. ``targets``: names, globs and ``tag:NAME`` in the place of the campaign's.
+    """
+    definitions = campaign.definitions if benches is None else benches
+    campaign = apply_sets(campaign, sets)
+    selected = select_targets(targets or campaign.targets, inventory.targets)
+    disabled = {name: why for name in selected if (why := inventory.targets[name].disabled) is not None}
+    able = [name for name in selected if name not in disabled]
+    if not able:
+        raise PlanError("every selected target is disabled: " + ", ".join(f"{k} ({v})" for k, v in disabled.items()))
+    used = {use.bench: definitions[use.bench] for use in campaign.benches}
+    cells, filtered = build_cells(campaign, able, inventory.targets, used)
+    public = {name: inventory.targets[name].public() for name in selected}
+    return Plan(campaign, used, tuple(cells), disabled, filtered, public)

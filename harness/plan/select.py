@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names, globs and tags to targets; ``--set`` to a changed campaign."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..config.campaign import MAX_RUNS_PER_CELL, MIN_DURATION_NS, Axes, Campaign
+from ..config.inventory import LOCAL, Target
+from ..config.modes import to_load, to_mode
+from ..config.types import at_least, to_duration
+from ..config.yaml import Plain, suggest
+from ..errors import PlanError
+
+AXES = ("bench", "mode", "load")
+SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "duration": to_duration,
+    "settle": to_duration,
+    "repeat": at_least(1, MAX_RUNS_PER_CELL),
+    "sessions": at_least(1, 1000),
+}
+_FIELDS = {"duration": "duration_ns", "settle": "settle_ns", "repeat": "repeat", "sessions": "sessions"}
+
+
+def is_glob(pattern: str) -> bool:
+    return any(char in pattern for char in "*?[")
+
+
+def match_targets(pattern: str, known: Mapping[str, Target]) -> list[str]:
+    """The names that ``pattern`` (a name, a glob, ``tag:NAME``) stands for, in the order of ``known``.
+
+    No glob matches ``local``: a campaign for ``*`` means the lab, not the machine that steers it.
+    """
+    if pattern.startswith("tag:"):
+        return [name for name, target in known.items() if pattern[4:] in target.tags]
+    if is_glob(pattern):
+        return [name for name in known if name != LOCAL and fnmatch.fnmatchcase(name, pattern)]
+    return [pattern] if pattern in known else []
+
+
+def no_target(pattern: str, known: Mapping[str, Target]) -> str:
+    """Why ``pattern`` stands for nothing."""
+    if pattern.startswith("tag:"):
+        tags = {tag for target in known.values() for tag in target.tags}
+        return f"no target has the tag {pattern[4:]!r}{suggest(pattern[4:], tags)}"
+    if is_glob(pattern):
+        return f"no target matches {pattern!r}"
+    return f"unknown target {pattern!r}{suggest(pattern, known)}"
+
+
+def select_targets(patterns: Iterable[str], known: Mapping[str, Target]) -> list[str]:
+    """All targets of ``patterns``, each once, in the order asked for."""
+    chosen: dict[str, None] = {}
+    problems: list[str] = []
+    for pattern in patterns:
+        found = match_targets(pattern, known)
+        if not found:
+            problems.append(no_target(pattern, known))
+        chosen.update(dict.fromkeys(found))
+    if problems:
+        raise PlanError("\n".join(problems))
+    return list(chosen)
+
+
+def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
+    """``campaign`` with each ``axis=value[,value]`` of ``sets`` in the place of what its file says."""
+    fields: dict[str, Any] = {}
+    axes: dict[str, Any] = {}
+    problems: list[str] = []
+    seen: set[str] = set()
+    for text in sets:
+        key = text.partition("=")[0]
+        try:
+            values = _values(text, seen)
+            if key in SETTINGS:
+                fields[_FIELDS[key]] = SETTINGS[key](Plain(*values))
+            elif key == "bench":
+                fields["benches"] = tuple(use for value in values for use in _benches(campaign, value))
+            else:
+                axes[key] = tuple(_axis_value(campaign.axes, key, value) for value in values)
+        except ValueError as error:
+            problems.append(f"--set {text}: {error}")
+    if axes:
+        fields["axes"] = campaign.axes.model_copy(update=axes)
+    changed = campaign.model_copy(update=fields)
+    if changed.duration_ns < MIN_DURATION_NS:
+        problems.append("--set duration: shorter than 1ms: nothing can be measured")
+    if changed.repeat * changed.sessions > MAX_RUNS_PER_CELL:
+        problems.append(f"--set: repeat × sessions is more than {MAX_RUNS_PER_CELL}")
+    if problems:
+        raise PlanError("\n".join(problems))
+    return changed
+
+
+def _values(text: str, seen: set[str]) -> list[str]:
+    """The values of one ``--set``; its key goes into ``seen``."""
+    key, sign, rest = text.partition("=")
+    values = rest.split(",")
+    if not sign or not all(values):
+        raise ValueError("expected axis=value[,value]")
+    if key not in AXES and key not in SETTINGS:
+        raise ValueError(f"unknown axis {key!r}{suggest(key, [*AXES, *SETTINGS])}")
+    if key in seen:
+        raise ValueError(f"{key} is set twice")
+    seen.add(key)
+    if len(set(values)) != len(values):
+        raise ValueError("a value is given twice")
+    if key in SETTINGS and len(values) > 1:
+        raise ValueError(f"{key} takes one value")
+    return values
+
+
+def _benches(campaign: Campaign, name: str) -> list[Any]:
+    uses = [use for use in campaign.benches if use.bench == name]
+    if not uses:
+        known = [use.bench for use in campaign.benches]
+        raise ValueError(f"{name!r} is no bench of this campaign{suggest(name, known)}")
+    return uses
+
+
+def _axis_value(axes: Axes, axis: str, name: str) -> Any:
+    """A value of the campaign by its name, else one that everybody knows."""
+    for value in getattr(axes, axis):
+        if value.name == name:
+            return value
+    return to_mode(Plain(name)) if axis == "mode" else to_load(Plain(name))
