@@ -62,15 +62,14 @@ def receive():
 
 def undo_pending():
     uid = os.getuid()
-    places = ["/run/isolbench", "/dev/shm/isolbench-%d" % uid, "/run/user/%d/isolbench" % uid, "/run/user/%d" % uid]
-    places.append(os.environ.get("XDG_RUNTIME_DIR", "/run/isolbench"))
-    for place in places:
-        for name in ("undo.jsonl", "isolbench/undo.jsonl"):
-            try:
-                if os.path.getsize(os.path.join(place, name)):
-                    return True
-            except OSError:
-                pass
+    session = os.environ.get("XDG_RUNTIME_DIR") or "/run/user/%d" % uid
+    loose = ["%s/isolbench-%d" % (base, uid) for base in ("/dev/shm", "/tmp", "/var/tmp")]
+    for place in ["/run/isolbench", session + "/isolbench"] + loose:
+        try:
+            if os.path.getsize(place + "/undo.jsonl"):
+                return True
+        except OSError:
+            pass
     return False
 
 def running():

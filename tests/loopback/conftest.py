@@ -18,32 +18,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.config.targets import Target
+
 from .proxy import Proxy
 
 ROOT = os.getuid() == 0
-
-
-@dataclass(frozen=True)
-class SshTarget:
-    """What a transport and the first contact read of an inventory's target."""
-
-    name: str = "box"
-    local: bool = False
-    address: str | None = "127.0.0.1"
-    port: int | None = None
-    user: str | None = None
-    identity: str | Path | None = None
-    host_key: str | None = None
-    known_hosts: str | Path | None = None
-    proxy_jump: str | None = None
-    connect_timeout: float | None = 5.0
-    become: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +50,6 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
     home: Path | None
-    kind: str = "openssh"
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -232,7 +215,7 @@ def start_dropbear(open_folder: Path, user_key: Path) -> Iterator[Callable[[], S
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         key = " ".join(public.split()[:2])
-        server = Server(port, key, user_key, folder / "log", process, None, kind="dropbear")
+        server = Server(port, key, user_key, folder / "log", process, None)
         servers.append(server)
         _wait_listening(server)
         return server
@@ -243,21 +226,23 @@ def start_dropbear(open_folder: Path, user_key: Path) -> Iterator[Callable[[], S
 
 
 @pytest.fixture
-def sshd_target(sshd: Server) -> Callable[..., SshTarget]:
+def sshd_target(sshd: Server) -> Callable[..., Target]:
     """``sshd_target(server=None, **changes)`` → a target that this server lets in, its host key pinned.
 
     Without ``server`` it is the test's own ``sshd``. A :class:`Proxy` may stand in front: ``port=proxy.port``.
     """
 
-    def make(server: Server | None = None, **changes: Any) -> SshTarget:
+    def make(server: Server | None = None, **changes: Any) -> Target:
         server = server or sshd
-        target = SshTarget(
-            port=server.port,
-            user=pwd.getpwuid(os.getuid()).pw_name,
-            identity=server.user_key,
-            host_key=server.host_key,
-        )
-        return replace(target, **changes)
+        usual = {
+            "name": "box",
+            "address": "127.0.0.1",
+            "port": server.port,
+            "user": pwd.getpwuid(os.getuid()).pw_name,
+            "identity": server.user_key,
+            "host_key": server.host_key,
+        }
+        return Target(**(usual | changes))
 
     return make
 
