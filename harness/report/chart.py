@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The percentile plot as geometry: histograms in, SVG coordinates and texts out. Pure; the template draws it.
 
-x is 1/(1-p) on a log axis, as HdrHistogram plots have it: each step to the right is one nine more, and the tail, which
-is what isolation is about, gets most of the room. y is the value on a log axis. An HDR curve is a staircase and is drawn
-as one: nothing is interpolated.
+x is 1/(1-p) on a log axis, as HdrHistogram plots have it: each step to the right is one nine more, and the tail,
+which is what isolation is about, gets most of the room. y is the value on a log axis. An HDR curve is a staircase and
+is drawn as one: nothing is interpolated.
 
-Why not a plotting library: measured with bokeh's inline resources, a page with four plots has 1.7 MB and one with 24 has
-4 MB and takes 2 s to draw; it needs scripts to show anything at all, and a policy that allows any inline script. As SVG a
-plot is some 15 KB, is there with scripts off (CI servers switch them off), follows light and dark, and prints.
+Why no plotting library: measured with bokeh's inline resources, a page of four plots has 1.7 MB, one of 24 has 4 MB and
+takes 2 s to draw; it shows nothing without scripts, and needs a policy that allows any inline script. As SVG a plot is
+some 30 KB, is there with scripts off (CI servers switch them off), follows light and dark, and prints.
 """
 
 from __future__ import annotations
@@ -98,7 +98,13 @@ def scale_of(extents: Sequence[tuple[int, int, int]]) -> Scale:
 
 
 def draw(
-    curves: Sequence[Curve], scale: Scale, *, width: int, height: int, threshold_ns: int | None = None, narrow: bool = False
+    curves: Sequence[Curve],
+    scale: Scale,
+    *,
+    width: int,
+    height: int,
+    threshold_ns: int | None = None,
+    narrow: bool = False,
 ) -> Chart:
     """Lay out one plot. ``narrow`` leaves out names at the curves' ends, single runs and every other label."""
     left, top = 64, 14

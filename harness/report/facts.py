@@ -8,7 +8,11 @@ from typing import Any
 
 
 def rows(facts: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Label and text of what matters to a reader; ``run`` is the newest run.json, or empty before the first."""
+    """Label and text of what matters to a reader; ``run`` is the newest run.json, or empty before the first.
+
+    Without ``facts`` (of one run alone) the run's identity says most of it.
+    """
+    facts = facts or _from_identity(_of(run, "identity"))
     kernel = _of(facts, "kernel")
     results = run.get("results")
     result = results[0] if isinstance(results, list) and results and isinstance(results[0], Mapping) else {}
@@ -38,6 +42,14 @@ def ranges(numbers: Iterable[object]) -> str:
         else:
             parts.append([number])
     return ",".join("-".join(map(str, part)) for part in parts) or "none"
+
+
+def _from_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    if not identity:
+        return {}
+    kernel = {"release": identity.get("kernel_release"), "version": identity.get("kernel_version")}
+    kernel.update({key: identity.get(key) for key in ("cmdline", "preempt")})
+    return {**identity, "kernel": kernel}
 
 
 def _cpus(cpus: Mapping[str, Any]) -> str:
@@ -71,7 +83,13 @@ def _clock(facts: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
         f"granularity {granularity:g} ns" if isinstance(granularity, (int, float)) else None,
         None if clock.get("invariant") is None else "invariant" if clock["invariant"] else "not invariant",
         f"kernel {facts['clocksource']}" if facts.get("clocksource") else None,
+        _tsc(_of(facts, "tsc")),
     )
+
+
+def _tsc(tsc: Mapping[str, Any]) -> str | None:
+    states = [name if tsc[name] else f"not {name}" for name in ("constant", "nonstop", "trusted") if name in tsc]
+    return f"TSC {', '.join(states)}" if states else None
 
 
 def _knobs(knobs: object) -> str:
@@ -79,7 +97,7 @@ def _knobs(knobs: object) -> str:
         return ""
     parts = []
     for knob in knobs:
-        if isinstance(knob, Mapping) and "name" in knob:
+        if isinstance(knob, Mapping) and "name" in knob and knob.get("needed") is not False:
             reason = knob.get("reason")
             parts.append(f"{knob['name']}: {reason}" if reason else f"{knob['name']} = {knob.get('effective')}")
     return " · ".join(parts)

@@ -11,12 +11,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -96,22 +94,26 @@ def render(execution_dir: Path) -> str:
 
 def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int], warnings: Sequence[str]) -> str:
     style, script = (_resource(name) for name in ("report.css", "report.js"))
-    return _environment().get_template("report.html.j2").render(
-        view=view,
-        targets=targets,
-        glance=_glance(view, targets),
-        slots=slots,
-        warnings=warnings,
-        totals=totals(view),
-        bar=_bar(view),
-        headlines=headlines(view),
-        quantiles=QUANTILES[:1] + QUANTILES[2:],
-        needed={name: f"{samples_needed(name):,}" for name in QUANTILES},
-        listed=LISTED,
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            targets=targets,
+            glance=_glance(view, targets),
+            slots=slots,
+            warnings=warnings,
+            totals=totals(view),
+            bar=_bar(view),
+            headlines=headlines(view),
+            quantiles=QUANTILES[:1] + QUANTILES[2:],
+            needed={name: f"{samples_needed(name):,}" for name in QUANTILES},
+            listed=LISTED,
+            style=Markup(style),  # noqa: S704 - our own files
+            script=Markup(script),  # noqa: S704
+            policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'",
+        )
     )
 
 
@@ -133,9 +135,7 @@ def headlines(view: View) -> list[str]:
     return sentences
 
 
-def _figure(
-    key: str, section: Section, slots: Mapping[str, int], scale: chart.Scale, warnings: list[str]
-) -> Figure:
+def _figure(key: str, section: Section, slots: Mapping[str, int], scale: chart.Scale, warnings: list[str]) -> Figure:
     curves = []
     drawable = [mode for mode in section.modes if mode.used]
     per_mode = max(1, LIGHT_LINES // max(1, len(drawable)))
@@ -155,9 +155,7 @@ def _figure(
     return Figure(key, section, wide, narrow, chart.hover(curves, scale), drawn, runs)
 
 
-def _read(
-    mode: ModeView, metric: str, light: int, warnings: list[str]
-) -> tuple[Counts, list[tuple[Counts, int]]]:
+def _read(mode: ModeView, metric: str, light: int, warnings: list[str]) -> tuple[Counts, list[tuple[Counts, int]]]:
     """The histograms of a mode's used runs, merged, and some of them singly, spread evenly over the runs."""
     used = mode.used
     step = max(1, math.ceil(len(used) / light)) if light else 0

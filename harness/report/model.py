@@ -201,7 +201,8 @@ def build_view(execution_dir: Path) -> View:
     meta: dict[str, str] = {}
     for run in iter_runs(path, warnings) if (path / "runs").exists() else ():
         states[run.state] += 1
-        newest[run.target] = run
+        if run.target not in newest or _at(run.document, "results", 0, "cpu") is not None:
+            newest[run.target] = run  # a pinned one, if there is any: it says where
         meta = meta or {key: str(run.document[key]) for key in ("campaign", "execution")}
         where = grouped.setdefault(run.target, {})
         for metric in dict.fromkeys(m["metric"] for m in run.metrics if m.get("kind") == "histogram"):
@@ -218,10 +219,10 @@ def build_view(execution_dir: Path) -> View:
         unsupported_cells += len(unsupported)
         own = tuple(attempt for attempt in attempts if attempt.target == name)
         sections = _sections(name, grouped.get(name, {}), cells, unsupported, own, per_cell)
-        found = newest[name].document.get("facts_before") if name in newest else lane.get("facts")
-        found = found if isinstance(found, Mapping) else {}
+        known = lane.get("facts")
+        found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
         last = newest[name].document if name in newest else {}
-        virtual = found.get("virtual")
+        virtual = found.get("virtual", _at(last, "identity", "virtual"))
         targets.append(
             TargetView(
                 name=name,

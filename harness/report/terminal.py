@@ -148,15 +148,20 @@ def show(run_dir: Path, console: Console) -> None:
             upper = metric.get("upper")
             bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
             _item(console, str(metric["metric"]), quantity(metric.get("value"), str(metric["unit"])) + bound)
-    found = document.get("facts_before")
+    _heading(console, "mode")
+    requested = document["spec"].get("mode")
+    _item(console, "requested", _short(requested))
+    effective = document.get("effective")
+    for key, value in (effective if isinstance(effective, Mapping) else {}).items():
+        if key == "tasks" and isinstance(value, Mapping):
+            for cpu, task in value.items():
+                start = task.get("start") if isinstance(task, Mapping) else None
+                _item(console, "read back, not pinned" if cpu == "any" else f"read back, CPU {cpu}", _short(start))
+        else:
+            _item(console, key, _short(value))
     _heading(console, "facts")
-    for label, text in fact_rows.rows(found if isinstance(found, Mapping) else {}, document):
+    for label, text in fact_rows.rows({}, document):
         _item(console, label, text)
-    for label in ("spec", "effective"):
-        mode = document.get(label) if label == "effective" else (document.get("spec") or {}).get("mode")
-        if isinstance(mode, Mapping):
-            name = "requested mode" if label == "spec" else "effective mode"
-            _item(console, name, ", ".join(f"{key} {_short(value)}" for key, value in mode.items()))
     _item(console, "files", str(run.path))
 
 

@@ -65,7 +65,7 @@ class Geometry:
 
     @cached_property
     def half_magnitude(self) -> int:
-        return (2 * 10**self.digits - 1).bit_length() - 1
+        return (2 * int(10**self.digits) - 1).bit_length() - 1
 
     @cached_property
     def length(self) -> int:

@@ -13,8 +13,8 @@ from ..errors import InfrastructureFault
 from . import hdr
 from .hlog import Interval, tag_of
 
-#: Of ``effective``, what the mode came to; the rest (process ids, the CPU at the end) differs from run to run.
-_MODE_KEYS = ("where", "sched", "hold", "provider", "affinity", "policy", "priority", "partition", "tick")
+#: Of what a task read back, that which must be equal; the CPU it happened to be on is not.
+_TASK_KEYS = ("affinity", "policy", "priority")
 
 _COUNTERS = ("recorded", "overflow", "negative", "dropped", "missed")
 
@@ -27,7 +27,8 @@ class CorruptTransfer(InfrastructureFault):
 class RunContext:
     """What the controller knows of a run and the target does not.
 
-    ``metrics`` is the bench file's: ``{"gap_ns": {"better": "lower", "gate": "p99.99"}}``.
+    ``metrics`` is the bench file's: ``{"gap_ns": {"better": "lower", "gate": "p99.99"}}``. ``facts`` are the target's,
+    of the session: identity comes from them, and from the run's own snapshot where that says more.
     """
 
     campaign: str
@@ -35,6 +36,7 @@ class RunContext:
     session: int = 1
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agent_sha256: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -161,23 +163,45 @@ def judged(validity: Mapping[str, Any], reasons: list[dict[str, str]]) -> dict[s
 
 def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
     """What must be equal for two runs to be compared (the axis under comparison excepted)."""
-    facts = mapping(record.get("facts_before") or {}, "record.facts_before")
+    facts = context.facts
     kernel = mapping(facts.get("kernel") or {}, "facts.kernel")
-    effective = mapping(record.get("effective") or {}, "record.effective")
-    probe = mapping(mapping(record.get("spec") or {}, "record.spec").get("probe") or {}, "spec.probe")
+    snapshot = mapping(record.get("facts_before") or {}, "record.facts_before")
+    spec = mapping(record.get("spec") or {}, "record.spec")
+    probe = mapping(spec.get("probe") or {}, "spec.probe")
     return {
         "build_id": kernel.get("build_id"),
-        "kernel_release": kernel.get("release"),
-        "kernel_version": kernel.get("version"),
-        "cmdline": kernel.get("cmdline"),
-        "config_sha256": kernel.get("config_sha256"),
+        "kernel_release": _text(snapshot.get("kernel")) or kernel.get("release"),
+        "kernel_version": _text(snapshot.get("kernel_version")) or kernel.get("version"),
+        **{key: kernel.get(key) for key in ("cmdline", "config_sha256", "preempt")},
         **{key: facts.get(key) for key in ("arch", "cpu_model", "microcode", "firmware", "serial", "machine_id")},
-        **{key: facts.get(key) for key in ("clocksource", "virtual")},
-        "mode": {key: effective[key] for key in _MODE_KEYS if key in effective},
+        "clocksource": _text(snapshot.get("clocksource")) or facts.get("clocksource"),
+        "tsc": facts.get("tsc"),
+        "virtual": facts.get("virtual"),
+        "mode": _mode(spec, mapping(record.get("effective") or {}, "record.effective")),
         "knobs": _knobs(record.get("knobs") or []),
         "agent_sha256": context.agent_sha256,
         "probe_sha256": probe.get("sha256"),
     }
+
+
+def _mode(spec: Mapping[str, Any], effective: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked, who provided it, and what each task read back of itself at the start."""
+    asked = mapping(spec.get("mode") or {}, "spec.mode")
+    tasks = mapping(effective.get("tasks") or {}, "effective.tasks")
+    return {
+        **{key: asked[key] for key in ("where", "sched", "hold") if key in asked},
+        "provider": effective.get("provider"),
+        "tasks": {
+            cpu: {key: start[key] for key in _TASK_KEYS if key in start}
+            for cpu, start in (
+                (cpu, mapping(mapping(t or {}, cpu).get("start") or {}, cpu)) for cpu, t in tasks.items()
+            )
+        },
+    }
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _knobs(knobs: object) -> dict[str, Any]:

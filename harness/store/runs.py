@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..agent.spec import FAULTS, SpecError, safe_name
+from ..agent.spec import FAULTS, RunRecord, RunSpec, SpecError, safe_name, to_json
 from ..errors import UserError
 from . import hlog
 from .files import TMP_PREFIX, BrokenResult, make_folder, read_document, to_bytes
 from .hdr import Counts
-from .record import RunContext, identity_of, judged, mapping, metrics_of, verify, whole
+from .record import RunContext, identity_of, judged, metrics_of, verify, whole
 
 SCHEMA = 1
 
@@ -99,10 +99,13 @@ def write_run(
     Raises :class:`~harness.agent.spec.SpecError` (shape or names), :class:`~harness.store.record.CorruptTransfer`,
     :class:`~harness.store.hdr.HistogramError`, :class:`~harness.errors.StorageFull`.
     """
-    spec = mapping(record.get("spec"), "record.spec")
-    final = Path(execution_dir) / "runs" / safe_name(target, "target") / _run_name(record, spec)
-    if record.get("status") != "ok":
-        raise SpecError(f"{final.name}: status is {record.get('status')!r}: a failed run is an attempt")
+    record = to_json(RunRecord.from_json(record))
+    spec = RunSpec.from_json(record["spec"], "record.spec")
+    if record["run"] != spec.run:
+        raise SpecError(f"record.run: {record['run']} says that it is {spec.run}")
+    final = Path(execution_dir) / "runs" / safe_name(target, "target") / spec.run
+    if record["status"] != "ok":
+        raise SpecError(f"{spec.run}: status is {record['status']!r}: a failed run is an attempt")
     if (final / "run.json").exists():
         return final
     files = {name: data for name, data in files.items() if name not in _NOT_FILES}
@@ -120,12 +123,12 @@ def write_run(
         "execution": context.execution,
         "target": target,
         "run": final.name,
-        "cell": spec["cell"],
-        "repeat": spec["repeat"],
-        "attempt": whole(spec.get("attempt", 1), "spec.attempt"),
+        "cell": spec.cell,
+        "repeat": spec.repeat,
+        "attempt": spec.attempt,
         "session": context.session,
         **{key: record[key] for key in _KEPT if key in record},
-        "validity": judged(mapping(record.get("validity") or {}, "record.validity"), reasons),
+        "validity": judged(record["validity"], reasons),
         "identity": identity_of(record, context),
         "metrics": metrics,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())},
@@ -241,15 +244,6 @@ def bounded(log: bytes) -> bytes:
         return log
     left_out = len(log) - 2 * LOG_HALF
     return log[:LOG_HALF] + f"\n… {left_out} bytes left out …\n".encode() + log[-LOG_HALF:]
-
-
-def _run_name(record: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
-    """The folder's name, if record and spec agree on it."""
-    name = safe_name(record.get("run"), "record.run")
-    cell = safe_name(spec.get("cell"), "spec.cell")
-    if name != spec.get("run") or name != f"{cell}-r{whole(spec.get('repeat'), 'spec.repeat')}":
-        raise SpecError(f"record.run: {name} is not run {spec.get('repeat')} of cell {cell}")
-    return name
 
 
 def _gaps(files: Mapping[str, bytes]) -> bytes | None:

@@ -44,6 +44,7 @@ FACTS: dict[str, Any] = {
     },
     "boot_id": "b-1",
     "clocksource": "tsc",
+    "tsc": {"constant": True, "nonstop": True, "trusted": True},
     "virtual": None,
     "cpus": {"online": [0, 1, 2, 3], "isolated": [3], "nohz_full": [3], "allowed": [0, 1, 2, 3]},
 }
@@ -86,7 +87,7 @@ def record(
     stolen_ns = int((histogram.counts * low)[low >= 1000].sum())
     tag = "any" if cpu is None else f"cpu{cpu}"
     longest = int(high[filled[-1]]) if len(filled) else None
-    lines = [f'{{"at_ns":{i * 1000003},"length_ns":{1200 + 7 * i}}}' for i in range(min(gaps, 50))]
+    lines = [f'{{"at_ns":{i * 1000003},"gap_ns":{1200 + 7 * i}}}' for i in range(min(gaps, 50))]
     files = {
         f"gap_ns.{tag}.hdr": encode(histogram),
         f"gaps.{tag}.jsonl": "".join(line + "\n" for line in lines).encode(),
@@ -110,6 +111,7 @@ def record(
             "virtual": bool(facts.get("virtual")),
             "kernel_clocksource": "tsc",
         },
+        "effective": {},
         "loop": {"iterations": histogram.total, "own_cost_ns": 38.2},
         "histograms": {
             "gap_ns": {
@@ -140,6 +142,16 @@ def record(
         "gaps": {"file": "gaps.jsonl", "count": gaps, "stored": gaps, "dropped": 0, "threshold_ns": 1000},
     }
     run = f"{cell}-r{repeat}"
+    fifo = "fifo" in str(mode.get("sched"))
+    start = {"affinity": "0-3" if cpu is None else str(cpu), "policy": "fifo" if fifo else "other", "cpu": cpu or 2}
+    effective = {"start": {**start, "priority": int(fifo)}, "end": start, "memory_locked": True, "memory_error": None}
+    kernel = facts["kernel"]
+    snapshot = {
+        "kernel": kernel["release"],
+        "kernel_version": kernel["version"],
+        "clocksource": "tsc",
+        "boot_id": "b-1",
+    }
     return {
         "run": run,
         "status": "ok",
@@ -154,19 +166,19 @@ def record(
             "bench": "gap",
             "probe": {"name": "gap", "sha256": "ab" * 32, "params": {"threshold": "1000ns"}},
             "mode": dict(mode),
-            "load": {"name": load, "kind": load, "argv": []},
-            "cpus": [] if cpu is None else [cpu],
-            "housekeeping": [0, 1],
+            "load": {"name": load, "kind": "idle" if load == "idle" else "spin", "argv": []},
+            "cpus": [3 if cpu is None else cpu],
+            "housekeeping": [each for each in (0, 1) if each != cpu],
             "settle_ns": 1_000_000_000,
             "duration_ns": duration_ns,
         },
         "started": {"realtime_ns": started_ns, "boottime_ns": 1},
         "elapsed_ns": duration_ns + 50_000_000,
-        "effective": {"where": mode.get("where"), "policy": "fifo" if "fifo" in str(mode.get("sched")) else "other"},
-        "knobs": [{"name": "irq-affinity", "effective": "0-2", "reason": None}],
+        "effective": {"provider": "scheduler", "tasks": {tag.removeprefix("cpu"): effective}},
+        "knobs": [{"name": "irq-affinity", "requested": "0-2", "effective": "0-2", "reason": None, "needed": True}],
         "load": {"cpu_share": 0.99},
-        "facts_before": dict(facts),
-        "facts_after": dict(facts),
+        "facts_before": snapshot,
+        "facts_after": snapshot,
         "validity": {"state": state, "reasons": [dict(reason) for reason in reasons]},
         "results": [result],
         "files": [
@@ -181,7 +193,11 @@ def simple_run(execution: Path, target: str = "nuc", *, seed: int = 1, **options
     rng = np.random.default_rng(seed)
     options.setdefault("histogram", counts(rng, quiet=40, noise=[(2_500, 0.4, 0, 400)]))
     made, files = record(**options)
-    return write_run(execution, target, made, files, RunContext("nightly", execution.name, 1, METRICS, "cd" * 32))
+    return write_run(execution, target, made, files, context(execution.name))
+
+
+def context(execution: str = EXECUTION, facts: Mapping[str, Any] = FACTS) -> RunContext:
+    return RunContext("nightly", execution, 1, METRICS, "cd" * 32, facts)
 
 
 def plan(execution: Path, targets: Sequence[str], cells: Sequence[Mapping[str, Any]], repeat: int) -> None:
@@ -244,7 +260,7 @@ def realistic(root: Path, repeat: int = 4) -> Path:
         for (mode, load), noise in noises.items():
             number += 1
             cell = f"gap.{mode}.{load}-{number:012x}"
-            cells.append({"cell": cell, "target": target, "bench": "gap", "mode": MODES[mode], "load": load})
+            cells.append({"cell": cell, "target": target, "bench": "gap", "mode": mode, "load": load})
             if (target, mode, load) == ("box", "fifo", "spin"):
                 continue
             for index in range(1, repeat + 1):
@@ -273,7 +289,7 @@ def realistic(root: Path, repeat: int = 4) -> Path:
                     facts=facts,
                     started_ns=1_795_136_400_250_000_000 + (number * repeat + index) * 11_000_000_000,
                 )
-                write_run(execution, target, made, files, RunContext("nightly", EXECUTION, 1, METRICS, "cd" * 32))
+                write_run(execution, target, made, files, context(facts=facts))
         lane(
             execution,
             target,
