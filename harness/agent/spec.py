@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 SCHEMA = 1
 PROTOCOL = 1
@@ -37,6 +37,60 @@ def safe_name(name: object, what: str) -> str:
     raise SpecError(f"{what}: not a safe name: {name!r}")
 
 
+_REQUIRED: Any = object()
+_PARAM = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _object(value: Any, path: str) -> Dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SpecError(f"{path}: an object is wanted, not {_show(value)}")
+    return value
+
+
+def _take(
+    value: Dict[str, Any], key: str, kind: Union[type, Tuple[type, ...]], path: str, default: Any = _REQUIRED
+) -> Any:
+    """``value[key]`` if it is of ``kind``; a bool is no int. Absent: ``default``, or an error if there is none."""
+    if key not in value:
+        if default is _REQUIRED:
+            raise SpecError(f"{path}.{key}: missing")
+        return default
+    found = value[key]
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
+        names = " or ".join("null" if each is type(None) else each.__name__ for each in kinds)
+        raise SpecError(f"{path}.{key}: {names} is wanted, not {_show(found)}")
+    return found
+
+
+def _whole(value: Dict[str, Any], key: str, low: int, high: int, path: str, default: Any = _REQUIRED) -> int:
+    number: int = _take(value, key, int, path, default)
+    if not low <= number <= high:
+        raise SpecError(f"{path}.{key}: {number} is not within {low}..{high}")
+    return number
+
+
+def _list_of(value: Dict[str, Any], key: str, kind: type, path: str, default: Any = _REQUIRED) -> List[Any]:
+    items = _take(value, key, list, path, default)
+    for index, item in enumerate(items):
+        if not isinstance(item, kind) or (isinstance(item, bool) and kind is not bool):
+            raise SpecError(f"{path}.{key}[{index}]: {kind.__name__} is wanted, not {_show(item)}")
+    return list(items)
+
+
+def _cpus(value: Dict[str, Any], key: str, path: str) -> List[int]:
+    cpus = _list_of(value, key, int, path)
+    if any(not 0 <= cpu < 1 << 16 for cpu in cpus) or len(set(cpus)) != len(cpus):
+        raise SpecError(f"{path}.{key}: CPU numbers, each once, are wanted, not {_show(cpus)}")
+    return cpus
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 @dataclass(frozen=True)
 class ModeSpec:
     """How the measured task is isolated: where x sched x hold."""
@@ -45,6 +99,16 @@ class ModeSpec:
     where: str = "shared"
     sched: str = "other"
     hold: str = "none"
+
+    @classmethod
+    def from_json(cls, value: Any, path: str = "mode") -> ModeSpec:
+        obj = _object(value, path)
+        return cls(
+            safe_name(_take(obj, "name", str, path), f"{path}.name"),
+            _take(obj, "where", str, path, "shared"),
+            _take(obj, "sched", str, path, "other"),
+            _take(obj, "hold", str, path, "none"),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,6 +119,17 @@ class LoadSpec:
     kind: str = "idle"
     argv: List[str] = field(default_factory=list)
 
+    @classmethod
+    def from_json(cls, value: Any, path: str = "load") -> LoadSpec:
+        obj = _object(value, path)
+        kind = _take(obj, "kind", str, path, "idle")
+        argv = _list_of(obj, "argv", str, path, [])
+        if any("\0" in word for word in argv):
+            raise SpecError(f"{path}.argv: a NUL byte cannot be passed to a command")
+        if bool(argv) != (kind == "argv"):
+            raise SpecError(f"{path}.argv: a command is wanted exactly where kind is argv (kind is {_show(kind)})")
+        return cls(safe_name(_take(obj, "name", str, path), f"{path}.name"), kind, argv)
+
 
 @dataclass(frozen=True)
 class ProbeSpec:
@@ -63,6 +138,18 @@ class ProbeSpec:
     name: str
     sha256: str
     params: Dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, value: Any, path: str = "probe") -> ProbeSpec:
+        obj = _object(value, path)
+        sha256 = _take(obj, "sha256", str, path)
+        if not _SHA256.fullmatch(sha256):
+            raise SpecError(f"{path}.sha256: not a SHA-256 in hex: {_show(sha256)}")
+        params = _object(_take(obj, "params", dict, path, {}), f"{path}.params")
+        for name, setting in params.items():
+            if not _PARAM.fullmatch(name) or not isinstance(setting, str) or "\0" in setting:
+                raise SpecError(f"{path}.params: not an option of a probe: {_show(name)} = {_show(setting)}")
+        return cls(safe_name(_take(obj, "name", str, path), f"{path}.name"), sha256, dict(params))
 
 
 @dataclass(frozen=True)
@@ -82,6 +169,34 @@ class RunSpec:
     settle_ns: int
     duration_ns: int
 
+    @classmethod
+    def from_json(cls, value: Any, path: str = "run") -> RunSpec:
+        obj = _object(value, path)
+        cell = safe_name(_take(obj, "cell", str, path), f"{path}.cell")
+        repeat = _whole(obj, "repeat", 1, 1 << 31, path)
+        run = safe_name(_take(obj, "run", str, path), f"{path}.run")
+        if run != f"{cell}-r{repeat}":
+            raise SpecError(f"{path}.run: {run!r} is not repeat {repeat} of cell {cell!r}")
+        spec = cls(
+            run=run,
+            cell=cell,
+            repeat=repeat,
+            attempt=_whole(obj, "attempt", 1, 1 << 31, path),
+            bench=safe_name(_take(obj, "bench", str, path), f"{path}.bench"),
+            probe=ProbeSpec.from_json(_take(obj, "probe", dict, path), f"{path}.probe"),
+            mode=ModeSpec.from_json(_take(obj, "mode", dict, path), f"{path}.mode"),
+            load=LoadSpec.from_json(_take(obj, "load", dict, path), f"{path}.load"),
+            cpus=_cpus(obj, "cpus", path),
+            housekeeping=_cpus(obj, "housekeeping", path),
+            settle_ns=_whole(obj, "settle_ns", 0, 86_400 * 10**9, path),
+            duration_ns=_whole(obj, "duration_ns", 1, 7 * 86_400 * 10**9, path),
+        )
+        if not spec.cpus:
+            raise SpecError(f"{path}.cpus: at least one CPU to measure is wanted")
+        if set(spec.cpus) & set(spec.housekeeping):
+            raise SpecError(f"{path}: a CPU cannot be measured and keep house: {spec.cpus} and {spec.housekeeping}")
+        return spec
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -93,6 +208,23 @@ class Batch:
     session: int
     runs: List[RunSpec]
 
+    @classmethod
+    def from_json(cls, value: Any, path: str = "batch") -> Batch:
+        obj = _object(value, path)
+        runs = [
+            RunSpec.from_json(run, f"{path}.runs[{index}]")
+            for index, run in enumerate(_list_of(obj, "runs", dict, path))
+        ]
+        if len({run.run for run in runs}) != len(runs):
+            raise SpecError(f"{path}.runs: one run is asked for twice")
+        return cls(
+            safe_name(_take(obj, "execution", str, path), f"{path}.execution"),
+            safe_name(_take(obj, "lane", str, path), f"{path}.lane"),
+            _whole(obj, "token", 0, 1 << 62, path),
+            _whole(obj, "session", 0, 1 << 31, path, 0),
+            runs,
+        )
+
 
 @dataclass(frozen=True)
 class Validity:
@@ -100,6 +232,14 @@ class Validity:
 
     state: str
     reasons: List[Dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, value: Any, path: str = "validity") -> Validity:
+        obj = _object(value, path)
+        state = _take(obj, "state", str, path)
+        if state not in STATES:
+            raise SpecError(f"{path}.state: {_show(state)} is none of {', '.join(STATES)}")
+        return cls(state, _list_of(obj, "reasons", dict, path, []))
 
 
 @dataclass(frozen=True)
@@ -129,6 +269,44 @@ class RunRecord:
     results: List[Dict[str, Any]] = field(default_factory=list)
     files: List[Dict[str, Any]] = field(default_factory=list)
 
+    @classmethod
+    def from_json(cls, value: Any, path: str = "record") -> RunRecord:
+        obj = _object(value, path)
+        schema = _whole(obj, "schema", 1, 1 << 31, path)
+        if schema > SCHEMA:
+            raise SpecError(f"{path}.schema: {schema} is newer than this version reads ({SCHEMA})")
+        status = _take(obj, "status", str, path)
+        if status not in ("ok", "failed"):
+            raise SpecError(f"{path}.status: {_show(status)} is neither ok nor failed")
+        fault = _take(obj, "fault", (str, type(None)), path, None)
+        reason = _take(obj, "reason", (str, type(None)), path, None)
+        if status == "failed" and (fault not in FAULTS or not reason):
+            raise SpecError(f"{path}: a failed run needs a reason and a fault, not {_show(reason)}, {_show(fault)}")
+        validity = _take(obj, "validity", dict, path, {})
+        if validity or status == "ok":
+            Validity.from_json(validity, f"{path}.validity")
+        return cls(
+            run=safe_name(_take(obj, "run", str, path), f"{path}.run"),
+            status=status,
+            spec=_take(obj, "spec", dict, path),
+            schema=schema,
+            agent_version=_take(obj, "agent_version", str, path, ""),
+            sequence=_whole(obj, "sequence", 0, 1 << 62, path, 0),
+            reason=reason,
+            fault=fault,
+            started=_take(obj, "started", dict, path, {}),
+            elapsed_ns=_whole(obj, "elapsed_ns", 0, 1 << 62, path, 0),
+            effective=_take(obj, "effective", dict, path, {}),
+            knobs=_list_of(obj, "knobs", dict, path, []),
+            load=_take(obj, "load", dict, path, {}),
+            facts_before=_take(obj, "facts_before", dict, path, {}),
+            facts_after=_take(obj, "facts_after", dict, path, {}),
+            validity=validity,
+            results=_list_of(obj, "results", dict, path, []),
+            files=_list_of(obj, "files", dict, path, []),
+        )
+
 
 def to_json(value: Any) -> Dict[str, Any]:
+    """Any of the types above as plain dicts, lists, strings and numbers."""
     return asdict(value)

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carrying out a batch: knobs and loads once for runs of equal needs, each run into the spool, everything put back."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import Any, Mapping, Protocol
+
+from . import VERSION
+from .blobs import Blobs
+from .kmsg import Kmsg
+from .knobs import Knob, Outcome, all_knobs
+from .loads import Load
+from .loads import make as make_load
+from .measure import Measurement, Wait, one_line
+from .modes import Mode
+from .modes import from_spec as mode_from_spec
+from .paths import Paths
+from .server import Stopped
+from .spec import Batch, RunRecord, RunSpec, to_json
+from .spool import Entry, Spool, storage_full
+from .system import AgentError, Tree, write_durably
+from .undo import Undo
+
+#: Less free space than this where the spool is, and a run is not even begun.
+MIN_FREE_BYTES = 1 << 20
+_RUNNING = "running.json"
+
+
+class Cancelled(Exception):
+    """The controller wants the batch to end now."""
+
+
+class Publisher(Protocol):
+    """Where news of a batch goes: the connection of the controller, if there is one."""
+
+    def event(self, kind: str, **details: Any) -> None: ...
+
+    def finished(self, entry: Entry) -> None:
+        """Push a run, and wait a little for its acknowledgement. Raises :class:`Cancelled`."""
+
+    def measuring(self, on: bool) -> None:
+        """From now on (not) a word but urgent answers."""
+
+
+class Runner:
+    """One batch. ``facts`` are the machine's, ``marker`` what all our processes carry, ``spare`` those not to kill."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        paths: Paths,
+        tree: Tree,
+        spool: Spool,
+        undo: Undo,
+        *,
+        facts: Mapping[str, Any],
+        marker: str,
+        spare: frozenset[int],
+        wait: Wait,
+        publisher: Publisher,
+    ) -> None:
+        self.batch = batch
+        self.pending = [spec.run for spec in batch.runs]
+        self.current: str | None = None
+        self._paths = paths
+        self._tree = tree
+        self._spool = spool
+        self._undo = undo
+        self._facts = facts
+        self._marker = marker
+        self._spare = spare
+        self._wait = wait
+        self._publisher = publisher
+        self._blobs = Blobs(paths.deploy)
+        self._kmsg = Kmsg(tree)
+        self._affinity = sorted(os.sched_getaffinity(0))
+        self._all_knobs: dict[str, Knob] = all_knobs(tree)
+        self._knobs: list[tuple[Knob, Outcome]] = []
+        self._segment: tuple[Any, ...] = ()
+        self._load: Load | None = None
+        self._load_key: tuple[Any, ...] = ()
+        self._binaries: dict[str, str] = {}
+
+    def run(self) -> dict[str, Any]:
+        """All runs, in order. Returns what ``batch-finished`` says; the machine is as it was found by then.
+
+        Also when an exception passes through: the machine is put back first.
+        """
+        done = failed = 0
+        cancelled = False
+        stopped: AgentError | None = None
+        try:
+            self._undo.record([{"kind": "processes", "marker": self._marker}])
+            sequence = reserve(self._paths.state, len(self.batch.runs))
+            for spec in self.batch.runs:
+                entry = self._spooled(spec) or self._attempt(spec, sequence)
+                sequence += 1
+                done, failed = (done + 1, failed) if entry.status == "ok" else (done, failed + 1)
+                self.current = None
+                self.pending.remove(spec.run)
+                self._publisher.finished(entry)
+        except Cancelled:
+            cancelled = True
+        except AgentError as error:
+            stopped = error
+        except OSError as error:
+            stopped = storage_full(error, "batch")
+        finally:
+            restored = self._put_back()
+        return {
+            "execution": self.batch.execution,
+            "done": done,
+            "failed": failed,
+            "cancelled": cancelled,
+            "remaining": self.pending,
+            "stopped": stopped.to_json() if stopped else None,
+            "restored": [each for each in restored if not each["ok"]],
+        }
+
+    def _spooled(self, spec: RunSpec) -> Entry | None:
+        """A run that an earlier, interrupted batch finished, and nobody has fetched yet: not measured twice."""
+        entry = self._spool.get(self.batch.execution, spec.run)
+        return entry if entry is not None and entry.attempt >= spec.attempt else None
+
+    def _attempt(self, spec: RunSpec, sequence: int) -> Entry:
+        """Measure and spool. Raises :class:`AgentError` only where the rest of the batch is as hopeless."""
+        self.current = spec.run
+        execution = self.batch.execution
+        self._publisher.event("run-started", execution=execution, run=spec.run, attempt=spec.attempt)
+        self._publisher.measuring(True)
+        name = spec.run
+        told = True
+        try:
+            self._check_space()
+            write_running(self._paths.runtime, execution, spec)
+            folder = self._spool.begin(execution, name)
+            record, log = self._measure(spec, folder, sequence)
+            if record.status != "ok":
+                self._spool.abandon(execution, name)
+                name = f"{spec.run}-a{spec.attempt}"
+                self._spool.begin(execution, name)
+            return finish(self._spool, execution, name, record, log)
+        except AgentError as error:
+            self._publisher.event(
+                "run-failed", execution=execution, run=spec.run, attempt=spec.attempt, **error.to_json()
+            )
+            raise
+        except Stopped:
+            told = False  # what ends us makes a failed run of this one
+            raise
+        finally:
+            self._spool.abandon(execution, name)
+            if told:
+                forget_running(self._paths.runtime)
+            self._publisher.measuring(False)
+
+    def _measure(self, spec: RunSpec, folder: str, sequence: int) -> tuple[RunRecord, bytes]:
+        try:
+            mode = self._admit(spec)
+            if spec.probe.sha256 not in self._binaries:
+                self._binaries[spec.probe.sha256] = self._blobs.verified(spec.probe.sha256)
+            self._step_aside(spec)
+            self._set_knobs(spec, mode)
+            load = self._start_load(spec)
+        except AgentError as error:
+            return failed_record(spec, sequence, error), b""
+        measurement = Measurement(
+            spec,
+            mode,
+            self._binaries[spec.probe.sha256],
+            folder,
+            load=load,
+            knobs=self._knobs,
+            kmsg=self._kmsg,
+            tree=self._tree,
+            affinity=self._affinity,
+            sequence=sequence,
+            wait=self._wait,
+        )
+        record = measurement.run()
+        if record.status != "ok" or record.load.get("ended"):
+            self._stop_load()  # whatever state it is in, the next run gets a fresh one
+        return record, measurement.log
+
+    def _admit(self, spec: RunSpec) -> Mode:
+        mode = mode_from_spec(spec.mode)
+        reasons = mode.needs(self._facts, spec.cpus, spec.housekeeping)
+        if reasons:
+            raise AgentError("environment", "unsupported", "; ".join(reasons))
+        return mode
+
+    def _check_space(self) -> None:
+        os.makedirs(self._spool.folder, mode=0o700, exist_ok=True)
+        info = os.statvfs(self._spool.folder)
+        if info.f_bavail * info.f_frsize < MIN_FREE_BYTES:
+            raise AgentError(
+                "infrastructure",
+                "storage-full",
+                f"less than {MIN_FREE_BYTES >> 20} MiB free in {self._spool.folder}",
+                "free space there, then resume",
+            )
+
+    def _step_aside(self, spec: RunSpec) -> None:
+        """The agent itself keeps to the housekeeping CPUs."""
+        if spec.housekeeping:
+            try:
+                os.sched_setaffinity(0, spec.housekeeping)
+            except OSError as error:
+                raise AgentError(
+                    "environment", "affinity", f"housekeeping CPUs {spec.housekeeping}: {error.strerror}"
+                ) from None
+
+    def _set_knobs(self, spec: RunSpec, mode: Mode) -> None:
+        wanted = (mode.knobs, spec.cpus, spec.housekeeping)
+        if wanted == self._segment:
+            return
+        self._restore_knobs()
+        self._segment = wanted
+        for name in mode.knobs:
+            knob = self._all_knobs[name]
+            self._knobs.append((knob, knob.set(spec.cpus, spec.housekeeping, self._undo)))
+
+    def _restore_knobs(self) -> list[dict[str, Any]]:
+        self._segment = ()
+        if not self._knobs:
+            return []
+        for knob, _ in self._knobs:
+            knob.restore()
+        self._knobs = []
+        return self._undo.play(keep_processes=True)
+
+    def _start_load(self, spec: RunSpec) -> Load:
+        key = (spec.load, spec.housekeeping)
+        if self._load is None or key != self._load_key:
+            self._stop_load()
+            self._load = make_load(spec.load, spec.housekeeping, self._tree)
+            self._load.start()
+            self._load_key = key
+        return self._load
+
+    def _stop_load(self) -> None:
+        if self._load is not None:
+            self._load.stop()
+            self._load = None
+
+    def _put_back(self) -> list[dict[str, Any]]:
+        self._stop_load()
+        restored = self._restore_knobs()
+        restored += self._undo.play(spare=self._spare)
+        os.sched_setaffinity(0, self._affinity)
+        self._kmsg.close()
+        self._blobs.prune(self._binaries)
+        return restored
+
+
+def failed_record(spec: RunSpec, sequence: int, error: AgentError) -> RunRecord:
+    return RunRecord(
+        run=spec.run,
+        status="failed",
+        spec=to_json(spec),
+        agent_version=VERSION,
+        sequence=sequence,
+        fault=error.fault,
+        reason=one_line(error),
+    )
+
+
+def finish(spool: Spool, execution: str, name: str, record: RunRecord, log: bytes) -> Entry:
+    """Seal the entry. The record lists the files beside it; the MANIFEST lists the record as well."""
+    files = {"log.txt": log}
+    listed = spool.describe(execution, name, files)
+    text = json.dumps(to_json(replace(record, files=listed)), allow_nan=False)
+    return spool.finish(execution, name, {**files, "record.json": text.encode()})
+
+
+def reserve(state: str, count: int) -> int:
+    """Take ``count`` sequence numbers for good, in one write; returns the first."""
+    path = os.path.join(state, "sequence")
+    try:
+        with open(path, "rb") as file:
+            last = int(file.read(32))
+    except (OSError, ValueError):
+        last = 0
+    write_durably(path, str(last + count).encode())
+    return last + 1
+
+
+def write_running(runtime: str, execution: str, spec: RunSpec) -> None:
+    """Say which run is under way, for whoever finds us dead. In memory: nothing to be written during a measurement."""
+    with open(os.path.join(runtime, _RUNNING), "w", encoding="ascii") as file:
+        json.dump({"execution": execution, "spec": to_json(spec)}, file)
+
+
+def forget_running(runtime: str) -> None:
+    try:
+        os.unlink(os.path.join(runtime, _RUNNING))
+    except OSError:
+        return
+
+
+def bury(paths: Paths, reason: str) -> str | None:
+    """Make a failed record of the run that was under way when the agent died, if there was one; its entry's name."""
+    try:
+        with open(os.path.join(paths.runtime, _RUNNING), "rb") as file:
+            found = json.load(file)
+        execution, spec = str(found["execution"]), RunSpec.from_json(found["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    spool = Spool(paths.state)
+    name = f"{spec.run}-a{spec.attempt}"
+    done = spool.get(execution, spec.run)
+    try:
+        spool.abandon(execution, spec.run)
+        if done is None or done.attempt < spec.attempt:
+            spool.begin(execution, name)
+            record = failed_record(spec, 0, AgentError("infrastructure", "agent-died", reason))
+            finish(spool, execution, name, record, b"")
+    except AgentError:
+        return None
+    finally:
+        forget_running(paths.runtime)
+    return name

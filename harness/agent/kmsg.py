@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's log since a remembered position, from /dev/kmsg without a fork. Patterns only: dmesg always moves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import Any
+
+from .system import Tree
+
+#: What makes a run worthless. Not "error" as such: drivers say that on good days too.
+PATTERNS = re.compile(
+    r"WARNING:|\bBUG\b|lockup|\bstall(?:s|ed)?\b|Machine Check|\bMCE\b|mce:|Hardware Error|throttl|"
+    r"TSC unstable|Marking clocksource 'tsc.*unstable|Clocksource .* unstable",
+    re.IGNORECASE,
+)
+_KEEP_BYTES = 64 << 10
+
+
+class Kmsg:
+    """Held open over the runs of a batch; unusable (``readable`` is False) where the log is not ours to read."""
+
+    def __init__(self, tree: Tree | None = None) -> None:
+        try:
+            self._fd = os.open((tree or Tree()).path("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    @property
+    def readable(self) -> bool:
+        return self._fd >= 0
+
+    def mark(self) -> None:
+        """Forget all that was said so far."""
+        if self._fd >= 0:
+            try:
+                os.lseek(self._fd, 0, os.SEEK_END)
+            except OSError:
+                self.close()
+
+    def collect(self) -> dict[str, Any] | None:
+        """``{lines, matches, lost}`` since the mark (lines: the last 64 KiB); None where the log is unreadable.
+
+        ``lost`` is True where the ring was overwritten before it was read.
+        """
+        if self._fd < 0:
+            return None
+        lines: list[str] = []
+        size = 0
+        lost = False
+        while True:
+            try:
+                record = os.read(self._fd, 8192)
+            except OSError as error:
+                if error.errno == errno.EPIPE:  # overwritten; the next read goes on with the oldest there is
+                    lost = True
+                    continue
+                break  # EAGAIN: that was the newest
+            if not record:
+                break
+            head, _, text = record.decode("utf-8", "replace").partition(";")
+            line = text.partition("\n")[0]
+            stamp = head.split(",")[2] if head.count(",") >= 2 else "0"
+            lines.append(f"[{int(stamp) / 1e6:.6f}] {line}" if stamp.isdigit() else line)
+            size += len(lines[-1])
+            while size > _KEEP_BYTES and len(lines) > 1:
+                size -= len(lines.pop(0))
+        return {"lines": lines, "matches": [line for line in lines if PATTERNS.search(line)], "lost": lost}
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One measurement: settle, snapshot, probes, snapshot, verdict. It leaves a :class:`RunRecord` and its files."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import Any, Callable, Sequence
+
+from . import VERSION
+from .kmsg import Kmsg
+from .knobs import Knob, Outcome
+from .loads import Load
+from .modes import Mode
+from .probe import ProbeProcess, allowance_ns, command, result_files, spooled_name
+from .snapshot import take
+from .spec import RunRecord, RunSpec, to_json
+from .spool import storage_full
+from .system import AgentError, Tree, remove_tree
+from .validity import Evidence, judge
+
+#: Waits until a time on the monotonic clock or until one of the descriptors is ready; raises when the batch must end.
+Wait = Callable[[float, "tuple[int, ...]"], "set[int]"]
+
+
+class Measurement:
+    """Carries out ``spec`` in ``folder`` (the spool's, still invisible)."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        mode: Mode,
+        binary: str,
+        folder: str,
+        *,
+        load: Load,
+        knobs: Sequence[tuple[Knob, Outcome]],
+        kmsg: Kmsg,
+        tree: Tree,
+        affinity: Sequence[int],
+        sequence: int,
+        wait: Wait,
+    ) -> None:
+        self._spec = spec
+        self._mode = mode
+        self._binary = binary
+        self._folder = folder
+        self._load = load
+        self._knobs = knobs
+        self._kmsg = kmsg
+        self._tree = tree
+        self._affinity = affinity
+        self._wait = wait
+        self._probes: list[ProbeProcess] = []
+        self._record = RunRecord(
+            run=spec.run,
+            status="failed",
+            spec=to_json(spec),
+            agent_version=VERSION,
+            sequence=sequence,
+            knobs=[outcome.to_json() for _, outcome in knobs],
+        )
+        self.log = b""
+
+    def run(self) -> RunRecord:
+        """The record of a run that ended well or badly. Only what ends the batch is raised."""
+        try:
+            self._settle()
+            self._run_probes()
+            self._finish()
+        except AgentError as error:
+            self._fail(error)
+        except OSError as error:
+            self._fail(storage_full(error, "measuring"))
+        finally:
+            for probe in self._probes:
+                probe.kill()
+                probe.close()
+            self._collect_log()
+        return self._record
+
+    def _fail(self, error: AgentError) -> None:
+        self._record = replace(self._record, status="failed", fault=error.fault, reason=one_line(error))
+
+    def _settle(self) -> None:
+        end_s = time.monotonic() + self._spec.settle_ns / 1e9
+        while time.monotonic() < end_s:
+            self._wait(end_s, ())
+
+    def _run_probes(self) -> None:
+        cpus: list[int | None] = list(self._spec.cpus) if self._mode.pinned else [None]
+        for cpu in cpus:
+            os.mkdir(self._out(cpu), 0o700)
+        self._kmsg.mark()
+        before = take(self._tree, self._spec.cpus)
+        self._load.begin()
+        started_ns = time.monotonic_ns()
+        self._record = replace(
+            self._record,
+            facts_before=before,
+            started={"realtime_ns": before["realtime_ns"], "boottime_ns": before["boottime_ns"]},
+        )
+        for cpu in cpus:
+            argv = command(self._binary, self._spec, self._mode, cpu, self._out(cpu))
+            self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, self._affinity))
+        self._await_probes(time.monotonic() + allowance_ns(self._spec.duration_ns) / 1e9)
+        elapsed_ns = time.monotonic_ns() - started_ns
+        load = self._load.end()
+        after = take(self._tree, self._spec.cpus)
+        self._record = replace(self._record, elapsed_ns=elapsed_ns, load=load, facts_after=after)
+
+    def _await_probes(self, deadline_s: float) -> None:
+        """Silent until all ended; SIGKILL at the deadline. A stream that ended is not looked at again."""
+        talking = {probe.output: probe for probe in self._probes}
+        while True:
+            running = [probe for probe in self._probes if probe.poll() is None]
+            if not running:
+                return
+            if time.monotonic() >= deadline_s:
+                for probe in running:
+                    probe.timed_out = True
+                    probe.kill()
+                return
+            for fd in self._wait(deadline_s, tuple(talking)):
+                if not talking[fd].drain():
+                    del talking[fd]
+
+    def _finish(self) -> None:
+        measured = [(probe, probe.result()) for probe in self._probes]
+        results = [result for _, result in measured]
+        for probe, result in measured:
+            if result.get("cpu") != probe.cpu:
+                raise AgentError("bug", "bad-result", f"asked for CPU {probe.cpu}, the probe says {result.get('cpu')}")
+        said = self._kmsg.collect()
+        knobs = [self._verified(knob, outcome) for knob, outcome in self._knobs]
+        seen = Evidence(
+            self._spec,
+            self._mode,
+            self._record.facts_before,
+            self._record.facts_after,
+            results,
+            self._record.load,
+            knobs,
+            said,
+        )
+        for probe, result in measured:
+            for name, metric in result_files(result).items():
+                target = os.path.join(self._folder, spooled_name(name, metric, probe.cpu))
+                os.rename(os.path.join(probe.out, name), target)
+        self._record = replace(
+            self._record,
+            status="ok",
+            results=results,
+            knobs=knobs,
+            effective=self._effective(results),
+            validity=to_json(judge(seen)),
+        )
+        if said and said["lines"]:
+            self.log += b"--- kernel log ---\n" + "\n".join(said["lines"]).encode() + b"\n"
+
+    def _verified(self, knob: Knob, outcome: Outcome) -> dict[str, Any]:
+        meanwhile = knob.verify(outcome) if outcome.ok else None
+        return {**outcome.to_json(), "advice": knob.advise(outcome), "meanwhile": meanwhile}
+
+    def _effective(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The mode as the task itself read it back, by CPU (``any`` where it was not pinned)."""
+        tasks = {"any" if each.get("cpu") is None else str(each["cpu"]): each.get("effective") for each in results}
+        return {"provider": "scheduler", "tasks": tasks}
+
+    def _out(self, cpu: int | None) -> str:
+        return os.path.join(self._folder, "out-any" if cpu is None else f"out-cpu{cpu}")
+
+    def _collect_log(self) -> None:
+        """Keep what the probes said; remove their folders, with whatever else they left there."""
+        said = b""
+        for probe in self._probes:
+            text = probe.log.bytes()
+            if text:
+                where = "any CPU" if probe.cpu is None else f"CPU {probe.cpu}"
+                said += f"--- probe on {where} ---\n".encode() + text.rstrip(b"\n") + b"\n"
+            remove_tree(probe.out)
+        self.log = said + self.log
+
+
+def one_line(error: AgentError) -> str:
+    text = " ".join(str(error).split())
+    return f"{text} ({error.advice})" if error.advice else text

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One probe process: how it is started, bounded and killed, and what its exit and its files mean."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from typing import Any, Iterable, Sequence
+
+from .frames import loads_strictly
+from .modes import Mode
+from .processes import kill_group
+from .spec import RunSpec, safe_name
+from .system import AgentError
+
+#: Kept of what a probe says: the first and the last half MiB.
+LOG_HALF = 512 << 10
+MAX_RESULT = 4 << 20
+#: A probe's result.json of this schema, or older, is understood.
+RESULT_SCHEMA = 1
+
+
+def allowance_ns(duration_ns: int) -> int:
+    """How long a probe may take in all before it is killed: its duration, and 10 % of it, at least 5 s."""
+    return duration_ns + max(5 * 10**9, duration_ns // 10)
+
+
+def command(binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str) -> list[str]:
+    argv = [binary, *mode.probe_argv(cpu), "--duration", f"{spec.duration_ns}ns"]
+    for name, setting in sorted(spec.probe.params.items()):
+        argv += [f"--{name}", setting]
+    return [*argv, "--out", out]
+
+
+class BoundedLog:
+    """The first and the last :data:`LOG_HALF` bytes of a stream of any length."""
+
+    def __init__(self, half: int = LOG_HALF) -> None:
+        self._half = half
+        self._first = bytearray()
+        self._last = bytearray()
+        self._left_out = 0
+
+    def feed(self, data: bytes) -> None:
+        room = self._half - len(self._first)
+        self._first += data[:room]
+        self._last += data[room:] if room > 0 else data
+        over = len(self._last) - self._half
+        if over > 0:
+            del self._last[:over]
+            self._left_out += over
+
+    def bytes(self) -> bytes:
+        gap = f"\n[... {self._left_out} bytes left out ...]\n".encode() if self._left_out else b""
+        return bytes(self._first) + gap + bytes(self._last)
+
+
+class ProbeProcess:
+    """A started probe. ``cpu`` is None where it is not pinned; ``out`` is the folder it writes to."""
+
+    def __init__(self, argv: Sequence[str], out: str, cpu: int | None, affinity: Iterable[int]) -> None:
+        self.cpu = cpu
+        self.out = out
+        self.log = BoundedLog()
+        self.timed_out = False
+        wanted = set(affinity)
+
+        def spread() -> None:
+            # The agent itself is pinned to housekeeping; the probe starts from what the machine allows.
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, wanted)
+
+        try:
+            self._child = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=out,
+                env={**os.environ, "LC_ALL": "C"},
+                start_new_session=True,
+                preexec_fn=spread,
+            )
+        except OSError as error:
+            raise AgentError(
+                "environment",
+                "exec",
+                f"the probe cannot be executed here: {error.strerror}",
+                "is it built for this machine's architecture, and its folder not mounted noexec?",
+            ) from None
+        assert self._child.stdout is not None
+        self.output = self._child.stdout.fileno()
+        os.set_blocking(self.output, False)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def poll(self) -> int | None:
+        """The exit status once it ended (negative: the signal), else None. Never blocks."""
+        return self._child.poll()
+
+    def drain(self) -> bool:
+        """Take what it said. False at the end of its output."""
+        for _ in range(64):  # a probe that never stops talking must not keep us from the deadline
+            try:
+                data = os.read(self.output, 1 << 16)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self.log.feed(data)
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL to its whole group, and reap it; returns when it is gone."""
+        kill_group(self._child.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(timeout=5.0)
+
+    def close(self) -> None:
+        """Kill what is left of its group (children it forked) and take the rest of its output."""
+        kill_group(self._child.pid)
+        self.drain()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+
+    def result(self) -> dict[str, Any]:
+        """What it measured. :class:`AgentError` with whose fault it is, if it did not."""
+        status = self._child.returncode
+        if self.timed_out:
+            raise AgentError("bug", "deadline", "the probe did not end by its deadline and was killed")
+        if status != 0:
+            raise exit_error(status, self.log.bytes())
+        return load_result(self.out)
+
+
+def exit_error(status: int, log: bytes) -> AgentError:
+    """What an exit status other than 0 means: 2 we called it wrongly, 3 the machine lacks something, else a bug."""
+    lines = [line for line in log.decode("utf-8", "replace").split("\n") if line.strip()]
+    said = lines[-1].strip()[-500:] if lines else "it said nothing"
+    if status == 3:
+        return AgentError("environment", "probe", said)
+    if status == 2:
+        return AgentError("bug", "probe-usage", f"the probe was called wrongly: {said}")
+    if status == -signal.SIGKILL:
+        return AgentError(
+            "environment", "probe-killed", "the probe was killed (SIGKILL)", "out of memory? see dmesg on the target"
+        )
+    if status < 0:
+        return AgentError("bug", "probe-crash", f"the probe crashed with signal {-status}: {said}")
+    return AgentError("bug", "probe", f"the probe failed with exit status {status}: {said}")
+
+
+def load_result(out: str) -> dict[str, Any]:
+    """``result.json`` of a probe that ended well, with the files it names there. Raises :class:`AgentError` (a bug)."""
+    path = os.path.join(out, "result.json")
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_RESULT + 1)
+    except OSError as error:
+        raise AgentError("bug", "no-result", f"the probe left no result.json: {error.strerror}") from None
+    problem = f"over {MAX_RESULT} bytes" if len(text) > MAX_RESULT else None
+    result: Any = None
+    if problem is None:
+        try:
+            result = loads_strictly(text)
+            problem = _problem_of(result, out)
+        except ValueError as error:  # SpecError is one
+            problem = str(error)
+    if problem is not None:
+        raise AgentError("bug", "bad-result", f"the probe's result.json is unusable: {problem}")
+    checked: dict[str, Any] = result
+    return checked
+
+
+def _problem_of(result: Any, out: str) -> str | None:
+    if not isinstance(result, dict):
+        return "no object"
+    schema = result.get("schema")
+    if not isinstance(schema, int) or not 1 <= schema <= RESULT_SCHEMA:
+        return f"schema {schema!r}"
+    histograms = result.get("histograms", {})
+    if not isinstance(histograms, dict) or not all(isinstance(each, dict) for each in histograms.values()):
+        return "histograms is no object of objects"
+    missing = [name for name in result_files(result) if not os.path.isfile(os.path.join(out, name))]
+    return f"names {', '.join(missing)}, which is not there" if missing else None
+
+
+def result_files(result: dict[str, Any]) -> dict[str, str]:
+    """``{file the probe wrote: metric}`` as its result names them; the list of gaps goes by the metric ``gaps``."""
+    files = {}
+    for metric, histogram in (result.get("histograms") or {}).items():
+        files[safe_name(histogram.get("file"), f"histograms.{metric}.file")] = safe_name(metric, "metric")
+    gaps = result.get("gaps")
+    if isinstance(gaps, dict) and "file" in gaps:
+        files[safe_name(gaps["file"], "gaps.file")] = "gaps"
+    return files
+
+
+def spooled_name(file: str, metric: str, cpu: int | None) -> str:
+    """``gap_ns.hdr`` of CPU 1 -> ``gap_ns.cpu1.hdr``; of a task that was not pinned ``gap_ns.any.hdr``."""
+    suffix = file[file.rfind(".") :] if "." in file else ""
+    return f"{metric}.{'any' if cpu is None else f'cpu{cpu}'}{suffix}"

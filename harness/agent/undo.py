@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was changed on this machine and must be put back: written down, and on the disk, before it is changed.
+
+``undo.jsonl`` in the runtime folder holds one entry a line::
+
+    {"boot_id": …, "kind": "file", "name": knob, "path": …, "before": text, "vanishes": bool}
+    {"boot_id": …, "kind": "processes", "marker": …}
+
+A torn last line describes a change that was never made. Entries of another boot are dropped: what they describe is
+gone. One that cannot be played back stays, and is reported each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any
+
+from .processes import kill_marked
+from .system import Tree, errno_name, write_durably
+
+
+class Undo:
+    """The journal in ``folder``. ``tree`` is where the files of the entries live."""
+
+    def __init__(self, folder: str, tree: Tree | None = None) -> None:
+        self.path = os.path.join(folder, "undo.jsonl")
+        self._tree = tree or Tree()
+        self._boot_id = self._tree.read("/proc/sys/kernel/random/boot_id")
+
+    def record(self, entries: list[dict[str, Any]]) -> None:
+        """Append, and have it on the disk. Raises OSError: then nothing may be changed."""
+        if not entries:
+            return
+        # A newline first: an earlier, torn line must not swallow this one.
+        lines = "".join("\n" + json.dumps({"boot_id": self._boot_id, **entry}) for entry in entries).encode() + b"\n"
+        fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(lines)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def record_file(self, name: str, path: str, *, vanishes: bool = False) -> str | None:
+        """Write down a file's text before it is changed, and return it; None when it cannot be read."""
+        before = self._tree.read(path)
+        if before is not None:
+            self.record([file_entry(name, path, before, vanishes=vanishes)])
+        return before
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All readable entries of this boot, oldest first."""
+        try:
+            with open(self.path, "rb") as file:
+                lines = file.read().split(b"\n")
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and entry.get("boot_id") == self._boot_id:
+                found.append(entry)
+        return found
+
+    @property
+    def empty(self) -> bool:
+        return not self.entries()
+
+    def play(self, *, spare: frozenset[int] = frozenset(), keep_processes: bool = False) -> list[dict[str, Any]]:
+        """Put everything back: processes first, then files, the newest first, each verified by reading it back.
+
+        Returns a report, one dict an entry: ``{kind, name, path, before, found, ok, reason}``; ``found`` is what was
+        there just now. ``keep_processes`` leaves the processes and their entries alone (between segments of a batch).
+        """
+        entries = self.entries()
+        report = []
+        stay = []
+        for entry in entries:
+            if entry.get("kind") == "processes":
+                if keep_processes:
+                    stay.append(entry)
+                    continue
+                outcome = self._play_processes(entry, spare)
+                report.append(outcome)
+                if not outcome["ok"]:
+                    stay.append(entry)
+        stuck = []
+        for entry in reversed(entries):
+            if entry.get("kind") == "file":
+                outcome = self._play_file(entry)
+                report.append(outcome)
+                if not outcome["ok"]:
+                    stuck.append(entry)
+        self._rewrite(stay + stuck[::-1])
+        return report
+
+    def _play_processes(self, entry: dict[str, Any], spare: frozenset[int]) -> dict[str, Any]:
+        marker = str(entry.get("marker"))
+        spare = spare | {os.getpid()}
+        killed = kill_marked(marker, spare=spare, tree=self._tree)
+        return {
+            "kind": "processes",
+            "name": "processes",
+            "killed": killed,
+            "ok": True,
+            "reason": None,
+        }
+
+    def _play_file(self, entry: dict[str, Any]) -> dict[str, Any]:
+        path, before = str(entry.get("path")), str(entry.get("before"))
+        found = self._tree.read(path)
+        outcome = {
+            "kind": "file",
+            "name": entry.get("name"),
+            "path": path,
+            "before": before,
+            "found": found,
+            "ok": True,
+            "reason": None,
+        }
+        if found is None:
+            if not (entry.get("vanishes") and not self._tree.exists(path)):
+                outcome.update(ok=False, reason="cannot be read any more")
+            else:
+                outcome["reason"] = "gone"
+        elif found != before:
+            number = self._tree.write(path, before)
+            now = self._tree.read(path)
+            if now != before:
+                why = errno_name(number) if number else f"reads {now!r} after it was written"
+                outcome.update(ok=False, reason=why)
+        return outcome
+
+    def _rewrite(self, entries: list[dict[str, Any]]) -> None:
+        if entries:
+            write_durably(self.path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+def file_entry(name: str, path: str, before: str, *, vanishes: bool = False) -> dict[str, Any]:
+    """An entry for :meth:`Undo.record`. ``vanishes``: the file may go in the meantime, with what it set (an IRQ's)."""
+    return {"kind": "file", "name": name, "path": path, "before": before, "vanishes": vanishes}

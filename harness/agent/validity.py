@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Did the world hold still during a run? Pure rules over what was read before, after and by the probe.
+
+A run is never judged by its own result: a rule may look at what was done to the run, not at how long its gaps are.
+What a machine does not show (None) trips nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+from .modes import Mode
+from .spec import RunSpec, Validity
+from .system import parse_cpus
+
+MIN_LOAD_SHARE = 0.9
+#: A sibling hyperthread that is busy for more than this share of the run shares the core's time.
+MAX_SIBLING_SHARE = 0.05
+#: Two clocks cannot be read at one instant: less than this between them is no suspend.
+SUSPEND_NS = 50 * 10**6
+USER_HZ = 100  # of /proc/stat, on every architecture we run on
+
+INVALID, SUSPECT = "invalid", "suspect"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the rules may look at. ``knobs`` are the outcomes, ``kmsg`` what the kernel said meanwhile, or None."""
+
+    spec: RunSpec
+    mode: Mode
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    results: Sequence[Mapping[str, Any]]
+    load: Mapping[str, Any]
+    knobs: Sequence[Mapping[str, Any]]
+    kmsg: Mapping[str, Any] | None
+
+    def changed(self, key: str) -> bool:
+        """True if a fact is known on both sides and differs."""
+        before, after = self.before.get(key), self.after.get(key)
+        return before is not None and after is not None and before != after
+
+
+Finding = tuple[str, str, str, str]  # rule, state, text, advice
+Rule = Callable[[Evidence], Iterator[Finding]]
+
+
+def judge(evidence: Evidence) -> Validity:
+    """The verdict of all rules: the worst state, and every reason."""
+    reasons = [
+        {"rule": rule, "state": state, "text": text, "advice": advice}
+        for each in RULES
+        for rule, state, text, advice in each(evidence)
+    ]
+    states = {reason["state"] for reason in reasons}
+    return Validity(INVALID if INVALID in states else SUSPECT if SUSPECT in states else "valid", reasons)
+
+
+def _machine(seen: Evidence) -> Iterator[Finding]:
+    """What must not change at all while a run goes on."""
+    for key, rule, what, advice in (
+        ("boot_id", "rebooted", "the machine was rebooted", "run it again; if it crashes each time, see its console"),
+        ("kernel", "kernel-changed", "the kernel changed", "run it again"),
+        ("kernel_version", "kernel-changed", "the kernel's build changed", "run it again"),
+        ("clocksource", "clocksource-changed", "the clocksource changed", "see dmesg; boot with tsc=reliable if it is"),
+        ("clocksources", "tsc-state", "the kernel's trust in a clock changed", "see dmesg for the reason"),
+        ("online", "cpus-changed", "a CPU went online or offline", "stop whatever hotplugs CPUs"),
+        ("modules_sha256", "modules-changed", "a module was loaded or removed", "load what the load needs beforehand"),
+        ("livepatch", "livepatch-changed", "a livepatch was switched", "do not patch while measuring"),
+        ("tracing", "tracing-changed", "tracing was switched by others", "leave tracefs alone while measuring"),
+    ):
+        if seen.changed(key):
+            yield rule, INVALID, f"{what}: {_short(seen.before[key])} -> {_short(seen.after[key])}", advice
+    asleep = [side["boottime_ns"] - side["monotonic_ns"] for side in (seen.before, seen.after) if "boottime_ns" in side]
+    if len(asleep) == 2 and asleep[1] - asleep[0] > SUSPEND_NS:
+        yield (
+            "suspended",
+            INVALID,
+            "the machine was suspended",
+            "disable suspend (systemd-inhibit, or mask sleep.target)",
+        )
+
+
+def _placement(seen: Evidence) -> Iterator[Finding]:
+    """The task was where, and as, it was asked to be, at its start and at its end."""
+    if seen.mode.pinned and {result.get("cpu") for result in seen.results} != set(seen.spec.cpus):
+        yield "wrong-cpu", INVALID, "not each asked CPU was measured", "see log.txt; this is a bug if it stays"
+    for result in seen.results:
+        cpu = result.get("cpu")
+        effective = result.get("effective") or {}
+        for when in ("start", "end"):
+            state = effective.get(when)
+            if not isinstance(state, Mapping):
+                yield "unknown-placement", INVALID, f"the probe did not read back its {when}", "see log.txt"
+                continue
+            affinity = parse_cpus(str(state.get("affinity", "")))
+            if seen.mode.pinned and (affinity != [cpu] or state.get("cpu", cpu) != cpu):
+                text = f"asked for CPU {cpu}, at its {when} on {state.get('cpu')}, allowed {state.get('affinity')}"
+                yield "affinity-lost", INVALID, text, "stop what moves tasks: cpuset managers, tuned, numad"
+            if (state.get("policy"), state.get("priority") or 0) != (seen.mode.policy, seen.mode.priority):
+                text = f"asked for {seen.mode.sched}, at its {when} {state.get('policy')}:{state.get('priority')}"
+                yield "policy-lost", INVALID, text, "stop what renices tasks: rtkit, ananicy, uresourced"
+        if effective.get("memory_locked") is False:
+            text = f"memory not locked: {effective.get('memory_error') or 'refused'}"
+            yield "memory-unlocked", SUSPECT, text, "become: sudo, or raise the memlock limit"
+
+
+def _faults(seen: Evidence) -> Iterator[Finding]:
+    advice = "free memory on the target; switch THP, KSM and NUMA balancing off"
+    for result in seen.results:
+        faults = result.get("faults") or {}
+        if faults.get("major"):
+            yield "major-faults", INVALID, f"{faults['major']} major page faults", advice
+        if faults.get("minor"):
+            yield "minor-faults", INVALID, f"{faults['minor']} minor page faults after arming", advice
+
+
+def _power(seen: Evidence) -> Iterator[Finding]:
+    for cpu, counts in (seen.after.get("throttled") or {}).items():
+        earlier = (seen.before.get("throttled") or {}).get(cpu) or {}
+        grown = [name for name, count in counts.items() if name in earlier and count > earlier[name]]
+        if grown:
+            yield "throttled", INVALID, f"CPU {cpu} was throttled by heat ({', '.join(grown)})", "cool it; lower turbo"
+    for key, what in (("frequency", "governor or frequency limits"), ("energy", "turbo, boost or SMT setting")):
+        if seen.changed(key):
+            yield f"{key}-changed", SUSPECT, f"{what} changed", "stop tuned, thermald, power-profiles-daemon"
+
+
+def _neighbours(seen: Evidence) -> Iterator[Finding]:
+    """Who else used the core, or the machine."""
+    before, after = seen.before.get("busy_ticks") or {}, seen.after.get("busy_ticks") or {}
+    elapsed_s = max(1, seen.after.get("monotonic_ns", 0) - seen.before.get("monotonic_ns", 0)) / 1e9
+    for cpu, siblings in (seen.before.get("siblings") or {}).items():
+        for other in {str(each) for each in siblings} - {str(each) for each in seen.spec.cpus}:
+            share = (after.get(other, 0) - before.get(other, 0)) / USER_HZ / elapsed_s
+            ticks = after.get(other, 0) - before.get(other, 0)
+            if ticks > 1 and share > MAX_SIBLING_SHARE:
+                text = f"CPU {other}, the sibling of CPU {cpu}, was busy for {share:.0%} of the run"
+                yield "sibling-busy", INVALID, text, "isolate the whole core, or switch SMT off"
+    for cpu, steal in (seen.after.get("steal_ticks") or {}).items():
+        stolen = steal - (seen.before.get("steal_ticks") or {}).get(cpu, steal)
+        if stolen > 0:
+            text = f"the hypervisor took {stolen * 1000 // USER_HZ} ms from CPU {cpu}"
+            yield "steal", SUSPECT, text, "measure on metal, or pin the virtual CPU on its host"
+    if seen.changed("irq_affinity_sha256"):
+        yield "irq-affinity-changed", SUSPECT, "somebody changed the affinity of interrupts", "stop irqbalance"
+    swap_before, swap_after = seen.before.get("swap") or {}, seen.after.get("swap") or {}
+    if any(swap_after.get(name, 0) > count for name, count in swap_before.items()):
+        yield "swapping", SUSPECT, "the machine swapped", "swapoff -a, or free memory"
+    if seen.changed("tainted"):
+        text = f"the kernel became tainted: {seen.before['tainted']} -> {seen.after['tainted']}"
+        yield "tainted", SUSPECT, text, "see dmesg"
+    users = max(seen.before.get("users") or 0, seen.after.get("users") or 0)
+    if users:
+        yield "logged-in", SUSPECT, f"{users} logged in on a terminal", "log out, or measure at night"
+    meddlers = sorted({*(seen.before.get("meddlers") or []), *(seen.after.get("meddlers") or [])})
+    if meddlers:
+        names = ", ".join(meddlers)
+        yield "meddling-service", SUSPECT, f"running: {names}", f"systemctl stop {' '.join(meddlers)}"
+    if (seen.before.get("tracing") or {}).get("tracer") not in (None, "nop"):
+        tracer = seen.before["tracing"]["tracer"]
+        yield "tracer-active", SUSPECT, f"the {tracer} tracer was on", "echo nop > current_tracer"
+
+
+def _load(seen: Evidence) -> Iterator[Finding]:
+    name, share = seen.load.get("name"), seen.load.get("share")
+    advice = "see that nothing else runs on the housekeeping CPUs"
+    if seen.load.get("ended"):
+        text = f"load {name} ended before the measurement did ({seen.load['ended']})"
+        yield "load-ended", INVALID, text, "use a load that lasts longer than settle and duration"
+    elif share is not None and share < MIN_LOAD_SHARE:
+        yield "load-short", INVALID, f"load {name} had {share:.0%} of its CPU time, not {MIN_LOAD_SHARE:.0%}", advice
+    elif seen.load.get("kind") == "argv" and not seen.load.get("cpu_time_ns"):
+        yield "load-short", INVALID, f"load {name} used no CPU time at all", "does it do anything?"
+
+
+def _kernel_log(seen: Evidence) -> Iterator[Finding]:
+    for line in (seen.kmsg or {}).get("matches", [])[:5]:
+        yield "dmesg", INVALID, f"the kernel said: {line[:200]}", "look at dmesg on the target"
+
+
+def _counts(seen: Evidence) -> Iterator[Finding]:
+    """No sample may be lost in silence."""
+    for result in seen.results:
+        where = "the task" if result.get("cpu") is None else f"CPU {result['cpu']}"
+        for metric, histogram in (result.get("histograms") or {}).items():
+            lost = (histogram.get("dropped") or 0) + (histogram.get("negative") or 0)
+            if lost:
+                text = f"{metric} of {where}: {lost} samples dropped or negative"
+                yield "samples-lost", SUSPECT, text, "is the clock sound? see clocksource and dmesg"
+        gaps = result.get("gaps") or {}
+        if gaps.get("dropped"):
+            text = f"{gaps['dropped']} of {gaps.get('count')} gaps of {where} did not fit in the ring"
+            yield "ring-loss", SUSPECT, text, "raise the threshold, or the ring"
+        if "stored" in gaps and "count" in gaps and gaps["stored"] + (gaps.get("dropped") or 0) != gaps["count"]:
+            text = f"of {gaps['count']} gaps {gaps['stored']} were stored and {gaps.get('dropped')} dropped"
+            yield "counts-not-conserved", SUSPECT, text, "this is a bug of the probe: please report"
+
+
+def _knobs(seen: Evidence) -> Iterator[Finding]:
+    """A knob that could not be turned counts where it matters: for FIFO the scheduler itself takes time back."""
+    for knob in seen.knobs:
+        name = str(knob.get("name"))
+        advice = str(knob.get("advice") or "see the reason")
+        if knob.get("meanwhile"):
+            yield "knob-changed", SUSPECT, f"{name}: {knob['meanwhile']}", "stop what sets it: tuned, irqbalance"
+        if knob.get("ok"):
+            continue
+        if name in ("rt-throttling", "fair-server") and seen.mode.priority:
+            text = f"{name} is in force ({knob.get('reason')}): stolen time may be the scheduler's own"
+            yield "knob-ineffective", SUSPECT, text, advice
+        elif name == "irq-affinity":
+            fired = _device_interrupts(seen)
+            if fired:
+                text = f"device interrupts hit the measured CPU ({fired}): {knob.get('reason')}"
+                yield "knob-ineffective", SUSPECT, text, advice
+
+
+def _device_interrupts(seen: Evidence) -> str:
+    """``irq 36: 12, …`` of numbered interrupts that came to a measured CPU during the run."""
+    fired = []
+    for cpu, counts in (seen.after.get("interrupts") or {}).items():
+        earlier = (seen.before.get("interrupts") or {}).get(cpu) or {}
+        for irq, count in counts.items():
+            if irq.isdigit() and count > earlier.get(irq, 0):
+                fired.append(f"irq {irq}: {count - earlier.get(irq, 0)}")
+    return ", ".join(fired)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+RULES: tuple[Rule, ...] = (
+    _machine,
+    _placement,
+    _faults,
+    _power,
+    _neighbours,
+    _load,
+    _kernel_log,
+    _counts,
+    _knobs,
+)
