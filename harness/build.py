@@ -114,17 +114,25 @@ def build_probe(name: str, arch: str, *, source: Path | None = None, cache: Path
     ``source`` is a csrc folder, ``cache`` the folder of the cache; both have their defaults. Raises
     :class:`~harness.errors.BuildError` with one line that says what is missing.
     """
+    folder = source or csrc_dir()
+    if not name.isidentifier() or not (folder / "probes" / f"{name}.c").is_file():
+        known = ", ".join(probes(folder)) or "none"
+        raise BuildError(f"there is no probe {name!r}", advice=f"probes in {folder / 'probes'}: {known}")
+    return build_program(f"probes/{name}.c", arch, source=folder, cache=cache)
+
+
+def build_program(main: str, arch: str, *, source: Path | None = None, cache: Path | None = None) -> Built:
+    """Any program of csrc, by its main file: ``bench/gap_speed.c``, ``tests/selftest.c``. As :func:`build_probe`."""
     arch = _ALIASES.get(arch, arch)
     if arch not in ARCHES:
         raise BuildError(f"probes cannot be built for {arch}", advice=f"supported: {', '.join(ARCHES)}")
     folder = source or csrc_dir()
-    main = folder / "probes" / f"{name}.c"
-    if not name.isidentifier() or not main.is_file():
-        known = ", ".join(probes(folder)) or "none"
-        raise BuildError(f"there is no probe {name!r}", advice=f"probes in {folder / 'probes'}: {known}")
-    sources = [*sorted((folder / "core").glob("*.c")), main]
-    headers = sorted([*folder.glob("core/*.h"), *folder.glob("probes/*.h")])
-    return _build(name, arch, folder, sources, headers, cache or cache_dir())
+    path = folder / main
+    if not path.is_file():
+        raise BuildError(f"there is no source {path}", advice="name a C file within csrc")
+    sources = [*sorted((folder / "core").glob("*.c")), path]
+    headers = [*folder.glob("core/*.h"), *folder.glob("probes/*.h")]
+    return _build(path.stem, arch, folder, sources, headers, cache or cache_dir())
 
 
 def _build(name: str, arch: str, folder: Path, sources: list[Path], headers: list[Path], cache: Path) -> Built:

@@ -112,29 +112,33 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 }
 
 /*
- * Are all steps multiples of about `smallest`, give or take one unit? So it is
- * where a hypervisor scales a coarse counter by a fraction: steps of 25 and 26.
- * Returns the refined step, or 0.
+ * Are all steps multiples of about `smallest`? So it is where a hypervisor scales a
+ * coarse counter by a fraction: steps of 25, 26 and 52. `steps` is sorted. Returns the
+ * refined step, or 0. Under 12 units the roundings are too large a part to tell.
  */
 static double scaled_step(const uint64_t *steps, size_t n, uint64_t smallest)
 {
 	double step = (double)smallest;
-	double units = 0.0, multiples = 0.0;
+	double units = 0.0, multiples = 0.0, before = 1.0;
 
-	if (smallest < 4)
+	if (smallest < 12)
 		return 0.0;
 	for (size_t i = 0; i < n; i++) {
 		const double value = (double)steps[i];
 		const double multiple = floor(value / step + 0.5);
 
-		/* Sorted, so the estimate grows surer before multiples grow large. */
 		if (multiple > 16.0)
 			break;
-		if (fabs(value - multiple * step) > 1.0 + multiple * 0.5 / (multiples + 1.0))
+		/*
+		 * Both ends of a step are rounded: it is off by less than 1, and so far the
+		 * estimate knows the multiple `before` as well as that.
+		 */
+		if (fabs(value - multiple * step) > 1.0 + multiple / before)
 			return 0.0;
 		units += value;
 		multiples += multiple;
 		step = units / multiples;
+		before = multiple;
 	}
 	/* One distinct step proves nothing about its divisors. */
 	return steps[0] + 1 < steps[n - 1] ? step : 0.0;

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe `gap` as a program: its files, its exit codes, what ends it. Counts, order and content; never a time."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+import yaml
+from hdrh.histogram import HdrHistogram
+
+from harness import build
+
+ROOT = Path(__file__).resolve().parents[2]
+IS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture(scope="module")
+def gap() -> Path:
+    return build.build_probe("gap", build.native_arch()).path
+
+
+def run(*argv, **kwargs):
+    return subprocess.run([*map(str, argv)], capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def unprivileged(*argv):
+    """The command without capabilities, however this test was started."""
+    if not IS_ROOT:
+        return [*map(str, argv)]
+    if not shutil.which("setpriv"):
+        pytest.skip("root without setpriv (Debian: util-linux) cannot drop its capabilities")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *map(str, argv)]
+
+
+def measured(gap, out, *argv):
+    done = run(gap, "--out", out, *argv)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return json.loads((out / "result.json").read_text())
+
+
+def decoded(payload: bytes) -> HdrHistogram:
+    squeezed = zlib.compress(payload)
+    return HdrHistogram.decode(base64.b64encode(struct.pack(">II", 0x1C849314, len(squeezed)) + squeezed))
+
+
+def a_cpu() -> int:
+    return max(os.sched_getaffinity(0))
+
+
+# --- a run ---
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_a_run_and_its_files_agree(gap, tmp_path, digits):
+    cpu = a_cpu()
+    result = measured(gap, tmp_path, "--cpu", cpu, "--duration", "300ms", "--digits", digits, "--threshold", "2us")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gap_ns.hdr", "gaps.jsonl", "result.json"]
+    assert (result["schema"], result["probe"], result["cpu"]) == (1, "gap", cpu)
+    assert result["arch"] == build.native_arch()
+    assert result["params"] == {"threshold_ns": 2000, "digits": digits, "ring": 65536}
+
+    told = result["histograms"]["gap_ns"]
+    histogram = decoded((tmp_path / told["file"]).read_bytes())
+    assert (histogram.significant_figures, histogram.highest_trackable_value) == (digits, told["highest"])
+    assert histogram.get_total_count() == told["recorded"]
+    assert result["loop"]["iterations"] == told["recorded"] + told["overflow"] + told["negative"]
+    assert result["loop"]["own_cost_ns"] == histogram.get_value_at_percentile(50)
+    assert (told["dropped"], told["missed"]) == (0, 0)
+    used = [i for i, count in enumerate(histogram.counts) if count]
+    assert used[0] == histogram._counts_index_for(told["min"])
+    if not told["overflow"]:
+        assert used[-1] == histogram._counts_index_for(told["max"])
+
+    gaps = [json.loads(line) for line in (tmp_path / "gaps.jsonl").read_text().splitlines()]
+    assert len(gaps) == result["gaps"]["stored"] == result["gaps"]["count"] - result["gaps"]["dropped"]
+    assert result["gaps"]["count"] == result["scalars"]["gap_rate_hz"]["count"]
+    assert all(set(gap) == {"at_ns", "gap_ns"} and gap["gap_ns"] >= 2000 for gap in gaps)
+    assert all(0 <= gap["at_ns"] <= result["duration_ns"] for gap in gaps)
+    # Contiguous, never overlapping; the loop's scale and the final one differ by the drift, plus rounding.
+    for before, after in itertools.pairwise(gaps):
+        slack = 2 + before["gap_ns"] * (abs(result["clock"]["drift_ppm"]) + 1) / 1e6
+        assert before["at_ns"] + before["gap_ns"] <= after["at_ns"] + slack
+    assert max((gap["gap_ns"] for gap in gaps), default=told["max"]) == told["max"]
+    beyond = sum(count for i, count in enumerate(histogram.counts) if histogram.get_value_from_index(i) >= 2048)
+    assert beyond + told["overflow"] <= len(gaps)
+
+
+def test_metrics_follow_from_the_gaps(gap, tmp_path):
+    result = measured(gap, tmp_path, "--duration", "500ms", "--threshold", "500ns")
+    gaps = [json.loads(line) for line in (tmp_path / "gaps.jsonl").read_text().splitlines()]
+    duration, own = result["duration_ns"], result["loop"]["own_cost_ns"]
+    scalars = result["scalars"]
+    assert scalars["gap_rate_hz"]["value"] == pytest.approx(len(gaps) / duration * 1e9)
+    assert scalars["gap_rate_hz"]["upper"] > scalars["gap_rate_hz"]["value"]
+    stolen = sum(gap["gap_ns"] - own for gap in gaps) / duration * 1e6
+    assert scalars["stolen_ppm"]["value"] == pytest.approx(stolen, rel=1e-2, abs=1)
+    edges = [0, *(edge for gap in gaps for edge in (gap["at_ns"], gap["at_ns"] + gap["gap_ns"])), duration]
+    quiet = max(b - a for a, b in zip(edges[::2], edges[1::2], strict=True))
+    assert scalars["quiet_max_ns"]["value"] == pytest.approx(quiet, rel=1e-3, abs=1000)
+    assert [scalars[name]["unit"] for name in scalars] == ["ppm", "ns", "Hz"]
+
+
+def test_a_run_without_a_gap_is_a_good_result(gap, tmp_path):
+    result = measured(gap, tmp_path, "--duration", "100ms", "--threshold", "10s")
+    assert (tmp_path / "gaps.jsonl").read_bytes() == b""
+    assert result["gaps"] == {
+        "file": "gaps.jsonl", "count": 0, "stored": 0, "dropped": 0, "threshold_ns": 10**10,
+    }  # fmt: skip
+    duration = result["duration_ns"]
+    assert result["scalars"]["stolen_ppm"]["value"] == 0
+    assert result["scalars"]["gap_rate_hz"]["value"] == 0
+    assert result["scalars"]["gap_rate_hz"]["upper"] == pytest.approx(2.995732 / duration * 1e9, rel=1e-6)
+    assert result["scalars"]["quiet_max_ns"]["value"] == duration
+
+
+def test_a_full_ring_is_counted_and_keeps_the_beginning(gap, tmp_path):
+    done = run(gap, "--duration", "50ms", "--threshold", "50ns", "--ring", 3, "--out", tmp_path)
+    assert done.returncode == 0  # a warning may say that the threshold is below the loop's own cost
+    told = json.loads((tmp_path / "result.json").read_text())["gaps"]
+    assert told["stored"] == len((tmp_path / "gaps.jsonl").read_text().splitlines()) == min(3, told["count"])
+    assert told["dropped"] == told["count"] - told["stored"]
+
+
+def test_what_was_asked_is_read_back(gap, tmp_path):
+    cpu = a_cpu()
+    result = measured(gap, tmp_path, "--cpu", cpu, "--duration", "50ms", "--sched", "other")
+    for when in ("start", "end"):
+        assert result["effective"][when] == {"affinity": str(cpu), "policy": "other", "priority": 0, "cpu": cpu}
+
+
+def test_without_a_cpu_the_task_is_not_pinned(gap, tmp_path):
+    result = measured(gap, tmp_path, "--duration", "50ms")
+    assert result["cpu"] is None
+    cpus = {
+        cpu
+        for span in result["effective"]["start"]["affinity"].split(",")
+        for cpu in range(int(span.split("-")[0]), int(span.split("-")[-1]) + 1)
+    }
+    assert cpus == os.sched_getaffinity(0)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="SCHED_FIFO needs root")
+def test_fifo_is_read_back(gap, tmp_path):
+    done = run(gap, "--cpu", a_cpu(), "--duration", "50ms", "--sched", "fifo:3", "--out", tmp_path)
+    if done.returncode == 3:
+        pytest.skip(f"no real-time scheduling here: {done.stderr.strip()}")
+    end = json.loads((tmp_path / "result.json").read_text())["effective"]["end"]
+    assert (end["policy"], end["priority"]) == ("fifo", 3)
+
+
+def test_the_clock_is_described(gap, tmp_path):
+    result = measured(gap, tmp_path, "--duration", "50ms")
+    clock = result["clock"]
+    assert clock["source"] == {"x86_64": "tsc", "aarch64": "cntvct"}[result["arch"]]
+    assert clock["frequency_hz"] > 1e6
+    assert clock["granularity_ns"] > 0
+    assert clock["frequency_error_ppm"] > 0
+    assert {type(clock["invariant"]), type(clock["virtual"])} <= {bool, type(None)}
+    source = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    if source.exists():
+        assert clock["kernel_clocksource"] == source.read_text().strip()
+    if result["arch"] == "x86_64":
+        flags = re.findall(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[0].split()
+        assert clock["virtual"] == ("hypervisor" in flags)
+
+
+def test_it_starts_when_it_says(gap, tmp_path):
+    """Each of the three clocks, taken before and after, encloses the start."""
+    clocks = {
+        "realtime_ns": time.CLOCK_REALTIME, "boottime_ns": time.CLOCK_BOOTTIME,
+        "monotonic_raw_ns": time.CLOCK_MONOTONIC_RAW,
+    }  # fmt: skip
+    before = {name: time.clock_gettime_ns(clock) for name, clock in clocks.items()}
+    result = measured(gap, tmp_path, "--duration", "50ms")
+    after = {name: time.clock_gettime_ns(clock) for name, clock in clocks.items()}
+    for name in clocks:
+        assert before[name] < result["started"][name] < after[name]
+
+
+def test_nothing_faults_while_measuring_with_locked_memory(gap, tmp_path):
+    result = measured(gap, tmp_path, "--duration", "200ms", "--threshold", "200ns")
+    if not result["effective"]["memory_locked"]:
+        pytest.skip(f"memory cannot be locked here: {result['effective']['memory_error']}")
+    assert result["faults"] == {"minor": 0, "major": 0}
+
+
+def test_memory_that_cannot_be_locked_is_a_finding(gap, tmp_path):
+    done = run(
+        *unprivileged(gap, "--duration", "50ms", "--out", tmp_path),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0)),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    effective = json.loads((tmp_path / "result.json").read_text())["effective"]
+    assert effective["memory_locked"] is False
+    assert effective["memory_error"]
+
+
+def test_by_hand_it_prints_a_summary(gap):
+    done = run(gap, "--cpu", a_cpu(), "--duration", "100ms")
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("gap_ns", "p99.99", "max", "stolen_ppm", "quiet_max_ns", "gap_rate_hz", "own cost", "MHz"):
+        assert word in done.stdout
+
+
+# --- what it says of itself ---
+
+
+def test_the_description_equals_the_bench_file(gap):
+    described = json.loads(run(gap, "--describe").stdout)
+    bench = yaml.safe_load((ROOT / "benches" / "gap.yaml").read_text())
+    assert bench["probe"] == described["probe"] == "gap"
+    assert bench["params"] == {
+        name: {"type": param["type"], "default": param["default"]} for name, param in described["params"].items()
+    }
+    assert {name: metric["better"] for name, metric in bench["metrics"].items()} == {
+        name: metric["better"] for name, metric in described["metrics"].items()
+    }
+    assert described["schema"] == 1
+    assert {name: (m["kind"], m["unit"]) for name, m in described["metrics"].items()} == {
+        "gap_ns": ("histogram", "ns"),
+        "stolen_ppm": ("scalar", "ppm"),
+        "quiet_max_ns": ("scalar", "ns"),
+        "gap_rate_hz": ("scalar", "Hz"),
+    }
+    assert all(param["help"] and "min" in param and "max" in param for param in described["params"].values())
+
+
+def test_version_and_help(gap):
+    assert re.fullmatch(r"gap \d+\.\d+\.\d+\n", run(gap, "--version").stdout)
+    text = run(gap, "--help").stdout
+    described = json.loads(run(gap, "--describe").stdout)
+    for name in ["cpu", "duration", "sched", "out", "describe", "version", "help", *described["params"]]:
+        assert f"--{name}" in text
+
+
+# --- exit codes ---
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--duration", "10"], "--duration 10: not a duration"),
+        (["--duration", "0s"], "--duration 0s: not within"),
+        (["--duration", "1000h"], "not within"),
+        (["--duration"], "--duration needs a value"),
+        (["--threshold", "1ns"], "not within 50ns..10s"),
+        (["--threshold", "20s"], "not within 50ns..10s"),
+        (["--digits", "4"], "--digits 4: not within 2..3"),
+        (["--digits", "two"], "not a whole number"),
+        (["--ring", "0"], "--ring 0: not within"),
+        (["--cpu", "-1"], "--cpu -1: not a whole number"),
+        (["--cpu", "8192"], "not within"),
+        (["--sched", "fifo"], "neither"),
+        (["--sched", "fifo:0"], "neither"),
+        (["--sched", "fifo:100"], "neither"),
+        (["--sched", "rr:1"], "neither"),
+        (["--frobnicate"], "unknown option --frobnicate"),
+        (["--thresholds", "1us"], "unknown option"),
+        (["stray"], 'unexpected argument "stray"'),
+        (["-h"], 'unexpected argument "-h"'),
+        (["--digits", "2", "--digits=2"], "--digits is given twice"),
+        (["--help=yes"], "--help takes no value"),
+        (["--out", "/nonexistent/folder"], "No such file"),
+        (["--out", "/dev/null"], "Not a directory"),
+        (["--out="], "empty"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(gap, argv, says):
+    done = run(gap, *argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"gap: error: [^\n]+\n", done.stderr)
+    assert says in done.stderr
+
+
+def test_a_result_is_never_overwritten(gap, tmp_path):
+    (tmp_path / "result.json").write_text("kept")
+    done = run(gap, "--duration", "50ms", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "already" in done.stderr
+    assert (tmp_path / "result.json").read_text() == "kept"
+
+
+def assert_refused(done, *says):
+    assert (done.returncode, done.stdout) == (3, "")
+    assert re.fullmatch(r"gap: error: [^\n]+; [^\n]+\n", done.stderr)
+    for word in says:
+        assert word in done.stderr
+
+
+def test_a_cpu_that_does_not_exist(gap, tmp_path):
+    done = run(gap, "--cpu", 8191, "--duration", "50ms", "--out", tmp_path)
+    assert_refused(done, "CPU 8191", os.strerror(22), "online")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fifo_without_the_right(gap):
+    done = run(
+        *unprivileged(gap, "--sched", "fifo:1", "--duration", "50ms"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0)),
+    )
+    assert_refused(done, "SCHED_FIFO priority 1", os.strerror(1), "CAP_SYS_NICE")
+
+
+def test_stdout_that_is_full(gap):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [gap, "--duration", "50ms"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 3
+    assert os.strerror(28) in done.stderr
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1000])
+def test_a_file_that_may_not_grow_leaves_no_result(gap, tmp_path, limit):
+    """At 0 the histogram fails, at 1000 the result does: what was written before it is removed again."""
+    done = run(
+        gap, "--duration", "50ms", "--threshold", "10s", "--out", tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )  # fmt: skip
+    assert_refused(done, "cannot write", os.strerror(27), "no result was written")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_full_disk_leaves_no_result(gap, tmp_path, pages):
+    """A disk of one or two pages, which the histogram and the gaps fill before the result."""
+    if not IS_ROOT or not shutil.which("unshare"):
+        pytest.skip("mounting a small file system needs root and unshare")
+    if run("unshare", "--mount", "mount", "-t", "tmpfs", "none", tmp_path).returncode:
+        pytest.skip("this container may not mount a file system")
+    if os.sysconf("SC_PAGE_SIZE") != 4096:
+        pytest.skip("the sizes are those of 4 KiB pages")
+    script = f"""
+        mount -t tmpfs -o size={pages * 4}k none "$1" || exit 99
+        "$0" --threshold 50ns --duration 50ms --out "$1"
+        status=$?
+        ls -A "$1"
+        exit $status"""
+    done = run("unshare", "--mount", "sh", "-c", script, gap, tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert os.strerror(28) in done.stderr
+    assert "no result was written" in done.stderr
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root may write everywhere")
+def test_a_directory_that_is_not_ours(gap, tmp_path):
+    tmp_path.chmod(0o500)
+    assert_refused(run(gap, "--duration", "50ms", "--out", tmp_path), "cannot write in")
+
+
+def test_links_are_not_followed(gap, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "gap_ns.hdr").symlink_to(victim)
+    done = run(gap, "--duration", "50ms", "--out", out)
+    assert_refused(done, "cannot create")
+    assert victim.read_text() == "kept"
+
+
+# --- what ends it ---
+
+
+def state_of(pid: int) -> str | None:
+    """The one letter of /proc, None when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def cpu_ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def wait_until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_it_dies_with_its_parent(gap):
+    parent = subprocess.Popen(
+        ["sh", "-c", '"$0" --duration 600s & echo $!; wait', gap], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout
+    with parent:
+        pid = int(parent.stdout.readline())
+        try:
+            # Some ticks of calibrating or measuring: bound to its parent since long.
+            assert wait_until(lambda: cpu_ticks(pid) >= 10)
+            assert state_of(pid) not in (None, "Z")
+            parent.send_signal(signal.SIGKILL)
+            assert wait_until(lambda: state_of(pid) in (None, "Z", "X"))
+        finally:
+            if state_of(pid) not in (None, "Z", "X"):
+                os.kill(pid, signal.SIGKILL)
+            parent.kill()
+
+
+def test_a_parent_that_is_already_gone(gap):
+    assert_refused(run(gap, "--duration", "50ms", "--parent", os.getppid() or 1), "the parent is gone")
+    assert run(gap, "--duration", "50ms", "--parent", os.getpid()).returncode == 0
+
+
+def test_a_timer_ends_it_and_no_limit_on_cpu_time(gap):
+    """CLOCK_MONOTONIC and a signal; timers and limits of CPU time would keep the tick on a nohz_full CPU."""
+    done = subprocess.Popen([gap, "--duration", "600s"], stdout=subprocess.DEVNULL)
+    with done:
+        try:
+            timers = Path(f"/proc/{done.pid}/timers")
+            if not timers.exists():
+                pytest.skip("no /proc/PID/timers in this kernel")
+            assert wait_until(lambda: cpu_ticks(done.pid) >= 10)
+            text = timers.read_text()
+            assert re.findall(r"^signal: (\d+)/", text, re.M) == [str(int(signal.SIGALRM))]
+            assert re.findall(r"^ClockID: (\d+)$", text, re.M) == [str(time.CLOCK_MONOTONIC)]
+            limits = Path(f"/proc/{done.pid}/limits").read_text()
+            for name in ("Max cpu time", "Max realtime timeout"):
+                mine = re.findall(rf"^{name}.*$", Path("/proc/self/limits").read_text(), re.M)
+                assert re.findall(rf"^{name}.*$", limits, re.M) == mine
+            assert state_of(done.pid) == "R"
+            assert not [fd for fd in Path(f"/proc/{done.pid}/fd").iterdir() if int(fd.name) > 2 and fd.is_file()]
+        finally:
+            done.kill()
+
+
+def test_an_ignored_or_blocked_alarm_is_put_right(gap):
+    def spoil() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+
+    with subprocess.Popen([gap, "--duration", "600s"], stdout=subprocess.DEVNULL, preexec_fn=spoil) as done:
+        try:
+            assert wait_until(lambda: cpu_ticks(done.pid) >= 10)
+            status = Path(f"/proc/{done.pid}/status").read_text()
+            bit = 1 << (signal.SIGALRM - 1)
+            for mask in ("SigBlk", "SigIgn"):
+                assert not int(re.findall(rf"^{mask}:\s*([0-9a-f]+)$", status, re.M)[0], 16) & bit
+            done.send_signal(signal.SIGALRM)
+            assert done.wait(60) == -signal.SIGALRM
+        finally:
+            done.kill()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every C program with every compiler there is: no warning; clean under the sanitisers; the other architecture too."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import build
+from harness.errors import BuildError
+
+CSRC = build.csrc_dir()
+MAINS = sorted(
+    path.relative_to(CSRC).as_posix() for folder in ("probes", "bench", "tests") for path in CSRC.glob(f"{folder}/*.c")
+)
+STRICT = [
+    "-O2", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wmissing-prototypes",
+    "-Werror", "-static",
+]  # fmt: skip
+OTHER = "aarch64" if build.native_arch() == "x86_64" else "x86_64"
+
+
+def compilers():
+    yield pytest.param(["gcc"], id="gcc", marks=pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc"))
+    no_zig = pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
+    for arch in build.ARCHES:
+        argv = [sys.executable, "-m", "ziglang", "cc", "-target", f"{arch}-linux-musl"]
+        yield pytest.param(argv, id=f"zig-{arch}", marks=no_zig)
+
+
+def core():
+    return sorted(path.relative_to(CSRC).as_posix() for path in CSRC.glob("core/*.c"))
+
+
+@pytest.mark.parametrize("compiler", list(compilers()))
+@pytest.mark.parametrize("main", MAINS)
+def test_no_warning(compiler, main, tmp_path):
+    argv = [*compiler, *STRICT, "-I.", *core(), main, "-o", str(tmp_path / "program"), "-lm"]
+    done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, timeout=280, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_header_compiles_alone(tmp_path):
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    for header in sorted(CSRC.glob("*/*.h")):
+        unit = tmp_path / "unit.c"
+        unit.write_text(f'#include "{header.relative_to(CSRC).as_posix()}"\n')
+        argv = ["gcc", *STRICT, "-Wno-unused-function", "-I.", "-c", str(unit), "-o", str(tmp_path / "unit.o")]
+        done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), header
+
+
+def test_each_source_opens_with_its_licence():
+    for path in sorted([*CSRC.rglob("*.c"), *CSRC.rglob("*.h")]):
+        assert path.read_text().startswith("/* SPDX-License-Identifier: Apache-2.0 */\n"), path
+
+
+# --- sanitisers ---
+
+
+@pytest.fixture(scope="module")
+def sanitised(tmp_path_factory):
+    """A function from a main file to its program under ASan and UBSan, which cannot be static."""
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    folder = tmp_path_factory.mktemp("sanitised")
+    checks = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+
+    @functools.cache
+    def compile_one(main):
+        output = folder / Path(main).stem
+        flags = [flag for flag in STRICT if flag not in ("-static", "-O2")]
+        argv = ["gcc", *flags, *checks, "-I.", *core(), main, "-o", str(output), "-lm"]
+        done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, check=False)
+        if "cannot find" in done.stderr and "san" in done.stderr:
+            pytest.skip("gcc without its sanitisers' libraries")
+        assert (done.returncode, done.stderr) == (0, "")
+        return output
+
+    return compile_one
+
+
+def test_the_probe_under_sanitisers(sanitised, tmp_path):
+    probe = sanitised("probes/gap.c")
+    for extra in ([], ["--digits", "3", "--ring", "2", "--threshold", "50ns"], ["--threshold", "10s"], ["--cpu", "0"]):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        out.mkdir()
+        argv = [str(probe), "--duration", "100ms", *extra, "--out", str(out)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Sanitizer" not in done.stderr
+        assert "runtime error" not in done.stderr
+        assert json.loads((out / "result.json").read_text())["probe"] == "gap"
+    for argv in (["--duration", "50ms"], ["--describe"], ["--help"], ["--version"]):
+        done = subprocess.run([str(probe), *argv], capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["feed", "1000000000", "1000", "4", "2"], "100 110 5000 4000 20000 40000 90000 18000000000000 18000000000010"),
+        (["record", "3"], "0 1 2 255 256 2047 2048 9999999999 10000000000 10000000001 18446744073709551615"),
+        (["index", "2"], "0 255 256 10000000000"),
+        (["encode", "3"], "0 1 300 4611686018427387903 10000000000 7"),
+        (["duration"], "9223372036854775807ns\n99999999999999999999h\n1.99999999999999999999s\n2562047.5h\n\n.\n"),
+        (["poisson"], "0 1 65536 1000000 1000001 18446744073709551615"),
+        (["granularity"], "25 26 51 52 78 104 18446744073709551615"),
+        (["json"], '\x01"\\\xff\n'),
+        (["double"], "1e308 -0.0 5e-324 inf nan 0.1"),
+        (["mask"], "0 1 63 64 8191"),
+        (["convert", "1000000"], "0 1 9223372036854775807"),
+    ],
+)
+def test_the_parts_under_sanitisers(sanitised, argv, text):
+    tool = sanitised("tests/selftest.c")
+    done = subprocess.run([str(tool), *argv], input=text.encode("latin-1"), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# --- the other architecture ---
+
+
+@pytest.fixture(scope="module")
+def foreign():
+    try:
+        return build.build_probe("gap", OTHER)
+    except BuildError as error:
+        pytest.skip(f"{error} ({error.advice})")
+
+
+def test_the_other_architecture_is_built_small(foreign):
+    assert foreign.arch == OTHER
+    if foreign.compiler.startswith("zig"):
+        assert foreign.path.stat().st_size < 200_000
+
+
+def test_the_other_architecture_runs_in_an_emulator(foreign, tmp_path):
+    emulator = shutil.which(f"qemu-{OTHER}-static") or shutil.which(f"qemu-{OTHER}")
+    if not emulator:
+        pytest.skip(f"no qemu-{OTHER} (Debian: qemu-user)")
+    argv = [emulator, str(foreign.path), "--duration", "200ms", "--out", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["arch"] == OTHER
+    told = result["histograms"]["gap_ns"]
+    assert result["loop"]["iterations"] == told["recorded"] + told["overflow"] + told["negative"] > 0
+    tool = build.build_program("tests/selftest.c", OTHER).path
+    done = subprocess.run(
+        [emulator, str(tool), "feed", "1000000000", "1000", "4", "2"],
+        input="100 110 5000 5010 4000 9000 9010", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    got = json.loads(done.stdout)
+    assert got["ring"] == [[110, 4890], [4000, 5000]]
+    assert got["negative"] == 1
+
+
+# --- the speed bench ---
+
+
+def test_the_speed_bench_reports(tmp_path):
+    """Its figures are for a quiet machine and a person; here only that it measures all it says."""
+    bench = build.build_program("bench/gap_speed.c", build.native_arch()).path
+    argv = [str(bench), "--blocks", "31", "--block-ms", "1"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True)
+    first, second = done.stdout.splitlines()
+    report = json.loads(first)
+    assert report["blocks"] == 31
+    assert set(report["median_ns"]) == {"bare", "gap", "divided"}
+    assert all(value > 0 for value in report["median_ns"].values())
+    assert report["ratio"] == pytest.approx(report["median_ns"]["gap"] / report["median_ns"]["bare"])
+    assert report["within"] == (report["ratio"] <= report["bar"] == 1.1)
+    assert re.search(r"gap/bare \d+\.\d+ \(bar 1\.10", second)
+    assert subprocess.run([*argv[:1], "--blocks", "30"], capture_output=True, check=False).returncode == 2
