@@ -63,8 +63,8 @@ class Runner:
         publisher: Publisher,
     ) -> None:
         self.batch = batch
-        self.pending = [spec.run for spec in batch.runs]
-        self.current: str | None = None
+        self.pending = list(batch.runs)
+        self.current = batch.runs[0].run if batch.runs else ""  # the last one stays until all is put back
         self._paths = paths
         self._tree = tree
         self._spool = spool
@@ -99,8 +99,7 @@ class Runner:
                 entry = self._spooled(spec) or self._attempt(spec, sequence)
                 sequence += 1
                 done, failed = (done + 1, failed) if entry.status == "ok" else (done, failed + 1)
-                self.current = None
-                self.pending.remove(spec.run)
+                self.pending.remove(spec)
                 self._publisher.finished(entry)
         except Cancelled:
             cancelled = True
@@ -115,7 +114,7 @@ class Runner:
             "done": done,
             "failed": failed,
             "cancelled": cancelled,
-            "remaining": self.pending,
+            "remaining": [spec.run for spec in self.pending],
             "stopped": stopped.to_json() if stopped else None,
             "restored": [each for each in restored if not each["ok"]],
         }
@@ -131,18 +130,13 @@ class Runner:
         execution = self.batch.execution
         self._publisher.event("run-started", execution=execution, run=spec.run, attempt=spec.attempt)
         self._publisher.measuring(True)
-        name = spec.run
         told = True
         try:
             self._check_space()
             write_running(self._paths.runtime, execution, spec)
-            folder = self._spool.begin(execution, name)
+            folder = self._spool.begin(execution, spec.run)
             record, log = self._measure(spec, folder, sequence)
-            if record.status != "ok":
-                self._spool.abandon(execution, name)
-                name = f"{spec.run}-a{spec.attempt}"
-                self._spool.begin(execution, name)
-            return finish(self._spool, execution, name, record, log)
+            return finish(self._spool, execution, record, log)
         except AgentError as error:
             self._publisher.event(
                 "run-failed", execution=execution, run=spec.run, attempt=spec.attempt, **error.to_json()
@@ -152,7 +146,7 @@ class Runner:
             told = False  # what ends us makes a failed run of this one
             raise
         finally:
-            self._spool.abandon(execution, name)
+            self._spool.abandon(execution, spec.run)
             if told:
                 forget_running(self._paths.runtime)
             self._publisher.measuring(False)
@@ -268,12 +262,12 @@ def failed_record(spec: RunSpec, sequence: int, error: AgentError) -> RunRecord:
     )
 
 
-def finish(spool: Spool, execution: str, name: str, record: RunRecord, log: bytes) -> Entry:
-    """Seal the entry. The record lists the files beside it; the MANIFEST lists the record as well."""
+def finish(spool: Spool, execution: str, record: RunRecord, log: bytes) -> Entry:
+    """Seal the entry of a run. The record lists the files beside it; the MANIFEST lists the record as well."""
     files = {"log.txt": log}
-    listed = spool.describe(execution, name, files)
+    listed = spool.describe(execution, record.run, files)
     text = json.dumps(to_json(replace(record, files=listed)), allow_nan=False)
-    return spool.finish(execution, name, {**files, "record.json": text.encode()})
+    return spool.finish(execution, record.run, {**files, "record.json": text.encode()})
 
 
 def reserve(state: str, count: int) -> int:
@@ -302,7 +296,7 @@ def forget_running(runtime: str) -> None:
 
 
 def bury(paths: Paths, reason: str) -> str | None:
-    """Make a failed record of the run that was under way when the agent died, if there was one; its entry's name."""
+    """Make a failed record of the run that was under way when the agent died, if there was one; its name."""
     try:
         with open(os.path.join(paths.runtime, _RUNNING), "rb") as file:
             found = json.load(file)
@@ -310,16 +304,15 @@ def bury(paths: Paths, reason: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     spool = Spool(paths.state)
-    name = f"{spec.run}-a{spec.attempt}"
     done = spool.get(execution, spec.run)
     try:
         spool.abandon(execution, spec.run)
         if done is None or done.attempt < spec.attempt:
-            spool.begin(execution, name)
+            spool.begin(execution, spec.run)
             record = failed_record(spec, 0, AgentError("infrastructure", "agent-died", reason))
-            finish(spool, execution, name, record, b"")
+            finish(spool, execution, record, b"")
     except AgentError:
         return None
     finally:
         forget_running(paths.runtime)
-    return name
+    return spec.run

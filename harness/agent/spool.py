@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finished runs that the controller has not acknowledged yet: ``spool/<execution>/<entry>/``, complete or not there.
 
-An entry's name is the run's, or ``<run>-a<attempt>`` for one that failed. It is filled as ``tmp-<entry>``, its
-MANIFEST names each file's size and SHA-256, everything is synced, then it is renamed.
+An entry's name is the run's; a later attempt replaces an earlier one, which the controller has fetched before it
+submits the later. It is filled as ``tmp-<entry>``, its MANIFEST names each file's size and SHA-256, everything is
+synced, then it is renamed.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from .lease import Lease
 from .paths import Paths
 from .requests import HANDLERS, IMMEDIATE
 from .server import Hub, Peer, Stopped
-from .spec import Batch, SpecError
+from .spec import Batch, SpecError, to_json
 from .spool import Entry, Spool
 from .system import AgentError, Tree
 from .undo import Undo
@@ -129,7 +129,7 @@ class Worker:
             "session": batch.session,
             "token": batch.token,
             "running": self.runner.current,
-            "pending": list(self.runner.pending),
+            "pending": [to_json(spec) for spec in self.runner.pending],
         }
 
     def run_frame(self, execution: str, run: str) -> tuple[dict[str, Any], bytes]:

@@ -93,6 +93,6 @@ class IrqAffinity:
     def advise(self, outcome: Outcome) -> str | None:
         if outcome.ok:
             return None
-        if outcome.errno in ("EACCES", "EPERM"):
+        if outcome.errno == "EACCES":  # at opening the file; a managed IRQ is EPERM or EIO at writing
             return "run the agent as root (become: sudo)"
         return "boot with isolcpus=managed_irq,domain,<cpus>, and stop irqbalance"
