@@ -50,8 +50,8 @@ _COLUMNS: dict[str, Any] = {
     "kind": _TEXT,
     "cpu": _COUNT,
     "unit": _TEXT,
-    **{name: _COUNT for name in ("recorded", "overflow", "negative", "dropped", "missed", "min", "max")},
-    **{name: _COUNT for name in QUANTILES},
+    **dict.fromkeys(("recorded", "overflow", "negative", "dropped", "missed", "min", "max"), _COUNT),
+    **dict.fromkeys(QUANTILES, _COUNT),
     "value": pa.float64(),
     "upper": pa.float64(),
     "state": _TEXT,
@@ -144,16 +144,14 @@ def _read(folders: Iterator[Path], base: Path, warnings: list[str]) -> Any:
     """The rows of run folders, with paths relative to ``base``; the broken ones named."""
     tables = [_SCHEMA.empty_table()]
     rows: list[dict[str, Any]] = []
-    runs = 0
-    for folder in folders:
+    for number, folder in enumerate(folders, 1):
         try:
             stamp_ns, stamp_size = _stamp(folder)
             name = folder.relative_to(base).as_posix()
             rows.extend({**row, "path": name, "stamp_ns": stamp_ns, "stamp_size": stamp_size} for row in _rows(folder))
         except BrokenResult as error:
             warnings.append(str(error))
-        runs += 1
-        if runs % _CHUNK == 0:
+        if number % _CHUNK == 0:
             tables.append(pa.Table.from_pylist(rows, _SCHEMA))
             rows = []
     tables.append(pa.Table.from_pylist(rows, _SCHEMA))
