@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the last contact with each target found, on the controller: so that `plan` can say what would run, unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..config.inventory import Target
+
+
+def _path(target: Target) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    where = f"{target.user or ''}@{target.address or ''}:{target.port or ''}"
+    return base / "isolbench" / "facts" / f"{target.name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}.json"
+
+
+def remember(target: Target, facts: dict[str, Any]) -> None:
+    """Keep ``facts``. A cache: where it cannot be written, nothing is lost but convenience."""
+    path = _path(target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(facts))
+        part.replace(path)
+    except OSError:
+        return
+
+
+def recall(target: Target) -> dict[str, Any] | None:
+    """The facts of the last contact, or None."""
+    try:
+        facts = json.loads(_path(target).read_text())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None

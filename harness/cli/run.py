@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``run`` and ``resume``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from . import options
+
+if TYPE_CHECKING:
+    from ..campaign.execution import Execution
+
+
+@click.command(help="Carry out CAMPAIGN: a file, or the name of a shipped one (`quick`).")
+@click.argument("campaign", required=False)
+@options.inventory
+@options.targets
+@options.sets
+@options.results
+@click.option("--execution", metavar="ID", help="Carry out this execution instead of starting one (with --lane).")
+@click.option("--lane", "lanes", multiple=True, metavar="TARGET", help="Only this target's share. Repeatable.")
+@click.option("--report/--no-report", default=True, help="Write report.html at the end.  [default: report]")
+@options.as_json
+def run(
+    campaign: str | None,
+    inventory: Path | None,
+    target_names: tuple[str, ...],
+    sets: tuple[str, ...],
+    results: Path,
+    execution: str | None,
+    lanes: tuple[str, ...],
+    report: bool,
+    as_json: bool,
+) -> int:
+    from ..campaign import execution as executions
+    from .planning import read_plan
+
+    if (campaign is None) == (execution is None):
+        raise click.UsageError("name a campaign, or an execution by --execution")
+    if execution is not None:
+        if target_names or sets:
+            raise click.UsageError("an execution is fixed: --target and --set belong to a new one (use --lane)")
+        found = executions.load(executions.find(execution, results))
+    else:
+        assert campaign is not None
+        path, plan = read_plan(campaign, inventory, target_names, sets)
+        found = executions.create(plan, results, path)
+    return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
+
+
+@click.command(help="Continue EXECUTION: a folder, an id, or a campaign's name (its newest).")
+@click.argument("execution")
+@options.inventory
+@options.results
+@click.option("--lane", "lanes", multiple=True, metavar="TARGET", help="Only this target's share. Repeatable.")
+@click.option("--report/--no-report", default=True, help="Write report.html at the end.  [default: report]")
+@options.as_json
+def resume(
+    execution: str, inventory: Path | None, results: Path, lanes: tuple[str, ...], report: bool, as_json: bool
+) -> int:
+    from ..campaign import execution as executions
+
+    found = executions.load(executions.find(execution, results))
+    return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
+
+
+def _carry_out(
+    execution: Execution, inventory: Path | None, lanes: tuple[str, ...], *, report: bool, as_json: bool
+) -> int:
+    from ..campaign.carry_out import carry_out
+    from ..config.inventory import load_inventory
+    from .progress import Progress
+    from .render import echo_json, outcome_json, say_outcome
+    from .reporting import write_report
+
+    known = execution.inventory() if inventory is None else load_inventory(inventory)
+    with Progress(execution, quiet=as_json) as progress:
+        outcome = carry_out(execution, known, lanes=lanes, listen=lambda _: (progress.listen,))
+    page = write_report(execution.path) if report and outcome.finished else None
+    if as_json:
+        echo_json({**outcome_json(execution, outcome), "report": None if page is None else str(page)})
+    else:
+        say_outcome(execution, outcome, page)
+    return outcome.exit_code

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session with a target's agent: connection, first contact, deployment and the held channel, opened in one go."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.inventory import Target
+from ..deadline import Deadline
+from ..errors import ConnectionLost, IsolbenchError, TargetUnfit
+from .client import AgentClient
+from .contact import Contact, contact
+from .deploy import deploy_agent
+from .transport import Channel, open_transport
+
+#: Seconds for each step: a contact forks a few programs, a deployment sends some 100 kB, an agent imports Python.
+STEP_S = 60.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """``welcome`` is the agent's first answer: its facts, who holds the lease, what it restored on waking."""
+
+    target: Target
+    contact: Contact
+    client: AgentClient
+    welcome: dict[str, Any]
+
+
+def who() -> str:
+    """The name under which we lease a target: for people, to know whom to ask."""
+    return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
+
+
+def _ended(target: Target, channel: Channel, error: ConnectionLost) -> IsolbenchError:
+    """An agent that ended by itself would do so again: unlike a lost connection, it is not worth another try."""
+    try:
+        status = channel.exit_status(Deadline.after(1.0))
+    except ConnectionLost:
+        return error
+    if status is None or status < 0:
+        return error
+    said = channel.stderr_tail().strip() or str(error)
+    return TargetUnfit(f"{target.name}: the agent ended with status {status} before it answered: {said}")
+
+
+@contextmanager
+def open_session(target: Target, owner: str) -> Iterator[Session]:
+    """Reach ``target`` and talk to its agent as ``owner`` (the id by which a lease may be taken over).
+
+    Raises what the transport, the contact and the deployment raise: see :mod:`harness.errors`. On leaving, the
+    connection is closed; the agent on the other side lives on for as long as it has something to do.
+    """
+    transport = open_transport(target)
+    try:
+        found = contact(transport, target, Deadline.after(STEP_S))
+        path = deploy_agent(transport, found, Deadline.after(STEP_S))
+        argv = [*found.argv_prefix, found.python, "-I", "-B", path, "attach", "--deploy", found.deploy_root]
+        channel = transport.open(argv, deadline=Deadline.after(STEP_S))
+        client = AgentClient(channel)
+        try:
+            try:
+                welcome = client.hello({"id": owner, "who": who()}, Deadline.after(STEP_S))
+            except ConnectionLost as error:
+                raise _ended(target, channel, error) from error
+            yield Session(target, found, client, welcome)
+        finally:
+            client.close()
+    finally:
+        transport.close()
