@@ -202,6 +202,7 @@ void placement_return(const struct placement_origin *origin)
 {
 	const struct sched_param param = { .sched_priority = origin->priority };
 
+	(void)munlockall();
 	if (origin->mask_bytes > 0)
 		(void)syscall(SYS_sched_setaffinity, 0, (size_t)origin->mask_bytes, origin->mask);
 	if (origin->policy >= 0)

@@ -30,7 +30,8 @@ struct placement {
 };
 
 /*
- * SIGKILL when the parent dies. `expected`: the parent's pid where it is known, else 0:
+ * SIGKILL when the parent dies; to the kernel that is the *thread* that started this
+ * program, so whoever starts probes does it from a thread that stays. `expected`: the parent's pid where it is known, else 0:
  * then a parent that died before this program's first instruction cannot be noticed.
  */
 void placement_die_with_parent(int64_t expected);
@@ -63,7 +64,10 @@ struct placement_origin {
 };
 
 void placement_remember(struct placement_origin *origin);
-/* Best effort: the run is over, and its result does not depend on it. */
+/*
+ * Back there, and memory unlocked: what is allocated for the paperwork would count
+ * against RLIMIT_MEMLOCK. Best effort: the run is over, and its result does not depend on it.
+ */
 void placement_return(const struct placement_origin *origin);
 
 /* Exposed for tests: "0-1,5" for a CPU mask. Returns false if it does not fit. */

@@ -2,10 +2,10 @@
 #include "core/probe.h"
 
 #include <errno.h>
-#include <math.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "core/fault.h"
 #include "core/json.h"
@@ -21,6 +21,22 @@ double probe_ns(const struct run *run, uint64_t units)
 double probe_duration_ns(const struct run *run)
 {
 	return probe_ns(run, run->last - run->first);
+}
+
+/*
+ * Started with a standard file closed, the next file opened would take its number, and
+ * a message end up in a result. What is opened here cannot be written to: output that
+ * was to go there still fails.
+ */
+static void occupy_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 static void flush_stdout(void)
@@ -75,7 +91,7 @@ static void measure(const struct probe *probe, struct run *run)
 				  "the cycle counter went backwards over the run");
 }
 
-/* What was asked on the command line and cannot be known here is not asked again. */
+/* --describe and its like; false: a run is wanted. */
 static bool print_only(const struct probe *probe, const struct options *options)
 {
 	struct json json;
@@ -107,6 +123,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	struct output *output = NULL;
 
 	fault_set_program(probe->name);
+	occupy_standard_files();
 	if (probe->param_count > PROBE_PARAMS_MAX || probe->metric_count > PROBE_METRICS_MAX)
 		fault_internal("its tables are too long");
 	options_parse(argc, argv, probe->params, probe->param_count, &run.options, run.params);

@@ -6,12 +6,12 @@
  *
  * Each iteration reads the counter and records the interval *before* the one just
  * begun: the next read is issued first, so that the processor converts and counts
- * one interval while it waits for the other. Recorded the plain way, the increment waits for
- * the counter and the loop is half as fast again.
+ * one interval while it waits for the other. Recorded the plain way, the increment
+ * waits for the counter, and an iteration takes half as long again.
  *
  * Intervals are contiguous: one read ends an interval and begins the next. What
- * the loop does about a gap lies within the interval after it, and an event can fall
- * between two intervals nowhere. The reads need not be ordered for that: if one
+ * the loop does about a gap lies within a later interval, and there is no time between
+ * two intervals for an event to hide in. The reads need not be ordered for that: if one
  * is early, its two intervals are longer and shorter by the same amount.
  *
  * The hot path handles intervals under 256 ns (or under the threshold): there a

@@ -9,7 +9,6 @@ import json
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -331,8 +330,8 @@ def test_a_binary_is_reproducible_and_tells_nothing_of_the_machine(kind, tmp_pat
     assert found[0].sha256 == found[1].sha256
     assert found[0].compiler.startswith("zig") == (kind == "zig")
     data = found[0].path.read_bytes()
-    for secret in (str(tmp_path), str(build.csrc_dir()), str(Path.home() / ""), sys.prefix + "/lib"):
-        assert secret.encode() not in data, secret
+    for secret in (tmp_path, build.csrc_dir(), Path(__file__).parent):
+        assert str(secret).encode() not in data, secret
     if kind == "zig":
         assert len(data) < 200_000
     done = subprocess.run([found[0].path, "--describe"], capture_output=True, text=True, check=True)

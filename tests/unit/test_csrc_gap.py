@@ -323,6 +323,16 @@ def test_stdout_that_is_full(gap):
     assert os.strerror(28) in done.stderr
 
 
+def test_closed_standard_files_end_up_in_no_result(gap, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    script = '"$0" --duration 50ms --threshold 50ns --out "$1" <&- >&- 2>&-'
+    assert run("sh", "-c", script, gap, out).returncode == 0
+    assert json.loads((out / "result.json").read_text())["probe"] == "gap"
+    assert all(json.loads(line) for line in (out / "gaps.jsonl").read_text().splitlines())
+    assert run("sh", "-c", '"$0" --duration 50ms >&-', gap).returncode == 3
+
+
 @pytest.mark.parametrize("limit", [0, 100, 1000])
 def test_a_file_that_may_not_grow_leaves_no_result(gap, tmp_path, limit):
     """At 0 the histogram fails, at 1000 the result does: what was written before it is removed again."""
