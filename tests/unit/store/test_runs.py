@@ -58,7 +58,8 @@ def test_a_run_is_kept_with_metrics_and_identity(tmp_path, made):
     assert metric["quantiles"] == run.counts("gap_ns", 3).quantiles(said["max"])
     rate = next(m for m in run.metrics if m["metric"] == "gap_rate_hz")
     assert rate == {
-        "metric": "gap_rate_hz", "kind": "scalar", "cpu": 3, "unit": "Hz", "better": "lower", "value": pytest.approx(39.3),
+        "metric": "gap_rate_hz", "kind": "scalar", "cpu": 3, "unit": "Hz", "better": "lower",
+        "value": pytest.approx(39.3),
         "upper": pytest.approx(39.6), "count": 393,
     }  # fmt: skip
     identity = run.document["identity"]
