@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``doctor``: what this machine and targets have, what they lack, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .render import console, echo_json, printable
+
+if TYPE_CHECKING:
+    from ..advice import Finding
+    from ..config.inventory import Target
+
+_MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+
+
+@click.command(
+    help="Check the controller and TARGETs (default: local): tools, keys, sudo, knobs, isolation; with advice. Names, "
+    "globs and tag:NAME. Exit code 3 when something prevents a measurement."
+)
+@click.argument("targets", nargs=-1)
+@options.inventory
+@options.as_json
+def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:
+    from ..advice import worst
+    from ..config.inventory import load_inventory
+    from ..plan.select import select_targets
+
+    known = load_inventory(options.inventory_path(inventory))
+    chosen = [known.targets[name] for name in select_targets(targets or ("local",), known.targets)]
+    findings = {"this controller": _controller()}
+    for target in chosen:
+        findings[target.name] = _target(target)
+    if as_json:
+        echo_json({name: [asdict(finding) for finding in found] for name, found in findings.items()})
+    else:
+        for name, found in findings.items():
+            _print(name, found)
+    return 3 if any(worst(found) == "fail" for found in findings.values()) else 0
+
+
+def examine_target(target: Target) -> int:
+    """Print what :func:`doctor` says of one target; its exit code."""
+    from ..advice import worst
+
+    found = _target(target)
+    _print(target.name, found)
+    return 3 if worst(found) == "fail" else 0
+
+
+def _controller() -> list[Finding]:
+    """What is needed here: a compiler for the probes, and a key to log in with."""
+    from ..advice import Finding
+    from ..build import build_probe, native_arch, probes
+    from ..errors import IsolbenchError
+
+    found = [Finding("ok", "Python", ".".join(map(str, sys.version_info[:3])))]
+    for name in probes():
+        try:
+            built = build_probe(name, native_arch())
+            found.append(Finding("ok", f"probe {name}", f"{built.compiler}, {built.path.stat().st_size // 1024} KB"))
+        except IsolbenchError as error:
+            found.append(Finding("fail", f"probe {name}", str(error), error.advice or ""))
+    keys = sorted(path.name for path in (Path.home() / ".ssh").glob("id_*.pub"))
+    if keys:
+        found.append(Finding("ok", "SSH keys", ", ".join(keys)))
+    else:
+        found.append(Finding("note", "SSH keys", "none in ~/.ssh: targets need one", "ssh-keygen -t ed25519"))
+    return found
+
+
+def _target(target: Target) -> list[Finding]:
+    from ..advice import Finding, findings
+    from ..campaign import facts_cache
+    from ..errors import IsolbenchError
+    from ..target.session import open_session
+
+    if target.disabled is not None:
+        return [Finding("note", "inventory", f"disabled: {target.disabled}")]
+    try:
+        with open_session(target, f"doctor/{target.name}") as session:
+            facts = session.welcome["facts"]
+            facts_cache.remember(target, facts)
+            found = [*_session(session), *findings(facts), *_modes(target, facts)]
+    except IsolbenchError as error:
+        return [Finding("fail", type(error).__name__, str(error), error.advice or "")]
+    return found
+
+
+def _session(session: Any) -> Iterable[Finding]:
+    from ..advice import Finding
+
+    contact = session.contact
+    how = "this machine" if session.target.local else f"SSH as {contact.user}"
+    yield Finding("ok", "reached", f"{how}, {'root by sudo' if contact.sudo else f'uid {contact.uid}'}, {contact.arch}")
+    yield Finding("ok", "agent", f"Python {'.'.join(map(str, contact.python_version))}, in {contact.deploy_root}")
+    for note in contact.notes:
+        yield Finding("note", "contact", note)
+    for entry in session.welcome.get("restored") or []:
+        yield Finding("warn", "undo", f"put back what an earlier agent left changed: {entry}")
+    if lease := session.welcome.get("lease"):
+        owner = (lease.get("owner") or {}).get("who", "somebody")
+        yield Finding("note", "lease", f"in use by {owner} for another {lease.get('expires_s', 0):.0f} s at most")
+
+
+def _modes(target: Target, facts: dict[str, Any]) -> Iterable[Finding]:
+    """Which of the shipped modes can run there."""
+    from ..advice import Finding
+    from ..agent import modes
+    from ..errors import TargetUnfit
+    from ..plan import place
+
+    try:
+        placement = place(facts, target)
+    except TargetUnfit as error:
+        yield Finding("fail", "placement", str(error), error.advice or "")
+        return
+    measured = ", ".join(map(str, placement.measured))
+    housekeeping = ", ".join(map(str, placement.housekeeping)) or "none"
+    yield Finding("ok", "placement", f"measured CPU {measured}, housekeeping {housekeeping}")
+    for note in placement.notes:
+        yield Finding("note", "placement", note)
+    for mode in modes.MODES:
+        reasons = mode.needs(facts, placement.measured, placement.housekeeping)
+        if reasons:
+            yield Finding("note", f"mode {mode.name}", f"not supported: {'; '.join(reasons)}")
+        else:
+            yield Finding("ok", f"mode {mode.name}", "can run")
+
+
+def _print(name: str, found: list[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(printable(name), style="bold"))
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for finding in found:
+        mark, style = _MARKS[finding.level]
+        table.add_row(Text(f"  {mark}", style=style), Text(printable(finding.topic)), Text(printable(finding.text)))
+        if finding.advice:
+            table.add_row("", "", Text(f"advice: {printable(finding.advice)}", style="italic"))
+    out.print(table)

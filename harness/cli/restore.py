@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``restore``: put targets back as they were found, whoever left them otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import options
+from .render import echo_json, printable
+
+if TYPE_CHECKING:
+    from ..config.inventory import Target
+
+_ANSWER_S = 60.0
+
+
+@click.command(help="Put TARGETs (default: local) back as they were found: what a crash left changed is undone.")
+@click.argument("targets", nargs=-1)
+@options.inventory
+@click.option("--cancel", is_flag=True, help="Also end a batch that is being measured, whoever submitted it.")
+@options.as_json
+def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_json: bool) -> int:
+    from ..campaign.execution import target_of
+    from ..config.inventory import load_inventory
+    from ..errors import IsolbenchError
+
+    known = load_inventory(options.inventory_path(inventory))
+    code = 0
+    told: dict[str, Any] = {}
+    for target in [target_of(known, name) for name in targets or ("local",)]:
+        try:
+            entries = _restore(target, cancel=cancel)
+        except IsolbenchError as error:
+            code = max(code, error.exit_code)
+            told[target.name] = {"error": str(error), "advice": error.advice}
+            _say(as_json, f"{target.name}: {error}" + (f"\n  advice: {error.advice}" if error.advice else ""), err=True)
+            continue
+        told[target.name] = {"restored": entries}
+        failed = [entry for entry in entries if not entry.get("ok", True)]
+        code = max(code, 3 if failed else 0)
+        for entry in entries:
+            _say(as_json, f"{target.name}: {printable(_sentence(entry))}")
+        if not entries:
+            _say(as_json, f"{target.name}: nothing to put back")
+    if as_json:
+        echo_json(told)
+    return code
+
+
+def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
+    """What was put back: on the agent's waking (an earlier one had died), and now."""
+    from ..deadline import Deadline
+    from ..errors import Busy
+    from ..target.session import open_session
+
+    owner = f"restore/{target.name}"
+    with open_session(target, owner) as session:
+        entries = list(session.welcome.get("restored") or [])
+        lease = session.welcome.get("lease")
+        batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
+        if batch is None:
+            return [*entries, *session.client.restore(Deadline.after(_ANSWER_S))]
+        if not cancel:
+            who = ((lease or {}).get("owner") or {}).get("who", "somebody")
+            raise Busy(
+                f"{batch.get('execution')} is being measured for {who}; it is put back when that ends",
+                advice="wait, resume that execution, or end it by --cancel",
+            )
+    # Only its owner may cancel a batch: a person who says --cancel speaks for the owner.
+    speaking_for = ((lease or {}).get("owner") or {}).get("id", owner)
+    with open_session(target, speaking_for) as session:
+        session.client.cancel(Deadline.after(_ANSWER_S))
+        return [*entries, *session.client.restore(Deadline.after(_ANSWER_S))]
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    done = "put back" if entry.get("ok", True) else f"NOT put back ({entry.get('error') or entry.get('reason')})"
+    what = entry.get("path") or entry.get("what") or entry.get("kind") or entry
+    return f"{what}: {done}"
+
+
+def _say(quiet: bool, text: str, *, err: bool = False) -> None:
+    if not quiet:
+        click.echo(text, err=err)
