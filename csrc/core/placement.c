@@ -198,13 +198,28 @@ void placement_remember(struct placement_origin *origin)
 	origin->priority = param.sched_priority;
 }
 
-void placement_return(const struct placement_origin *origin)
+void placement_stay_off(const struct placement_origin *origin, int cpu)
+{
+	unsigned long mask[MASK_WORDS];
+	unsigned long any = 0;
+
+	if (origin->mask_bytes <= 0)
+		return;
+	memcpy(mask, origin->mask, sizeof(mask));
+	if (cpu >= 0)
+		mask[(size_t)cpu / BITS] &= ~(1UL << ((size_t)cpu % BITS));
+	for (size_t word = 0; word < MASK_WORDS; word++)
+		any |= mask[word];
+	(void)syscall(SYS_sched_setaffinity, 0, (size_t)origin->mask_bytes,
+		      any ? mask : origin->mask);
+}
+
+void placement_return(const struct placement_origin *origin, int cpu)
 {
 	const struct sched_param param = { .sched_priority = origin->priority };
 
 	(void)munlockall();
-	if (origin->mask_bytes > 0)
-		(void)syscall(SYS_sched_setaffinity, 0, (size_t)origin->mask_bytes, origin->mask);
 	if (origin->policy >= 0)
 		(void)syscall(SYS_sched_setscheduler, 0, origin->policy, &param);
+	placement_stay_off(origin, cpu);
 }

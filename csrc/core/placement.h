@@ -56,7 +56,7 @@ void placement_pin(int cpu);
 void placement_set_sched(const struct sched_request *request);
 void placement_read(struct placement *placement);
 
-/* Where the task was before; for doing the paperwork off the measured CPU. */
+/* Where the task was before it went to measure. */
 struct placement_origin {
 	unsigned long mask[PLACEMENT_CPUS_MAX / (8 * sizeof(unsigned long))];
 	long mask_bytes;
@@ -64,11 +64,19 @@ struct placement_origin {
 };
 
 void placement_remember(struct placement_origin *origin);
+
 /*
- * Back there, and memory unlocked: what is allocated for the paperwork would count
- * against RLIMIT_MEMLOCK. Best effort: the run is over, and its result does not depend on it.
+ * Back to the original CPUs, but for the measured one if others are left (-1: none is):
+ * preparation and paperwork leave timers and deferred work on the CPU they run on.
+ * Best effort, no result depends on it.
  */
-void placement_return(const struct placement_origin *origin);
+void placement_stay_off(const struct placement_origin *origin, int cpu);
+
+/*
+ * After the loop: the original policy, off the measured CPU, and memory unlocked, for
+ * what is allocated from now on would count against RLIMIT_MEMLOCK. Best effort.
+ */
+void placement_return(const struct placement_origin *origin, int cpu);
 
 /* Exposed for tests: "0-1,5" for a CPU mask. Returns false if it does not fit. */
 bool placement_format_mask(const unsigned long *mask, size_t words, char *text, size_t size);

@@ -131,6 +131,9 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 		return PROBE_EXIT_OK;
 
 	placement_die_with_parent(run.options.parent);
+	placement_remember(&origin);
+	if (run.options.cpu >= 0)
+		placement_stay_off(&origin, run.options.cpu);
 	placement_arm_safety_timer(run.options.duration_ns + run.options.duration_ns / 2 +
 				   SAFETY_EXTRA_NS);
 	if (run.options.out)
@@ -139,7 +142,6 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	run.memory_error = placement_lock_memory();
 	placement_prefault_stack();
 	calibrate(&run);
-	placement_remember(&origin);
 	place(&run);
 	probe->warm(&run);
 	measure(probe, &run);
@@ -148,7 +150,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	 * Writing leaves work behind (writeback, per-CPU caches of the kernel): not on the
 	 * CPU that the next run wants quiet.
 	 */
-	placement_return(&origin);
+	placement_return(&origin, run.options.cpu);
 	probe->collect(&run);
 	if (output) {
 		result_write(probe, &run, output);

@@ -5,16 +5,17 @@
  * A probe is a table (parameters, metrics) and four functions; probe_main() does
  * the rest, always in this order, because each step spoils or needs another:
  *
- *   options; die with the parent; safety timer	(on whatever CPU this is)
- *   prepare()	memory			(before it is locked)
+ *   options; die with the parent
+ *   off the measured CPU; safety timer	(it stays on the CPU where it is armed)
+ *   prepare(): memory			(before it is locked)
  *   lock and prefault memory
  *   calibrate the counter		(10 ms of busy waiting)
  *   CPU and scheduler, read back
- *   warm()	run the loop once	(code, data and branches are then known to the CPU)
+ *   warm(): the loop, once		(code, data and branches are then known to the CPU)
  *   brackets, rusage			(armed: from here on nothing is opened or allocated)
- *   measure()	the loop
+ *   measure(): the loop
  *   rusage, bracket, read back
- *   return to the original CPUs, collect(), write
+ *   off the measured CPU; collect(); write
  */
 #ifndef ISOLBENCH_PROBE_H
 #define ISOLBENCH_PROBE_H

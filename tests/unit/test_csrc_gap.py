@@ -141,6 +141,22 @@ def test_what_was_asked_is_read_back(gap, tmp_path):
         assert result["effective"][when] == {"affinity": str(cpu), "policy": "other", "priority": 0, "cpu": cpu}
 
 
+def test_the_measured_cpu_is_left_for_the_paperwork(gap, tmp_path):
+    """Started on the measured CPU with others allowed, it prepares and writes elsewhere: stopped at its last file."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU only")
+    fifo = tmp_path / "gap_ns.hdr"
+    os.mkfifo(fifo)  # opened for writing after the loop, and nobody reads: it waits there
+    argv = [gap, "--cpu", str(cpus[-1]), "--duration", "50ms", "--out", tmp_path]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as probe:
+        try:
+            assert wait_until(lambda: state_of(probe.pid) == "S")
+            assert os.sched_getaffinity(probe.pid) == set(cpus[:-1])
+        finally:
+            probe.kill()
+
+
 def test_without_a_cpu_the_task_is_not_pinned(gap, tmp_path):
     result = measured(gap, tmp_path, "--duration", "50ms")
     assert result["cpu"] is None
