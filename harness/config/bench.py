@@ -4,11 +4,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SerializationInfo, ValidationInfo, field_serializer, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializationInfo,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import ConfigError
 from . import units
@@ -35,7 +43,9 @@ Better = Literal["lower", "higher"]
 BETTER = ("lower", "higher")
 PARSERS = {"duration": to_duration, "int": to_int, "number": to_number}
 _QUANTILE = re.compile(r"p(?:100|[0-9]{1,2}(?:\.[0-9]{1,6})?)")
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: A parameter is an option of the probe (``--ring``); a metric is a key of its results, with the unit in the name.
+_PARAM = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def to_quantile(value: Any) -> str:
@@ -48,12 +58,15 @@ def to_quantile(value: Any) -> str:
 Quantile = Annotated[str, BeforeValidator(to_quantile)]
 
 
-def _identifiers(value: Any) -> dict[str, Any]:
-    mapping = to_mapping(value)
-    bad = [key for key in mapping if not _IDENTIFIER.fullmatch(key)]
-    if bad:
-        raise wrong_at([((key,), f"{key!r} cannot be a name: small letters, digits and _ only") for key in bad])
-    return mapping
+def _named(pattern: re.Pattern[str]) -> Callable[[Any], dict[str, Any]]:
+    def check(value: Any) -> dict[str, Any]:
+        mapping = to_mapping(value)
+        bad = [key for key in mapping if not pattern.fullmatch(key)]
+        if bad:
+            raise wrong_at([((key,), f"{key!r} cannot be a name here (expected {pattern.pattern})") for key in bad])
+        return mapping
+
+    return check
 
 
 class Param(Model):
@@ -71,15 +84,15 @@ class Param(Model):
         kind = info.data.get("type")
         return None if kind is None else PARSERS[kind](value)  # a wrong type is reported by itself
 
-    @field_validator("max", mode="after")
-    @classmethod
-    def _ordered(cls, value: Any, info: ValidationInfo) -> Any:
-        low, default = info.data.get("min"), info.data.get("default")
-        if value is not None and low is not None and value < low:
-            raise wrong("max is less than min")
-        if default is not None and ((low is not None and default < low) or (value is not None and default > value)):
-            raise wrong("the default lies outside min and max")
-        return value
+    @model_validator(mode="after")
+    def _within(self) -> Param:
+        if self.min is not None and self.max is not None and self.max < self.min:
+            raise wrong_at([(("max",), "less than min")])
+        try:
+            self.parse(self.default)
+        except ValueError as error:
+            raise wrong_at([(("default",), str(error))]) from None
+        return self
 
     @field_serializer("default", "min", "max")
     def _as_written(self, value: Any, _info: SerializationInfo) -> Any:
@@ -113,8 +126,8 @@ class Bench(Model):
     name: Name
     probe: Name
     description: Text | None = None
-    params: Annotated[dict[str, Param], BeforeValidator(_identifiers), Field(default_factory=dict)]
-    metrics: Annotated[dict[str, Metric], BeforeValidator(_identifiers)]
+    params: Annotated[dict[str, Param], BeforeValidator(_named(_PARAM)), Field(default_factory=dict)]
+    metrics: Annotated[dict[str, Metric], BeforeValidator(_named(_METRIC))]
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, int | float]:
         """The parameters ``given`` that differ from their defaults, typed; errors stand at each parameter."""

@@ -34,10 +34,13 @@ from .types import (
     wrong,
     wrong_at,
 )
+from .units import UNITS_NS, format_duration
 from .yaml import Document, Plain, load, suggest
 
 DEFAULT_SETTLE_NS = 1_000_000_000
-MIN_DURATION_NS = 1_000_000
+#: The agent takes no more: a run longer than a week, or that settles for longer than a day, is a typing error.
+MAX_SETTLE_NS = 24 * UNITS_NS["h"]
+MIN_DURATION_NS, MAX_DURATION_NS = UNITS_NS["ms"], 7 * 24 * UNITS_NS["h"]
 #: Repeats are counted over the whole execution, and the count is part of a folder's name.
 MAX_RUNS_PER_CELL = 99_999
 
@@ -115,6 +118,25 @@ class Retry(Model):
     invalid: Annotated[int, BeforeValidator(at_least(0, 100))] = 1
 
 
+def _duration_within(low_ns: int, high_ns: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        found: int = to_duration(value)
+        if not low_ns <= found <= high_ns:
+            raise wrong(
+                f"expected {format_duration(low_ns)} to {format_duration(high_ns)}, found {format_duration(found)}"
+            )
+        return found
+
+    return check
+
+
+#: Also what ``--set`` is held to.
+to_settle = _duration_within(0, MAX_SETTLE_NS)
+to_run_duration = _duration_within(MIN_DURATION_NS, MAX_DURATION_NS)
+to_repeat = at_least(1, MAX_RUNS_PER_CELL)
+to_sessions = at_least(1, 1000)
+
+
 def _to_limit(value: Any) -> str:
     """The text, kept as written: which of the two it has to be is decided by the metric."""
     text = to_line(value)
@@ -152,10 +174,10 @@ class Campaign(Model):
     axes: Axes = Axes()
     include: Annotated[tuple[Selector, ...], BeforeValidator(to_list)] = ()
     exclude: Annotated[tuple[Selector, ...], BeforeValidator(to_list)] = ()
-    settle_ns: Duration = Field(DEFAULT_SETTLE_NS, alias="settle")
-    duration_ns: Duration = Field(alias="duration")
-    sessions: Annotated[int, BeforeValidator(at_least(1, 1000))] = 1
-    repeat: Annotated[int, BeforeValidator(at_least(1, MAX_RUNS_PER_CELL))] = 1
+    settle_ns: Annotated[Duration, BeforeValidator(to_settle)] = Field(DEFAULT_SETTLE_NS, alias="settle")
+    duration_ns: Annotated[Duration, BeforeValidator(to_run_duration)] = Field(alias="duration")
+    sessions: Annotated[int, BeforeValidator(to_sessions)] = 1
+    repeat: Annotated[int, BeforeValidator(to_repeat)] = 1
     until: TimeOfDay | None = None
     retry: Retry = Retry()
     quorum_percent: Percent = Field(100.0, alias="quorum")
@@ -167,13 +189,6 @@ class Campaign(Model):
     def definitions(self) -> dict[str, Bench]:
         """The benches that :attr:`benches` names, by name."""
         return self._definitions
-
-    @field_validator("duration_ns", mode="after")
-    @classmethod
-    def _measurable(cls, value: int) -> int:
-        if value < MIN_DURATION_NS:
-            raise wrong("shorter than 1ms: nothing can be measured")
-        return value
 
     def to_yaml_data(self) -> dict[str, Any]:
         """Plain data with the keys and spellings of the file."""

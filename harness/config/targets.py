@@ -40,7 +40,7 @@ def _to_isolated(value: Any) -> Any:
     try:
         cpus = parse_cpu_list(text)
     except ValueError as error:
-        raise wrong(f"{error}, or auto") from None
+        raise wrong(str(error).replace("expected a CPU list", "expected auto or a CPU list")) from None
     return cpus
 
 

@@ -258,7 +258,7 @@ class _Builder:
             node = node_or_none
             self.total += node.size
             if self.total > MAX_VALUES:
-                raise self._stop(node, f"more than {MAX_VALUES} values, aliases expanded")
+                raise self._stop(_node(event, None), f"more than {MAX_VALUES} values, aliases expanded")
             if not stack:
                 root = node
             else:

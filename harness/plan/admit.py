@@ -28,7 +28,7 @@ def admit(cell: Cell, facts: Mapping[str, Any] | None, placement: Placement | No
         except TargetUnfit as error:
             return str(error)
     mode = modes.from_spec(cell.mode)
-    reasons = list(mode.needs(facts, placement.measured, placement.free_housekeeping))
-    if cell.load.kind != "idle" and not placement.free_housekeeping:
+    reasons = list(mode.needs(facts, placement.measured, placement.housekeeping))
+    if cell.load.kind != "idle" and not placement.housekeeping:
         reasons.append(f"load {cell.load.name} has no CPU to run on but the measured one: use idle, or add a CPU")
     return "; ".join(reasons) or None

@@ -11,34 +11,39 @@ from ..config.units import format_cpu_list
 from ..errors import TargetUnfit
 
 
-class HasIsolated(Protocol):
+class Declared(Protocol):
     """What is read of an inventory's target."""
 
+    @property
+    def arch(self) -> str | None: ...
     @property
     def isolated(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """CPU numbers, sorted. ``notes`` say what a reader of the results has to know about the choice."""
+    """CPU numbers, sorted. ``notes`` say what a reader of the results has to know about the choice.
+
+    No CPU is in both: ``housekeeping`` is empty on a machine with a single CPU.
+    """
 
     measured: tuple[int, ...]
     housekeeping: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
-    @property
-    def free_housekeeping(self) -> tuple[int, ...]:
-        """The housekeeping CPUs that are not measured: none on a machine with one CPU."""
-        return tuple(cpu for cpu in self.housekeeping if cpu not in self.measured)
 
-
-def place(facts: Mapping[str, Any], target: HasIsolated | None = None) -> Placement:
-    """The placement on the machine of ``facts``; :class:`TargetUnfit` if no CPU can be had.
+def place(facts: Mapping[str, Any], target: Declared | None = None) -> Placement:
+    """The placement on the machine of ``facts``; :class:`TargetUnfit` if it is not what the inventory says.
 
     Measured is the last of the isolated CPUs (what the inventory declares, else what the kernel reports), else the last
     of all; where CPUs differ in capacity, the last of the largest. Housekeeping are the others that are not isolated,
     without the measured one's SMT siblings. Only CPUs count that are online and that the agent may use.
     """
+    if target is not None and target.arch is not None and facts.get("arch") not in (None, target.arch):
+        raise TargetUnfit(
+            f"the inventory says arch: {target.arch}, but this machine is {facts['arch']}",
+            advice="correct the key arch of this target in the inventory, or its address",
+        )
     cpus = facts.get("cpus") or {}
     online = set(cpus.get("online") or ())
     allowed = cpus.get("allowed")
@@ -56,7 +61,7 @@ def _list(cpus: Iterable[int]) -> str:
     return format_cpu_list(cpus) or "none"
 
 
-def _isolated(cpus: Mapping[str, Any], usable: set[int], target: HasIsolated | None, notes: list[str]) -> set[int]:
+def _isolated(cpus: Mapping[str, Any], usable: set[int], target: Declared | None, notes: list[str]) -> set[int]:
     reported = set(cpus.get("isolated") or ())
     declared = None if target is None or target.isolated == "auto" else set(target.isolated)
     wanted = reported if declared is None else declared
@@ -101,5 +106,5 @@ def _housekeeping(
     if others:
         notes.append(f"the only other CPU is an SMT sibling of the measured one: CPU {_list(others)}")
         return tuple(sorted(others))
-    notes.append(f"CPU {measured} is the only one: it is measured and does the housekeeping")
-    return (measured,)
+    notes.append(f"CPU {measured} is the only one: nothing else can keep house")
+    return ()

@@ -7,19 +7,18 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..config.campaign import MAX_RUNS_PER_CELL, MIN_DURATION_NS, Axes, Campaign
+from ..config.campaign import MAX_RUNS_PER_CELL, Axes, Campaign, to_repeat, to_run_duration, to_sessions, to_settle
 from ..config.inventory import LOCAL, Target
 from ..config.modes import to_load, to_mode
-from ..config.types import at_least, to_duration
 from ..config.yaml import Plain, suggest
 from ..errors import PlanError
 
 AXES = ("bench", "mode", "load")
-SETTINGS: dict[str, Callable[[Any], Any]] = {
-    "duration": to_duration,
-    "settle": to_duration,
-    "repeat": at_least(1, MAX_RUNS_PER_CELL),
-    "sessions": at_least(1, 1000),
+SETTINGS: dict[str, Callable[[Any], int]] = {
+    "duration": to_run_duration,
+    "settle": to_settle,
+    "repeat": to_repeat,
+    "sessions": to_sessions,
 }
 _FIELDS = {"duration": "duration_ns", "settle": "settle_ns", "repeat": "repeat", "sessions": "sessions"}
 
@@ -85,8 +84,6 @@ def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
     if axes:
         fields["axes"] = campaign.axes.model_copy(update=axes)
     changed = campaign.model_copy(update=fields)
-    if changed.duration_ns < MIN_DURATION_NS:
-        problems.append("--set duration: shorter than 1ms: nothing can be measured")
     if changed.repeat * changed.sessions > MAX_RUNS_PER_CELL:
         problems.append(f"--set: repeat × sessions is more than {MAX_RUNS_PER_CELL}")
     if problems:

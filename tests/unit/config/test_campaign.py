@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.agent.loads import KINDS
+from harness.agent.spec import LoadSpec, ModeSpec
+from harness.config.campaign import Campaign, campaign_from_data, find_campaign, known_campaigns, load_campaign
+from harness.config.modes import LOADS, from_mode, to_mode
+from harness.config.yaml import Plain
+from harness.errors import ConfigError
+
+BENCH = """
+probe: p
+params:
+  threshold: {type: duration, default: 1us, min: 100ns, max: 1s}
+  ring: {type: int, default: 9}
+metrics:
+  gap_ns: {better: lower, gate: p99.99}
+  stolen_ppm: {better: lower}
+"""
+SMALLEST = "{campaign: laptop, targets: [local], benches: [b], axes: {mode: [shared, pinned]}, duration: 1s, repeat: 3}"
+
+
+def read(tmp_path: Path, text: str) -> Campaign:
+    (tmp_path / "b.yaml").write_text(BENCH)
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return load_campaign(path)
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    return [line.removeprefix(f"{tmp_path}/") for line in caught.value.problems]
+
+
+def test_the_smallest(tmp_path: Path) -> None:
+    campaign = read(tmp_path, SMALLEST)
+    assert (campaign.name, campaign.targets, campaign.duration_ns, campaign.repeat) == ("laptop", ("local",), 10**9, 3)
+    assert (campaign.settle_ns, campaign.sessions, campaign.until, campaign.quorum_percent) == (10**9, 1, None, 100.0)
+    assert (campaign.retry.infrastructure, campaign.retry.invalid) == (2, 1)
+    assert campaign.axes.load == (LoadSpec("idle"),)
+    assert list(campaign.definitions) == ["b"]
+
+
+FULL = """
+campaign: 6.10
+description: all
+targets: [tag:x86, "rpi5-*"]
+benches: [b, {bench: b, params: {threshold: 5us, ring: 9}}]
+axes:
+  mode: [shared, "fifo:50", {where: pinned, sched: "fifo:9"}]
+  load: [idle, spin, {no: [dd, if=/dev/zero, 6.10, no]}]
+include: [{bench: b}]
+exclude: [{bench: b, mode: shared, load: [spin, "n*"]}, {target: tag:x86}]
+settle: 250ms
+duration: 1.5s
+sessions: 4
+repeat: 2
+until: 06:30
+retry: {infrastructure: 0, invalid: 3}
+quorum: 90%
+budgets:
+  - {bench: b, metric: gap_ns, quantile: p99.99, at_most: 20us}
+  - {bench: b, metric: stolen_ppm, at_most: 1e2}
+""".replace("{no:", "{'no':")
+
+
+def test_every_key_arrives_and_none_of_yamls_surprises(tmp_path: Path) -> None:
+    campaign = read(tmp_path, FULL)
+    assert campaign.name == "6.10"
+    assert [use.params for use in campaign.benches] == [{}, {"threshold": 5_000}]
+    assert campaign.axes.mode == (
+        ModeSpec("shared"),
+        ModeSpec("fifo50", "pinned", "fifo:50"),
+        ModeSpec("pinned-fifo9", "pinned", "fifo:9"),
+    )
+    assert campaign.axes.load[2] == LoadSpec("no", "argv", ["dd", "if=/dev/zero", "6.10", "no"])
+    assert campaign.exclude[0].load == ("spin", "n*")
+    assert (campaign.settle_ns, campaign.duration_ns) == (250_000_000, 1_500_000_000)
+    assert campaign.until == "06:30"
+    assert campaign.quorum_percent == 90.0
+    assert [budget.limit for budget in campaign.budgets] == [20_000.0, 100.0]
+
+
+def test_a_campaign_comes_back_from_json(tmp_path: Path) -> None:
+    campaign = read(tmp_path, FULL)
+    again = campaign_from_data(json.loads(json.dumps(campaign.to_yaml_data())), campaign.definitions)
+    assert again == campaign
+
+
+@pytest.mark.parametrize("value", ["shared", "fifo", "fifo:7"])
+def test_modes_come_back(value: str) -> None:
+    mode = to_mode(Plain(value))
+    assert to_mode(from_mode(mode)) == mode
+
+
+def test_loads_are_those_of_the_agent() -> None:
+    assert {*LOADS, "argv"} == set(KINDS)
+
+
+HEAD = "campaign: c\ntargets: [local]\nbenches: [b]\nduration: 1s\n"
+RULE = "letters, digits and . _ + - only, a letter or digit first, 120 at most"
+BAD: list[tuple[str, list[str]]] = [
+    (HEAD + "durtion: 1s", ["c.yaml:5:1: durtion: unknown key; did you mean 'duration'?"]),
+    (HEAD + "kernel: [next]", ["c.yaml:5:1: kernel: unknown key"]),
+    (HEAD + "axes: {kernel: [a]}", ["c.yaml:5:8: axes.kernel: unknown key (known: load, mode)"]),
+    (HEAD + "axes: {mode: [pined]}", ["c.yaml:5:15: axes.mode[0]: unknown mode 'pined'; did you mean 'pinned'?"]),
+    (HEAD + "axes: {mode: []}", ["c.yaml:5:14: axes.mode: the list is empty"]),
+    (HEAD + "axes: {mode: pinned}", ["c.yaml:5:14: axes.mode: expected a list, found 'pinned'"]),
+    (HEAD + "axes: {mode: [fifo, fifo]}", ["c.yaml:5:21: axes.mode[1]: 'fifo' is listed twice"]),
+    (HEAD + "axes: {mode: [{where: pinned, shed: x}]}", [
+        "c.yaml:5:31: axes.mode[0].shed: unknown key; did you mean 'sched'?"]),
+    (HEAD + "axes: {mode: [{where: partition}]}", [
+        "c.yaml:5:15: axes.mode[0]: where: 'partition' is none of shared, pinned"]),
+    (HEAD + "axes: {mode: ['fifo:100']}", [
+        "c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99"]),
+    (HEAD + "axes: {load: [spinn]}", [
+        "c.yaml:5:15: axes.load[0]: unknown load 'spinn'; did you mean 'spin'?; a command is written {name: [argv…]}"]),
+    (HEAD + "axes: {load: [{idle: [x]}]}", [
+        "c.yaml:5:15: axes.load[0]: 'idle' is a load that isolbench brings: choose another name"]),
+    (HEAD + "axes: {load: [{x: [a, [b]]}]}", ["c.yaml:5:23: axes.load[0].x[1]: expected text, found a list"]),
+    (HEAD + "axes: {load: [{x: []}]}", ["c.yaml:5:15: axes.load[0]: the list is empty"]),
+    (HEAD + "axes: {load: [{x: [a], y: [b]}]}", [
+        "c.yaml:5:15: axes.load[0]: expected one name and its command, {name: [argv…]}, found 2 names"]),
+    (HEAD + "exclude: [{mode: fife}]", [
+        "c.yaml:5:18: exclude[0].mode: no mode is called 'fife'; did you mean 'fifo'?"]),
+    (HEAD + "exclude: [{bench: 'c*'}]", ["c.yaml:5:19: exclude[0].bench: no bench is called 'c*' (known: b)"]),
+    (HEAD + "exclude: [{}]", ["c.yaml:5:11: exclude[0]: names none of target, bench, mode, load"]),
+    (HEAD + "exclude: [{kernel: x}]", [
+        "c.yaml:5:12: exclude[0].kernel: unknown key (known: bench, load, mode, target)"]),
+    (HEAD + "settle: 10", [
+        "c.yaml:5:9: settle: a duration needs a unit: 10s, 10ms … (one of ns, us, ms, s, min, h)"]),
+    (HEAD + "settle: 22:30:00", ["c.yaml:5:9: settle: expected a duration such as 10s or 250us, found '22:30:00'"]),
+    (HEAD + "settle: 25h", ["c.yaml:5:9: settle: expected 0s to 24h, found 25h"]),
+    (HEAD + "until: 6.30", ["c.yaml:5:8: until: expected a time of day such as 06:30, found '6.30'"]),
+    (HEAD + "until: 24:00", ["c.yaml:5:8: until: expected a time of day such as 06:30, found '24:00'"]),
+    (HEAD + "repeat: 0", ["c.yaml:5:9: repeat: expected 1 to 99999, found 0"]),
+    (HEAD + "repeat: 1_000", ["c.yaml:5:9: repeat: expected a whole number, found '1_000'"]),
+    (HEAD + "repeat: 1.0", ["c.yaml:5:9: repeat: expected a whole number, found '1.0'"]),
+    (HEAD + "repeat: .inf", ["c.yaml:5:9: repeat: expected a whole number, found '.inf'"]),
+    (HEAD + "repeat: 50000\nsessions: 2", ["c.yaml:5:9: repeat: repeat × sessions is more than 99999"]),
+    (HEAD + "quorum: 0.9", ["c.yaml:5:9: quorum: a percentage needs its sign: 0.9%"]),
+    (HEAD + "retry: {infra: 1}", ["c.yaml:5:9: retry.infra: unknown key (known: infrastructure, invalid)"]),
+    (HEAD + "budgets: [{bench: x, metric: gap_ns, at_most: 1us}]", [
+        "c.yaml:5:19: budgets[0].bench: 'x' is no bench of this campaign (known: b)"]),
+    (HEAD + "budgets: [{bench: b, metric: gap, at_most: 1us}]", [
+        "c.yaml:5:30: budgets[0].metric: bench 'b' has no metric 'gap'; did you mean 'gap_ns'?"]),
+    (HEAD + "budgets: [{bench: b, metric: gap_ns, at_most: 1us}]", [
+        "c.yaml:5:11: budgets[0]: gap_ns is a histogram: say which quantile"]),
+    (HEAD + "budgets: [{bench: b, metric: stolen_ppm, quantile: p9, at_most: 1}]", [
+        "c.yaml:5:52: budgets[0].quantile: stolen_ppm is one number per run: it has no quantiles"]),
+    (HEAD + "budgets: [{bench: b, metric: gap_ns, quantile: p99, at_most: 20}]", [
+        "c.yaml:5:62: budgets[0].at_most: gap_ns: expected a duration such as 20us, found '20'"]),
+    (HEAD + "budgets: [{bench: b, metric: stolen_ppm, at_most: 20us}]", [
+        "c.yaml:5:51: budgets[0].at_most: stolen_ppm: expected a number, found '20us'"]),
+    (HEAD + "budgets: [{bench: b, metric: gap_ns, quantile: 99, at_most: 20us}]", [
+        "c.yaml:5:48: budgets[0].quantile: expected a quantile such as p99.99, found '99'"]),
+    ("campaign: ../x\ntargets: []\nbenches: [bb, {bench: b, params: {treshold: 1us, ring: x}}]\nduration: 0s\n", [
+        f"c.yaml:1:11: campaign: '../x' cannot be a name: {RULE}",
+        "c.yaml:2:10: targets: the list is empty",
+        "c.yaml:3:11: benches[0]: unknown bench 'bb'; did you mean 'b'?",
+        "c.yaml:3:45: benches[1].params.treshold: bench 'b' has no such parameter; did you mean 'threshold'?",
+        "c.yaml:3:56: benches[1].params.ring: expected a whole number, found 'x'",
+        "c.yaml:4:11: duration: expected 1ms to 168h, found 0s"]),
+    ("campaign: c\ntargets: [local]\nbenches: [{bench: b, params: {threshold: 1ns}}]\nduration: 1s", [
+        "c.yaml:3:42: benches[0].params.threshold: 1ns is less than the minimum, 100ns"]),
+    ("{}", [
+        "c.yaml:1:1: missing key 'campaign'",
+        "c.yaml:1:1: missing key 'targets'",
+        "c.yaml:1:1: missing key 'benches'",
+        "c.yaml:1:1: missing key 'duration'"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD, ids=[text.removeprefix(HEAD)[:60] for text, _ in BAD])
+def test_bad_campaigns(tmp_path: Path, text: str, expected: list[str]) -> None:
+    assert problems(tmp_path, text) == expected
+
+
+def test_a_broken_bench_is_reported_beside_the_campaigns_own_faults(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("probe: [x]\nmetrics: {}\n")
+    found = problems(tmp_path, HEAD.replace("[b]", "[broken]") + "repeat: x\n")
+    assert found == [
+        "c.yaml:3:11: benches[0]: the file of bench 'broken' has errors",
+        "c.yaml:5:9: repeat: expected a whole number, found 'x'",
+        "broken.yaml:1:8: probe: expected text, found a list",
+    ]
+
+
+def test_shipped_campaigns_are_sound() -> None:
+    assert "quick" in known_campaigns()
+    for name in known_campaigns():
+        assert load_campaign(find_campaign(name)).name == name
+
+
+def test_finding_a_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_campaign("quick").name == "quick.yaml"
+    (tmp_path / "quick").touch()
+    assert find_campaign("quick") == Path("quick")
+    assert find_campaign("no/such.yaml") == Path("no/such.yaml")
+    with pytest.raises(
+        ConfigError, match=r"no campaign 'quik': no such file, and none shipped; did you mean 'quick'\?"
+    ):
+        find_campaign("quik")

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.campaign import Campaign, load_campaign
+from harness.config.inventory import Inventory, read_inventory
+from harness.config.yaml import parse
+from harness.errors import ConfigError, PlanError
+from harness.plan import UNKNOWN, Plan, admit, build_plan, place
+
+BENCH = "probe: p\nparams: {threshold: {type: duration, default: 1us}}\nmetrics: {gap_ns: {better: lower, gate: p99}}\n"
+INVENTORY = """
+targets:
+  nuc: {address: nuc, tags: [x86]}
+  box: {address: box, tags: [x86, big]}
+  "pi-[1-3]": {address: "{name}", tags: [arm]}
+  pi-2: {disabled: "PSU dead"}
+"""
+
+
+@pytest.fixture
+def inventory() -> Inventory:
+    return read_inventory(parse(INVENTORY, "f"), Path("/lab/inv.yaml"))
+
+
+class Lab:
+    """Campaigns in a folder with the benches gap and wake."""
+
+    def __init__(self, folder: Path, inventory: Inventory) -> None:
+        self.folder = folder
+        self.inventory = inventory
+        for name in ("gap", "wake"):
+            (folder / f"{name}.yaml").write_text(BENCH)
+
+    def campaign(self, text: str) -> Campaign:
+        path = self.folder / "c.yaml"
+        head = {"campaign": "c", "targets": "[nuc]", "benches": "[gap]", "duration": "1s"}
+        given = {line.partition(":")[0] for line in text.splitlines()}
+        path.write_text(text + "".join(f"\n{key}: {value}" for key, value in head.items() if key not in given))
+        return load_campaign(path)
+
+    def plan(self, text: str, **more: Any) -> Plan:
+        return build_plan(self.campaign(text), self.inventory, **more)
+
+    def refused(self, text: str, **more: Any) -> list[str]:
+        with pytest.raises(PlanError) as caught:
+            self.plan(text, **more)
+        return str(caught.value).splitlines()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, inventory: Inventory) -> Lab:
+    return Lab(tmp_path, inventory)
+
+
+def shown(plan: Plan) -> list[str]:
+    return [f"{cell.target}:{cell.bench}.{cell.mode.name}.{cell.load.name}" for cell in plan.cells]
+
+
+def test_the_product_in_order(lab: Lab) -> None:
+    plan = lab.plan(
+        "targets: [box, nuc]\nbenches: [gap, wake]\naxes: {mode: [shared, pinned], load: [idle, spin]}\nrepeat: 3"
+    )
+    assert len(plan.cells) == 16
+    assert shown(plan)[:5] == [
+        "box:gap.shared.idle",
+        "box:gap.shared.spin",
+        "box:gap.pinned.idle",
+        "box:gap.pinned.spin",
+        "box:wake.shared.idle",
+    ]
+    assert plan.targets == ("box", "nuc")
+    assert plan.cells_of("nuc") == plan.cells[8:]
+    assert (plan.runs, plan.repeat, plan.sessions) == (48, 3, 1)
+    assert plan.estimate.seconds == pytest.approx(3 + 24 * 2.1)
+    assert plan.cells[0].params == {"threshold": "1000ns"}
+    assert plan.inventory["box"]["address"] == "box"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "targets"),
+    [
+        ("[nuc]", ["nuc"]),
+        ("[tag:x86]", ["nuc", "box"]),
+        ("['*']", ["nuc", "box", "pi-1", "pi-3"]),
+        ("['pi-*', nuc, nuc]", ["pi-1", "pi-3", "nuc"]),
+        ("['pi-[12]']", ["pi-1"]),
+        ("[local, 'l*x', tag:big]", None),
+        ("[local]", ["local"]),
+    ],
+)
+def test_targets(lab: Lab, patterns: str, targets: list[str] | None) -> None:
+    if targets is None:
+        assert lab.refused(f"targets: {patterns}") == ["no target matches 'l*x'"]
+    else:
+        assert list(lab.plan(f"targets: {patterns}").targets) == targets
+
+
+def test_targets_of_the_command_line_come_instead(lab: Lab) -> None:
+    assert lab.plan("targets: [nuc]", targets=["tag:big", "pi-1"]).targets == ("box", "pi-1")
+
+
+def test_disabled_targets_are_told(lab: Lab) -> None:
+    assert lab.plan("targets: ['pi-*']").disabled == {"pi-2": "PSU dead"}
+    assert lab.refused("targets: [pi-2]") == ["every selected target is disabled: pi-2 (PSU dead)"]
+
+
+AXES = "axes: {mode: [shared, pinned, fifo], load: [idle, spin]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("exclude: [{mode: shared}]", ["pinned.idle", "pinned.spin", "fifo.idle", "fifo.spin"]),
+        ("exclude: [{mode: shared, load: idle}]",
+         ["shared.spin", "pinned.idle", "pinned.spin", "fifo.idle", "fifo.spin"]),
+        ("exclude: [{mode: '*i*'}, {load: spin}]", ["shared.idle"]),
+        ("exclude: [{mode: [shared, fifo]}]", ["pinned.idle", "pinned.spin"]),
+        ("exclude: [{target: box, mode: shared}]",
+         ["shared.idle", "shared.spin", "pinned.idle", "pinned.spin", "fifo.idle", "fifo.spin"]),
+        ("exclude: [{target: tag:x86, mode: [shared, pinned]}]", ["fifo.idle", "fifo.spin"]),
+        ("include: [{mode: fifo}, {load: spin, mode: 'p*'}]", ["pinned.spin", "fifo.idle", "fifo.spin"]),
+        ("include: [{mode: fifo}]\nexclude: [{load: idle}]", ["fifo.spin"]),
+    ],
+)  # fmt: skip
+def test_filters(lab: Lab, text: str, left: list[str]) -> None:
+    plan = lab.plan(AXES + text)
+    assert shown(plan) == [f"nuc:gap.{name}" for name in left]
+    assert plan.filtered == 6 - len(left)
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "expected"),
+    [
+        ("targets: [nuk]", {}, ["unknown target 'nuk'; did you mean 'nuc'?"]),
+        ("targets: [nuk, tag:x68, 'z*']", {}, [
+            "unknown target 'nuk'; did you mean 'nuc'?", "no target has the tag 'x68'; did you mean 'x86'?",
+            "no target matches 'z*'"]),
+        ("exclude: [{target: boxx}]", {}, ["exclude[0].target: unknown target 'boxx'; did you mean 'box'?"]),
+        (AXES + "exclude: [{mode: '*'}]", {}, ["nothing is left of 6 cells: exclude[0] takes 6"]),
+        (AXES + "include: [{mode: fifo}]\nexclude: [{load: idle}, {load: spin}]", {}, [
+            "nothing is left of 6 cells: include leaves out 4, exclude[0] takes 1, exclude[1] takes 1"]),
+        ("axes: {mode: ['fifo:50', {where: pinned, sched: 'fifo:50'}]}", {}, [
+            "mode: 'fifo50' and 'pinned-fifo50' are two names for one cell"]),
+        ("axes: {load: [{a: [x, y]}, {b: [x, y]}]}", {}, ["load: 'a' and 'b' are two names for one cell"]),
+        ("benches: [gap, {bench: gap, params: {threshold: 1000ns}}]", {}, [
+            "bench: 'gap' and 'gap' are two names for one cell"]),
+        ("benches: [{bench: gap, params: {threshold: 2us}}, {bench: gap, params: {threshold: 2000ns}}]", {}, [
+            "bench: 'gap {threshold: 2000ns}' and 'gap {threshold: 2000ns}' are two names for one cell"]),
+        ("", {"sets": ["mod=shared"]}, ["--set mod=shared: unknown axis 'mod'; did you mean 'mode'?"]),
+        ("", {"sets": ["mode"]}, ["--set mode: expected axis=value[,value]"]),
+        ("", {"sets": ["mode="]}, ["--set mode=: expected axis=value[,value]"]),
+        ("", {"sets": ["mode=fifo,"]}, ["--set mode=fifo,: expected axis=value[,value]"]),
+        ("", {"sets": ["mode=fifo", "mode=pinned"]}, ["--set mode=pinned: mode is set twice"]),
+        ("", {"sets": ["mode=fifo,fifo"]}, ["--set mode=fifo,fifo: a value is given twice"]),
+        ("", {"sets": ["mode=fivo", "load=spim"]}, [
+            "--set mode=fivo: unknown mode 'fivo'; did you mean 'fifo'?",
+            "--set load=spim: unknown load 'spim'; did you mean 'spin'?; a command is written {name: [argv…]}"]),
+        ("", {"sets": ["bench=wake"]}, ["--set bench=wake: 'wake' is no bench of this campaign (known: gap)"]),
+        ("", {"sets": ["duration=1,2"]}, ["--set duration=1,2: duration takes one value"]),
+        ("", {"sets": ["duration=1"]}, [
+            "--set duration=1: a duration needs a unit: 1s, 1ms … (one of ns, us, ms, s, min, h)"]),
+        ("", {"sets": ["duration=1us"]}, ["--set duration=1us: expected 1ms to 168h, found 1us"]),
+        ("", {"sets": ["repeat=0"]}, ["--set repeat=0: expected 1 to 99999, found 0"]),
+        ("repeat: 1000", {"sets": ["sessions=100"]}, ["--set: repeat × sessions is more than 99999"]),
+    ],
+)  # fmt: skip
+def test_refusals(lab: Lab, text: str, more: dict[str, Any], expected: list[str]) -> None:
+    assert lab.refused(text, **more) == expected
+
+
+def test_set(lab: Lab) -> None:
+    text = AXES.replace("idle", "idle, {disk: [dd, x]}") + "benches: [gap, wake]"
+    sets = ["mode=fifo:9", "load=disk", "bench=wake", "duration=2s", "settle=0s", "repeat=2", "sessions=3"]
+    plan = lab.plan(text, sets=sets)
+    [cell] = plan.cells
+    assert (cell.bench, cell.mode.sched, cell.load.argv) == ("wake", "fifo:9", ["dd", "x"])
+    assert (cell.duration_ns, cell.settle_ns, plan.repeat, plan.sessions) == (2 * 10**9, 0, 2, 3)
+
+
+def test_ids_do_not_depend_on_what_else_is_asked(lab: Lab) -> None:
+    few = {cell.id for cell in lab.plan("axes: {mode: [pinned]}").cells}
+    many = {cell.id for cell in lab.plan(AXES + "targets: ['*']\nbenches: [wake, gap]\nrepeat: 9\nquorum: 9%").cells}
+    assert few <= many
+    assert len(many) == 4 * 2 * 6
+
+
+def test_a_plan_comes_back_from_json(lab: Lab) -> None:
+    text = "targets: [nuc, pi-2]\n" + AXES.replace("idle", "idle, {disk: [dd, x]}").replace("fifo", "'fifo:3'")
+    plan = lab.plan(text + "budgets: [{bench: gap, metric: gap_ns, quantile: p99, at_most: 1us}]\nuntil: 06:30")
+    data = json.loads(json.dumps({**plan.to_json(), "execution": "20261120T010000Z", "version": "0.1.0"}))
+    assert Plan.from_json(data) == plan
+    assert Plan.from_json(data).to_json() == plan.to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "p: schema 2: written by a newer isolbench? This one reads 1"),
+        ({"cells": [{"cell": "../../etc"}]}, "p: not a plan: cell: not a safe name: '../../etc'"),
+        ({"cells": [{}]}, "p: not a plan: no 'cell'"),
+        ({"cells": None}, "p: not a plan: 'NoneType' object is not iterable"),
+        ({"config": {"campaign": "c"}}, "p: not a plan: targets: Field required"),
+    ],
+)
+def test_a_broken_plan(lab: Lab, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Plan.from_json({**lab.plan("").to_json(), **change}, "p")
+    assert caught.value.problems == [message]
+
+
+@pytest.mark.parametrize("data", [None, [], {}, "x", 1])
+def test_what_is_no_plan_at_all(data: Any) -> None:
+    with pytest.raises(ConfigError, match="p: not a plan"):
+        Plan.from_json(data, "p")
+
+
+def facts(count: int, **privileges: Any) -> dict[str, Any]:
+    cpus = list(range(count))
+    topology = {str(cpu): {"core": cpu, "package": 0, "node": 0, "siblings": [cpu], "capacity": None} for cpu in cpus}
+    return {
+        "arch": "x86_64",
+        "cpus": {"online": cpus, "allowed": cpus, "isolated": [], "topology": topology},
+        "privileges": {"sys_nice": True, "rtprio_limit": 0, **privileges},
+    }
+
+
+def test_admission(lab: Lab) -> None:
+    plan = lab.plan("axes: {mode: [shared, pinned, fifo], load: [idle, spin]}")
+    by_name = {f"{cell.mode.name}.{cell.load.name}": cell for cell in plan.cells}
+    assert {admit(cell, None) for cell in plan.cells} == {UNKNOWN}
+    assert {admit(cell, facts(2)) for cell in plan.cells} == {None}
+    assert {admit(cell, facts(2), place(facts(2))) for cell in plan.cells} == {None}
+    unprivileged = {name: admit(cell, facts(2, sys_nice=False)) for name, cell in by_name.items()}
+    assert unprivileged["pinned.spin"] is None
+    assert unprivileged["fifo.idle"] is not None
+    assert unprivileged["fifo.idle"].startswith("fifo:1 needs CAP_SYS_NICE or an rtprio limit of 1 (it is 0)")
+    single = {name: admit(cell, facts(1)) for name, cell in by_name.items()}
+    assert single["pinned.idle"] is None
+    assert single["pinned.spin"] == "load spin has no CPU to run on but the measured one: use idle, or add a CPU"
+    assert "would starve it" in (single["fifo.idle"] or "")
+    assert admit(by_name["pinned.idle"], {"cpus": {}}) == "no CPU to measure on: online none, allowed none"
