@@ -484,3 +484,21 @@ def test_an_ignored_or_blocked_alarm_is_put_right(gap):
             assert done.wait(60) == -signal.SIGALRM
         finally:
             done.kill()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_no_system_call_while_measuring(gap, tmp_path):
+    """A measurement eight times as long makes not one system call more, but for those that move with its output."""
+    counts = []
+    for name, duration in (("short", "50ms"), ("long", "400ms")):
+        out, log = tmp_path / name, tmp_path / f"{name}.strace"
+        out.mkdir()
+        # No gap is over 10 s: the files have the same few lines, however long it takes.
+        done = run(
+            "strace", "-f", "-o", log, gap, "--cpu", a_cpu(), "--duration", duration, "--threshold", "10s", "--out", out
+        )
+        assert done.returncode == 0, done.stderr
+        calls = re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.M)
+        assert "timer_create" in calls, "strace saw the probe"
+        counts.append({call: calls.count(call) for call in set(calls)})
+    assert counts[0] == counts[1]
