@@ -117,17 +117,19 @@ def scan_host_key(target: TargetAddress, deadline: Deadline) -> HostKey:
 def connect_all(ways: Sequence[tuple[Hop, Policy]], deadline: Deadline) -> list[Link]:
     """Hop by hop, each through the one before it; all or none."""
     links: list[Link] = []
+    heard = ""
     try:
         for position, (hop, policy) in enumerate(ways):
             if not links:
                 line = start_proxy_command(hop.proxy_command) if hop.proxy_command else None
                 line = line or connect_tcp(hop.host, hop.port, deadline)
                 links.append(Link(_fabric(hop, policy, line.sock, deadline), line))
+                heard = line.first_words(deadline)
             else:
                 channel = _tunnel(links, ways[position - 1][0], hop, deadline)
                 links.append(Link(_fabric(hop, policy, channel, deadline), None))
             with watchdog(deadline, links[0].line):
-                _login(links[-1].connection, hop, deadline)
+                _login(links[-1].connection, hop, heard, deadline)
     except BaseException:
         close_all(links)
         raise
@@ -176,7 +178,7 @@ def _paramiko_transport(
     return transport
 
 
-def _login(connection: fabric.Connection, hop: Hop, deadline: Deadline) -> None:
+def _login(connection: fabric.Connection, hop: Hop, heard: str, deadline: Deadline) -> None:
     """Banner, key exchange, the host's key, ours. Raises Refused where a later try may do better."""
     try:
         connection.open()
@@ -196,7 +198,7 @@ def _login(connection: fabric.Connection, hop: Hop, deadline: Deadline) -> None:
         if isinstance(error, EOFError) or "banner" in text or "protocol version" in text or "Negotiation" in text:
             # MaxStartups and PerSourcePenalties hang up before the banner, newer ones with a line of text.
             raise Refused(
-                f"{hop.label}: hung up before the login{said(error)}",
+                f"{hop.label}: hung up before the login" + (f": {heard}" if heard else said(error)),
                 advice="sshd sheds load: see MaxStartups and PerSourcePenalties in its sshd_config",
             ) from error
         raise Refused(f"{hop.label}: the connection broke during the login{said(error)}") from error

@@ -73,7 +73,7 @@ say arch "$(uname -m)"
 say kernel "$(uname -r)"
 say date "$(date +%s)"
 for name in $3; do
-  path=$(command -v "$name" 2>/dev/null) || continue
+  path=$(command -v "$name" 2>/dev/null) && [ -x "$path" ] || continue
   if found=$("$path" -I -B -c "$2" 2>/dev/null); then
     printf 'python\t%s\n' "$found"
     case $found in good*) break ;; esac

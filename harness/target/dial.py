@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import queue
+import select
 import signal
 import socket
 import subprocess
@@ -35,6 +36,21 @@ class Line:
 
     sock: socket.socket
     process: subprocess.Popen[bytes] | None = None
+
+    def first_words(self, deadline: Deadline) -> str:
+        """The line that a server says in place of SSH's banner before it hangs up; empty if it is the banner.
+
+        Only looked at, not taken: paramiko reads it again, and forgets it.
+        """
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        if not poll.poll(deadline.remaining() * 1000):
+            return ""
+        try:
+            words = self.sock.recv(256, socket.MSG_PEEK)
+        except OSError:
+            return ""
+        return "" if words.startswith(b"SSH-") else " ".join(words.decode("ascii", "replace").split())
 
     def abort(self) -> None:
         """Make every read and write on it fail now, in whatever thread. Raises nothing."""

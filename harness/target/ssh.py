@@ -28,6 +28,11 @@ from .transport import AuthenticationFailed, Completed, TargetAddress
 #: One try to connect, all hops and the login, unless inventory or configuration say otherwise.
 CONNECT_TIMEOUT_S = 15.0
 
+#: A session that just ended may still be counted over there, for a moment.
+_SESSION_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
+
+_KILL_S = 1.0
+
 #: sshd allows 10 (MaxSessions), a careful one fewer, and each is a process on the machine under test.
 MOST_SESSIONS = 4
 
@@ -92,17 +97,35 @@ class SshTransport:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
         what = f"{self.name}: {argv[0]}"
         # The shell that we start says where the login shell's own noise (.bashrc, motd) ends, then becomes the command.
-        marked = ["/bin/sh", "-c", 'echo "$0"; echo "$0" >&2; exec "$@"', (mark := _mark()), *argv]
+        mark = f"isolbench-{random.getrandbits(64):016x}"
+        marked = ["/bin/sh", "-c", 'echo "$0 $$"; echo "$0" >&2; exec "$@"', mark, *argv]
+        stdout, stderr = bytearray(), bytearray()
         with contextlib.closing(self._open(marked, what, deadline)) as channel:
-            done = run_on_channel(channel, stdin, deadline)
-        out, seen = _after(mark, done.stdout)
-        err, _ = _after(mark, done.stderr)
-        if not seen:
+            try:
+                status = run_on_channel(channel, stdin, stdout, stderr, deadline)
+            except ConnectionLost:
+                self._kill(_after(mark, stdout)[0])
+                raise
+        pid, out = _after(mark, stdout)
+        done = Completed(status, out, _after(mark, stderr)[1])
+        if not pid:
             raise TargetUnfit(
                 f"{self.name}: the login shell of {self._label} ran no command: {done.last_words()}",
                 advice="commands over SSH must work: see the account's shell, .bashrc, and ForceCommand in sshd_config",
             )
-        return Completed(done.status, out, err)
+        return done
+
+    def _kill(self, pid: bytes) -> None:
+        """Nothing that outlasted its deadline stays behind, if the connection still carries that wish.
+
+        SSH has a "signal" request, but OpenSSH refuses it where root logs in.
+        """
+        if pid.isdigit() and self._links[-1].connection.is_connected:
+            with contextlib.suppress(IsolbenchError):
+                deadline = Deadline.after(_KILL_S)
+                kill = ["/bin/sh", "-c", 'kill -9 "-$0" "$0"', pid.decode()]  # it leads its group, or it does not
+                with contextlib.closing(self._open(kill, self.name, deadline)) as channel:
+                    channel.exit_status(deadline)
 
     def open(self, argv: Sequence[str], *, deadline: Deadline) -> SshChannel:
         return self._open(argv, f"{self.name}: {argv[0]}", deadline)
@@ -112,21 +135,30 @@ class SshTransport:
         if not self._sessions.acquire(timeout=deadline.remaining()):
             raise ConnectionLost(f"{what}: all {MOST_SESSIONS} sessions stayed in use for {deadline.budget_s:g} s")
         try:
+            session = self._session(what, deadline)
             with self.watchdog(deadline, what):
-                session = self._transport(what).open_session(timeout=deadline.remaining() + 1)
                 session.exec_command(line)
-        except paramiko.ChannelException as error:
-            self._sessions.release()
-            raise TargetUnfit(
-                f"{what}: {self._label} refuses another session: {error.text}",
-                advice="MaxSessions in the target's sshd_config must be 2 or more (10 is its default)",
-            ) from None
         except BaseException:
             self._sessions.release()
             raise
         channel = SshChannel(session, what, self.watchdog, self._release)
         self._channels.add(channel)
         return channel
+
+    def _session(self, what: str, deadline: Deadline) -> paramiko.Channel:
+        pauses = iter(_SESSION_PAUSES_S)
+        while True:
+            try:
+                with self.watchdog(deadline, what):
+                    return self._transport(what).open_session(timeout=deadline.remaining() + 1)
+            except paramiko.ChannelException as error:
+                pause = next(pauses, None)
+                if pause is None or pause > deadline.remaining():
+                    raise TargetUnfit(
+                        f"{what}: {self._label} refuses another session: {error.text}",
+                        advice="MaxSessions in the target's sshd_config must be 2 or more (10 is its default)",
+                    ) from None
+                time.sleep(pause)
 
     def _release(self, channel: SshChannel) -> None:
         if channel in self._channels:
@@ -162,11 +194,8 @@ class SshTransport:
         close_all(self._links)
 
 
-def _mark() -> str:
-    return f"isolbench-{random.getrandbits(64):016x}"
-
-
-def _after(mark: str, data: bytes) -> tuple[bytes, bool]:
-    """What follows the line ``mark``; all of it, and False, where there is none."""
-    before, found, after = data.partition(mark.encode() + b"\n")
-    return (after, True) if found else (before, False)
+def _after(mark: str, data: bytearray) -> tuple[bytes, bytes]:
+    """What stands on the line of ``mark`` and what follows that line; nothing, and all of it, where there is none."""
+    _, found, rest = bytes(data).partition(mark.encode())
+    line, _, after = rest.partition(b"\n")
+    return (line.strip(), after) if found else (b"", bytes(data))

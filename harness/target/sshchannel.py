@@ -15,7 +15,6 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 from ..deadline import Deadline
 from ..errors import ConnectionLost
 from .tail import Tail
-from .transport import Completed
 
 _CHUNK = 64 * 1024
 
@@ -23,7 +22,7 @@ _CHUNK = 64 * 1024
 _NO_STATUS = -1
 
 #: What a goodbye may take: on a frozen connection it would never end.
-_CLOSE_S = 1.0
+_GOODBYE_S = 1.0
 
 
 class Watchdog(Protocol):
@@ -47,12 +46,12 @@ class SshChannel:
 
     def read(self, n: int, deadline: Deadline) -> bytes:
         while True:
-            self._drain_stderr()
+            self._drain_stderr(deadline)
             if self._session.recv_ready():
-                return self._session.recv(n)
+                return self._take(self._session.recv, n, deadline)
             if self._ended():
                 # between the two looks the last bytes may have come
-                return self._session.recv(n) if self._session.recv_ready() else b""
+                return self._take(self._session.recv, n, deadline) if self._session.recv_ready() else b""
             self._wait(deadline)
 
     def write(self, data: bytes, deadline: Deadline) -> None:
@@ -65,7 +64,8 @@ class SshChannel:
             self._session.shutdown_write()
 
     def stderr_tail(self) -> str:
-        self._drain_stderr()
+        with contextlib.suppress(ConnectionLost):
+            self._drain_stderr(Deadline.after(_GOODBYE_S))
         return self._tail.text()
 
     def exit_status(self, deadline: Deadline) -> int | None:
@@ -79,13 +79,14 @@ class SshChannel:
         raise ConnectionLost(f"{self.what}: the connection was lost before the command ended")
 
     def close(self) -> None:
+        """Ends the command as far as the server lets us: it sees its input end, and is sent SIGKILL (which OpenSSH
+        refuses where root logs in)."""
         if self._closed:
             return
         self._closed = True
-        # Shutting a channel kills nothing on the far side, and a command may never look at its input.
         with contextlib.suppress(ConnectionLost, paramiko.SSHException, EOFError, OSError):
             if self._alive():
-                with self._watchdog(Deadline.after(_CLOSE_S), self.what):
+                with self._watchdog(Deadline.after(_GOODBYE_S), self.what):
                     if not self._session.exit_status_ready():
                         self._kill()
                     self._session.close()
@@ -96,7 +97,7 @@ class SshChannel:
         self._on_stderr = stderr.extend
         while data := self.read(_CHUNK, deadline):
             stdout += data
-        self._drain_stderr()
+        self._drain_stderr(deadline)
 
     def _wait(self, deadline: Deadline) -> None:
         deadline.check(self.what)
@@ -104,17 +105,22 @@ class SshChannel:
         poll.register(self._fd, select.POLLIN)
         poll.poll(deadline.remaining() * 1000)
 
-    def _drain_stderr(self) -> None:
+    def _take(self, receive: Callable[[int], bytes], n: int, deadline: Deadline) -> bytes:
+        # Also taking what lies ready may block or fail: now and then paramiko opens the window from in there.
+        with self._watchdog(deadline, self.what):
+            return receive(n)
+
+    def _drain_stderr(self, deadline: Deadline) -> None:
         # Both outputs share one window: what nobody takes from here would stop the other.
         while self._session.recv_stderr_ready():
-            self._on_stderr(self._session.recv_stderr(_CHUNK))
+            self._on_stderr(self._take(self._session.recv_stderr, _CHUNK, deadline))
 
     def _ended(self) -> bool:
         """Whether the command closed its output; ConnectionLost if it is the connection that ended."""
-        if self._session.eof_received:
-            return True
         if self._closed:
             raise ConnectionLost(f"{self.what}: the channel is closed")
+        if self._session.eof_received:
+            return True
         if self._session.closed or not self._alive():
             if self._session.exit_status != _NO_STATUS:
                 return True
@@ -136,8 +142,11 @@ class SshChannel:
         self._session.get_transport()._send_user_message(message)  # type: ignore[attr-defined]
 
 
-def run_on_channel(channel: SshChannel, stdin: bytes, deadline: Deadline) -> Completed:
-    """Feed ``stdin`` while reading both outputs, so that neither side ever waits for the other."""
+def run_on_channel(channel: SshChannel, stdin: bytes, stdout: bytearray, stderr: bytearray, deadline: Deadline) -> int:
+    """Feed ``stdin`` while reading both outputs, so that neither side ever waits for the other; the exit status.
+
+    ``stdout`` and ``stderr`` are filled also when this raises.
+    """
 
     def feed() -> None:
         # A command may end without having read it all; whether that matters, its status says.
@@ -146,7 +155,6 @@ def run_on_channel(channel: SshChannel, stdin: bytes, deadline: Deadline) -> Com
                 channel.write(stdin, deadline)
             channel.close_stdin(deadline)
 
-    stdout, stderr = bytearray(), bytearray()
     feeder = threading.Thread(target=feed, name="stdin", daemon=True)
     feeder.start()
     channel.read_both(stdout, stderr, deadline)
@@ -154,4 +162,4 @@ def run_on_channel(channel: SshChannel, stdin: bytes, deadline: Deadline) -> Com
     if status is None:
         deadline.check(channel.what)
         raise ConnectionLost(f"{channel.what}: it closed its output and did not end")
-    return Completed(status, bytes(stdout), bytes(stderr))
+    return status

@@ -97,7 +97,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users can reach too, unlike tmp_path."""
-    path = Path(tempfile.mkdtemp(prefix="isolbench-test-"))
+    # not below /tmp, which some tests mount over
+    path = Path(tempfile.mkdtemp(prefix="isolbench-test-", dir="/srv" if ROOT and os.path.isdir("/srv") else None))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -106,6 +107,19 @@ def open_folder() -> Iterator[Path]:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def gone(pid: int, within_s: float = 5.0) -> bool:
+    """Whether the process ended, or does so soon. A zombie ended: who reaps orphans here is not our concern."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _wait_listening(server: Server) -> None:
@@ -125,12 +139,18 @@ def start_sshd(open_folder: Path, user_key: Path) -> Iterator[Callable[..., Serv
 
     Lines of sshd_config come first, and so win. ``mounts`` are shell commands run as root in the server's own mount
     namespace, for machines that lack something; they find the login's home as ``$home``. ``home=False`` leaves HOME
-    to the account; ``bashrc`` is written there otherwise. ``host_key`` is a kind for ssh-keygen.
+    to the account; ``bashrc`` is written there otherwise. ``path`` is the login's PATH. ``host_key`` is a kind for
+    ssh-keygen.
     """
     servers: list[Server] = []
 
     def start(
-        *lines: str, mounts: list[str] | None = None, home: bool = True, bashrc: str = "", host_key: str = "ed25519"
+        *lines: str,
+        mounts: list[str] | None = None,
+        home: bool = True,
+        bashrc: str = "",
+        path: str | None = None,
+        host_key: str = "ed25519",
     ) -> Server:
         if ROOT:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -141,6 +161,8 @@ def start_sshd(open_folder: Path, user_key: Path) -> Iterator[Callable[..., Serv
         public = _keygen(folder / "host", host_key)
         (folder / "authorized_keys").write_text(user_key.with_suffix(".pub").read_text())
         port = free_port()
+        environment = [f"HOME={login_home}"] if home else []
+        environment += [f"PATH={path}"] if path else []
         config = [
             *lines,
             f"ListenAddress 127.0.0.1:{port}",
@@ -153,7 +175,7 @@ def start_sshd(open_folder: Path, user_key: Path) -> Iterator[Callable[..., Serv
             "PidFile none",
             "PermitRootLogin yes",
             "PrintMotd no",
-            *([f"SetEnv HOME={login_home}"] if home else []),
+            *([f"SetEnv {' '.join(environment)}"] if environment else []),  # of several SetEnv only the first counts
         ]
         (folder / "config").write_text("\n".join(config) + "\n")
         command = [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", f"{folder}/config"]
