@@ -130,6 +130,15 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """Why a lane ended early."""
+
+    fault: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
 class Section:
     """One target x bench x load x metric, with its modes in the order of the plan."""
 
@@ -153,6 +162,7 @@ class TargetView:
     unsupported: tuple[Unsupported, ...]
     attempts: tuple[Attempt, ...]
     notes: tuple[str, ...]
+    failure: Failure | None
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,7 @@ class View:
     targets: tuple[TargetView, ...]
     modes: tuple[str, ...]
     warnings: tuple[str, ...]
+    disabled: tuple[tuple[str, str], ...] = ()
     states: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -232,6 +243,7 @@ def build_view(execution_dir: Path) -> View:
                 unsupported=unsupported,
                 attempts=own,
                 notes=_notes(lane),
+                failure=_failure(lane.get("failure")),
             )
         )
     modes = dict.fromkeys([*(_name(cell.get("mode")) for cell in cells.values()), *_seen_modes(targets)])
@@ -245,6 +257,7 @@ def build_view(execution_dir: Path) -> View:
         targets=tuple(targets),
         modes=tuple(modes),
         warnings=tuple(warnings),
+        disabled=tuple((str(name), str(why)) for name, why in (_at(plan, "disabled") or {}).items()),
         states={state: states[state] for state in STATES},
     )
 
@@ -381,8 +394,14 @@ def _unsupported(target: str, entry: Mapping[str, Any]) -> Unsupported:
 
 
 def _notes(lane: Mapping[str, Any]) -> tuple[str, ...]:
-    notes = _at(lane, "placement", "notes")
-    return tuple(str(note) for note in notes) if isinstance(notes, list) else ()
+    found = [_at(lane, where, "notes") for where in ("contact", "placement")]
+    return tuple(str(note) for notes in found if isinstance(notes, list) for note in notes)
+
+
+def _failure(entry: object) -> Failure | None:
+    if not isinstance(entry, Mapping):
+        return None
+    return Failure(_of(entry, "fault"), _of(entry, "message"), _of(entry, "advice"))
 
 
 def _runs_per_cell(plan: Mapping[str, Any]) -> int | None:

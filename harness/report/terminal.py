@@ -39,6 +39,10 @@ def print_view(view: View, console: Console) -> None:
     _line(console, totals(view))
     for target in view.targets:
         _target(target, console)
+    if view.disabled:
+        _heading(console, "disabled in the inventory")
+        for name, why in view.disabled:
+            _item(console, name, why)
     if view.attempts:
         _heading(console, "failed attempts")
         for attempt in view.attempts:
@@ -69,6 +73,9 @@ def _target(target: TargetView, console: Console) -> None:
     about = [text for label in ("Kernel", "Machine") if (text := known.get(label))]
     console.print()
     _line(console, f"{target.name}: {' · '.join(about)}" if about else target.name, "bold")
+    if target.failure:
+        _item(console, f"ended early ({target.failure.fault})", target.failure.message)
+        _advice(console, target.failure.advice)
     if not target.sections:
         _line(console, "  nothing measured")
     for section in target.sections:
