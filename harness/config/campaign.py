@@ -25,6 +25,7 @@ from .types import (
     TimeOfDay,
     at_least,
     build,
+    duration_within,
     to_duration,
     to_line,
     to_list,
@@ -34,7 +35,7 @@ from .types import (
     wrong,
     wrong_at,
 )
-from .units import UNITS_NS, format_duration
+from .units import UNITS_NS
 from .yaml import Document, Plain, load, suggest
 
 DEFAULT_SETTLE_NS = 1_000_000_000
@@ -118,21 +119,9 @@ class Retry(Model):
     invalid: Annotated[int, BeforeValidator(at_least(0, 100))] = 1
 
 
-def _duration_within(low_ns: int, high_ns: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        found: int = to_duration(value)
-        if not low_ns <= found <= high_ns:
-            raise wrong(
-                f"expected {format_duration(low_ns)} to {format_duration(high_ns)}, found {format_duration(found)}"
-            )
-        return found
-
-    return check
-
-
 #: Also what ``--set`` is held to.
-to_settle = _duration_within(0, MAX_SETTLE_NS)
-to_run_duration = _duration_within(MIN_DURATION_NS, MAX_DURATION_NS)
+to_settle = duration_within(0, MAX_SETTLE_NS)
+to_run_duration = duration_within(MIN_DURATION_NS, MAX_DURATION_NS)
 to_repeat = at_least(1, MAX_RUNS_PER_CELL)
 to_sessions = at_least(1, 1000)
 

@@ -18,7 +18,7 @@ from ..agent.spec import SAFE_NAME
 from ..errors import ConfigError
 from . import names
 from .hosts import to_address, to_proxy_jump, to_user
-from .targets import CONNECTION, DEFAULT_CONNECT_TIMEOUT_NS, Inventory, Keys, Target, TargetKeys
+from .targets import CONNECTION, Inventory, Keys, Target, TargetKeys
 from .types import problems, to_line, to_name
 from .yaml import Document, Loc, describe, load, suggest
 
@@ -214,7 +214,7 @@ class _Reader:
             near = suggest(name, known) if not names.is_range(at[-1] if isinstance(at[-1], str) else "") else ""
             self._problem(at, f"no address{near if near.startswith(';') else ''}", key=True)
         identity = values.pop("identity", None)
-        timeout = values.pop("connect_timeout", None)
+        timeout_ns = values.pop("connect_timeout", None)
         if values.get("become") == "none":
             values["become"] = None
         return Target(
@@ -224,7 +224,7 @@ class _Reader:
             tags=tuple(tags),
             known_hosts=known_hosts,
             identity=None if identity is None else self._path(identity),
-            connect_timeout_ns=DEFAULT_CONNECT_TIMEOUT_NS if timeout is None else timeout,
+            connect_timeout_ns=timeout_ns,
             **values,
         )
 

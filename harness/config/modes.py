@@ -56,7 +56,9 @@ def to_load(value: Any) -> LoadSpec:
     if not isinstance(value, Mapping):
         name = to_line(value)
         if name not in LOADS:
-            raise wrong(f"unknown load {name!r}{suggest(name, LOADS)}; a command is written {{name: [argv…]}}")
+            near = suggest(name, LOADS)
+            hint = "" if near.startswith(";") else "; a command is written {name: [argv…]}"
+            raise wrong(f"unknown load {name!r}{near}{hint}")
         return LoadSpec(name, name)
     if len(value) != 1:
         raise wrong(f"expected one name and its command, {{name: [argv…]}}, found {len(value)} names")

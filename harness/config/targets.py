@@ -15,7 +15,7 @@ from .types import (
     Model,
     at_least,
     check_choice,
-    to_duration,
+    duration_within,
     to_line,
     to_list,
     to_name,
@@ -26,7 +26,6 @@ from .units import UNITS_NS, parse_cpu_list
 from .yaml import Loc, Plain
 
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "riscv64", "ppc64le", "s390x", "loongarch64", "i686")
-DEFAULT_CONNECT_TIMEOUT_NS = 10 * UNITS_NS["s"]
 
 Isolated = Literal["auto"] | tuple[int, ...]
 
@@ -63,6 +62,10 @@ def _to_tags(value: Any) -> tuple[str, ...]:
     return tuple(tags)
 
 
+#: Within what a person would wait for, and never 0: nothing waits without a deadline.
+_to_timeout = duration_within(UNITS_NS["ms"], UNITS_NS["h"])
+
+
 def _choice(known: tuple[str, ...], what: str) -> BeforeValidator:
     return BeforeValidator(lambda value: check_choice(value, known, what))
 
@@ -76,7 +79,7 @@ class Keys(Model):
     identity: Annotated[str | None, BeforeValidator(to_line)] = None
     host_key: Annotated[str | None, BeforeValidator(to_host_key)] = None
     proxy_jump: Annotated[str | None, BeforeValidator(to_line)] = None
-    connect_timeout: Annotated[int | None, BeforeValidator(to_duration)] = None
+    connect_timeout: Annotated[int | None, BeforeValidator(_to_timeout)] = None
     become: Annotated[str | None, _choice(("sudo", "none"), "way to become root")] = None
     arch: Annotated[str | None, _choice(ARCHITECTURES, "architecture")] = None
     tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
@@ -97,7 +100,7 @@ PUBLIC = {"name", "local", "address", "port", "user", "become", "arch", "class_n
 
 
 class Target(Model):
-    """A machine under test, ready to use. ``None`` for port, user, identity: as ``~/.ssh/config`` says.
+    """A machine under test, ready to use. ``None`` for port, user, identity, timeout: as ``~/.ssh/config`` says.
 
     ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
     """
@@ -111,7 +114,7 @@ class Target(Model):
     host_key: str | None = None
     known_hosts: Path | None = None
     proxy_jump: str | None = None
-    connect_timeout_ns: int = DEFAULT_CONNECT_TIMEOUT_NS
+    connect_timeout_ns: int | None = None
     become: Literal["sudo"] | None = None
     arch: str | None = None
     class_name: str | None = None
@@ -120,9 +123,9 @@ class Target(Model):
     disabled: str | None = None
 
     @property
-    def connect_timeout(self) -> float:
+    def connect_timeout(self) -> float | None:
         """Seconds."""
-        return self.connect_timeout_ns / UNITS_NS["s"]
+        return None if self.connect_timeout_ns is None else self.connect_timeout_ns / UNITS_NS["s"]
 
     def public(self) -> dict[str, Any]:
         """The part that results may carry, as JSON."""

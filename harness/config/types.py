@@ -115,6 +115,17 @@ to_duration = _from_units(units.parse_duration, int)
 to_percent = _from_units(units.parse_percent, float)
 
 
+def duration_within(low_ns: int, high_ns: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        found: int = to_duration(value)
+        if not low_ns <= found <= high_ns:
+            low, high, given = map(units.format_duration, (low_ns, high_ns, found))
+            raise wrong(f"expected {low} to {high}, found {given}")
+        return found
+
+    return check
+
+
 def to_time(value: Any) -> str:
     text = to_text(value)
     if not _TIME.fullmatch(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,7 +42,7 @@ class Plan:
     @property
     def targets(self) -> tuple[str, ...]:
         """The targets that have cells, in order."""
-        return tuple(dict.fromkeys(cell.target for cell in self.cells))
+        return tuple(self._by_target)
 
     @property
     def repeat(self) -> int:
@@ -60,7 +61,14 @@ class Plan:
         return estimate(self.cells, self.repeat, self.sessions)
 
     def cells_of(self, target: str) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.cells if cell.target == target)
+        return self._by_target.get(target, ())
+
+    @cached_property
+    def _by_target(self) -> dict[str, tuple[Cell, ...]]:
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.target, []).append(cell)
+        return {target: tuple(cells) for target, cells in found.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; an execution adds its own keys beside these."""

@@ -120,7 +120,9 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "axes: {mode: ['fifo:100']}", [
         "c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99"]),
     (HEAD + "axes: {load: [spinn]}", [
-        "c.yaml:5:15: axes.load[0]: unknown load 'spinn'; did you mean 'spin'?; a command is written {name: [argv…]}"]),
+        "c.yaml:5:15: axes.load[0]: unknown load 'spinn'; did you mean 'spin'?"]),
+    (HEAD + "axes: {load: [hackb]}", [
+        "c.yaml:5:15: axes.load[0]: unknown load 'hackb' (known: idle, spin); a command is written {name: [argv…]}"]),
     (HEAD + "axes: {load: [{idle: [x]}]}", [
         "c.yaml:5:15: axes.load[0]: 'idle' is a load that isolbench brings: choose another name"]),
     (HEAD + "axes: {load: [{x: [a, [b]]}]}", ["c.yaml:5:23: axes.load[0].x[1]: expected text, found a list"]),

@@ -74,6 +74,7 @@ targets:
         "disabled": "PSU dead",
     }
     assert target.connect_timeout == 1.5
+    assert read("targets: {a: {address: a}}").targets["a"].connect_timeout is None  # ~/.ssh/config may know one
 
 
 def test_merge_defaults_then_class_then_range_then_name() -> None:
@@ -191,6 +192,8 @@ BAD: list[tuple[str, list[str]]] = [
         "f:1:37: targets.a.host_key: the base64 part is not a key of type ssh-rsa: was it cut short?"]),
     ("targets: {a: {address: x, connect_timeout: 10}}", [
         "f:1:44: targets.a.connect_timeout: a duration needs a unit: 10s, 10ms … (one of ns, us, ms, s, min, h)"]),
+    ("targets: {a: {address: x, connect_timeout: 0s}}", [
+        "f:1:44: targets.a.connect_timeout: expected 1ms to 1h, found 0s"]),
     ("targets: {../a: {address: x}}", [
         f"f:1:11: targets.\"../a\": '../a' cannot be a name: {RULE}"]),
     ("targets: {a: {address: x, class: rpi}}\nclasses: {rpi5: {}}", [
@@ -207,6 +210,8 @@ BAD: list[tuple[str, list[str]]] = [
     ("targets: {'a[1-9999]': {address: x}, 'b[1-9]': {address: x}}", [
         "f:1:38: targets.\"b[1-9]\": more than 10000 targets in one inventory"]),
     ("targets: {'n[1-48]': {}}", ["f:1:11: targets.\"n[1-48]\": no address"]),
+    ("targets: {'n[1-48]': {address: '{nam}'}}", [
+        "f:1:33: targets.\"n[1-48]\".address: unknown placeholder {nam} (known: {name})"]),
     ("known_hosts: [a]\ndefaults: {uesr: x}\ntargets: {a: {port: 0}}", [
         "f:1:14: known_hosts: expected text, found a list",
         "f:2:12: defaults.uesr: unknown key; did you mean 'user'?",
