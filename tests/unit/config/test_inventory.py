@@ -211,7 +211,7 @@ BAD: list[tuple[str, list[str]]] = [
         "f:1:38: targets.\"b[1-9]\": more than 10000 targets in one inventory"]),
     ("targets: {'n[1-48]': {}}", ["f:1:11: targets.\"n[1-48]\": no address"]),
     ("targets: {'n[1-48]': {address: '{nam}'}}", [
-        "f:1:33: targets.\"n[1-48]\".address: unknown placeholder {nam} (known: {name})"]),
+        "f:1:32: targets.\"n[1-48]\".address: unknown placeholder {nam} (known: {name})"]),
     ("known_hosts: [a]\ndefaults: {uesr: x}\ntargets: {a: {port: 0}}", [
         "f:1:14: known_hosts: expected text, found a list",
         "f:2:12: defaults.uesr: unknown key; did you mean 'user'?",
