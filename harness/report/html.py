@@ -25,8 +25,9 @@ from ..store.files import BrokenResult, write_file
 from ..store.hdr import Counts
 from ..store.hlog import find_interval, tag_of
 from . import chart, units
-from .model import STATES, ModeView, RunView, Section, TargetView, View, build_view
+from .model import build_view
 from .terminal import totals
+from .view import STATES, ModeView, RunView, Section, TargetView, View
 
 #: Colours of the style sheet; further modes share them.
 SLOTS = 8

@@ -21,8 +21,10 @@ from ..stats.quantiles import QUANTILES, enough, samples_needed
 from ..store.hdr import Counts, fraction
 from ..store.runs import Run, load_run
 from . import facts as fact_rows
-from .model import STATES, ModeView, Section, TargetView, View, build_view, run_view
+from .model import build_view
+from .modes import run_view
 from .units import count, plural, printable, quantity, setting
+from .view import STATES, ModeView, Section, TargetView, View
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "red"}
 _SHOWN = ("p50", "p99", "p99.9", "p99.99")

@@ -204,7 +204,8 @@ window.addEventListener("load", () => {
 def browse(path, *options: str) -> subprocess.CompletedProcess[str]:
     argv = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps", "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
+        "--host-resolver-rules=MAP * ~NOTFOUND",  # the browser itself would look for updates
         f"--user-data-dir={path.parent / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=3000",
         *options, "--dump-dom", path.as_uri(),
     ]  # fmt: skip

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cell's runs as a reader sees them, and the tools to take JSON apart that may lack anything. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..stats.quantiles import QUANTILES, enough, spread
+from ..store.runs import Run
+from .view import ModeView, QuantileView, Reason, RunView
+
+
+def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int | None = None) -> ModeView:
+    """The view of one cell's runs; for one run alone too."""
+    views = tuple(sorted((run_view(run, metric) for run in runs), key=lambda view: (view.repeat, view.name)))
+    basis = next((state for state in ("valid", "suspect") if any(view.state == state for view in views)), None)
+    used = [view for view in views if view.state == basis]
+    fewest = min((view.recorded for view in used), default=0)
+    counts = [view.events for view in used]
+    names = dict.fromkeys(name for view in used for name in view.scalars)
+    scalars = {name: spread(view.scalars.get(name) for view in used) for name in names}
+    mode = at(runs[0].document, "spec", "mode")
+    return ModeView(
+        name=name_of(mode),
+        detail=_detail(mode),
+        cell=runs[0].cell,
+        planned=planned,
+        runs=views,
+        failed=failed,
+        basis=basis,
+        quantiles=tuple(
+            QuantileView(name, spread(view.quantiles.get(name) for view in used), enough(name, fewest))
+            for name in QUANTILES
+        ),
+        maximum=spread(view.max for view in used),
+        scalars={name: value for name, value in scalars.items() if value is not None},
+        events=None if not counts or None in counts else sum(number for number in counts if number is not None),
+        observed_s=sum(view.duration_s * max(1, len(view.cpus)) for view in used),
+        reasons=_reasons(views),
+    )
+
+
+def run_view(run: Run, metric: str) -> RunView:
+    """One run by its ``run.json`` alone. Of several CPUs the worst counts."""
+    mine = [m for m in run.metrics if m["metric"] == metric and m.get("kind") == "histogram"]
+    scalars: dict[str, float] = {}
+    events: int | None = None
+    for each in run.metrics:
+        if each.get("kind") == "scalar" and _is_number(each.get("value")):
+            name = str(each["metric"])
+            scalars[name] = max(scalars.get(name, -math.inf), float(each["value"]))
+            if name == "gap_rate_hz" and isinstance(each.get("count"), int):
+                events = (events or 0) + int(each["count"])
+    results = objects(run.document.get("results"))
+    repeat = run.document.get("repeat")
+    return RunView(
+        path=run.path,
+        name=run.name,
+        repeat=repeat if isinstance(repeat, int) else 0,
+        state=run.state,
+        cpus=tuple(each.get("cpu") for each in mine),
+        recorded=min((int(each.get("recorded") or 0) for each in mine), default=0),
+        overflow=sum(int(each.get("overflow") or 0) for each in mine),
+        duration_s=max((_number(result.get("duration_ns")) or 0.0 for result in results), default=0.0) / 1e9,
+        quantiles={name: _worst(at(each, "quantiles", name) for each in mine) for name in QUANTILES},
+        min=min((each["min"] for each in mine if isinstance(each.get("min"), int)), default=None),
+        max=_worst(each.get("max") for each in mine),
+        scalars=scalars,
+        events=events,
+        reasons=tuple(objects(at(run.document, "validity", "reasons"))),
+        own_cost_ns=_number(at(results, 0, "loop", "own_cost_ns")),
+        granularity_ns=_number(at(results, 0, "clock", "granularity_ns")),
+    )
+
+
+def _reasons(runs: Iterable[RunView]) -> tuple[Reason, ...]:
+    """Each reason once, the worst and most frequent first."""
+    seen: Counter[tuple[str, str, str, str]] = Counter()
+    for run in runs:
+        seen.update(
+            sorted(
+                {
+                    (text_of(r, "state"), text_of(r, "rule"), text_of(r, "text"), text_of(r, "advice"))
+                    for r in run.reasons
+                }
+            )
+        )
+    rank = {"invalid": 0, "suspect": 1}
+    ordered = sorted(seen.items(), key=lambda item: (rank.get(item[0][0], 2), -item[1], item[0]))
+    return tuple(Reason(*key, runs=number) for key, number in ordered)
+
+
+def name_of(value: object) -> str:
+    """A bench's, mode's or load's name, stated as such or inside an object."""
+    return str(value.get("name", "?")) if isinstance(value, Mapping) else str(value)
+
+
+def _detail(mode: object) -> str:
+    if not isinstance(mode, Mapping):
+        return ""
+    return " × ".join(str(mode[key]) for key in ("where", "sched", "hold") if mode.get(key) not in (None, "none"))
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """``value[a][b]…``, or ``None`` as soon as there is nothing of that kind."""
+    for key in path:
+        if isinstance(key, str) and isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(key, int) and isinstance(value, (list, tuple)) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def text_of(entry: Mapping[str, Any], key: str) -> str:
+    return str(entry.get(key) or "")
+
+
+def objects(value: object) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
+
+
+def _worst(values: Iterable[Any]) -> int | None:
+    return max((value for value in values if isinstance(value, int)), default=None)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types of the view that all reports show: frozen, without I/O. :mod:`.model` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..stats.quantiles import Spread, rate_upper
+
+STATES = ("valid", "suspect", "invalid")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why runs are suspect or invalid; ``runs`` of the mode have it."""
+
+    state: str
+    rule: str
+    text: str
+    advice: str
+    runs: int
+
+
+@dataclass(frozen=True)
+class QuantileView:
+    """A quantile over runs (ns). ``enough``: even the smallest run has the samples to bound it."""
+
+    name: str
+    spread: Spread | None
+    enough: bool
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run, as far as reports need it without opening its histogram."""
+
+    path: Path
+    name: str
+    repeat: int
+    state: str
+    cpus: tuple[int | None, ...]
+    recorded: int
+    overflow: int
+    duration_s: float
+    quantiles: Mapping[str, int | None]
+    min: int | None
+    max: int | None
+    scalars: Mapping[str, float]
+    events: int | None  # gaps over the threshold
+    reasons: tuple[Mapping[str, str], ...]
+    own_cost_ns: float | None
+    granularity_ns: float | None
+
+
+@dataclass(frozen=True)
+class ModeView:
+    """A cell: one mode under one load on one target. ``basis`` says which runs the numbers are of, if any."""
+
+    name: str
+    detail: str
+    cell: str
+    planned: int | None
+    runs: tuple[RunView, ...]
+    failed: int
+    basis: str | None
+    quantiles: tuple[QuantileView, ...]
+    maximum: Spread | None
+    scalars: Mapping[str, Spread]
+    events: int | None
+    observed_s: float
+    reasons: tuple[Reason, ...]
+
+    def number(self, state: str) -> int:
+        return sum(run.state == state for run in self.runs)
+
+    @property
+    def used(self) -> tuple[RunView, ...]:
+        """The runs that the numbers are of."""
+        return tuple(run for run in self.runs if run.state == self.basis)
+
+    @property
+    def rate(self) -> Spread | None:
+        """Gaps over the threshold, per second."""
+        return self.scalars.get("gap_rate_hz")
+
+    @property
+    def rate_upper_hz(self) -> float | None:
+        """When no gap was seen in any run: the one-sided 95 % upper bound of their rate, of all the time observed."""
+        return rate_upper(0, self.observed_s) if self.events == 0 and self.observed_s > 0 else None
+
+    def quantile(self, name: str) -> QuantileView | None:
+        return next((each for each in self.quantiles if each.name == name), None)
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A cell that the target cannot do, and why: no pass, no failure."""
+
+    target: str
+    bench: str
+    mode: str
+    load: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run that failed."""
+
+    target: str
+    run: str
+    attempt: int
+    fault: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a lane ended early."""
+
+    fault: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One target x bench x load x metric, with its modes in the order of the plan."""
+
+    target: str
+    bench: str
+    load: str
+    metric: str
+    unit: str
+    gate: str
+    modes: tuple[ModeView, ...]
+    threshold_ns: int | None
+    unsupported: tuple[Unsupported, ...]
+
+
+@dataclass(frozen=True)
+class TargetView:
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    virtual: str | None
+    sections: tuple[Section, ...]
+    unsupported: tuple[Unsupported, ...]
+    attempts: tuple[Attempt, ...]
+    notes: tuple[str, ...]
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A whole execution. ``planned`` is the number of runs asked for, unsupported cells left out, if a plan says so."""
+
+    path: Path
+    campaign: str
+    execution: str
+    started: str
+    version: str
+    planned: int | None
+    targets: tuple[TargetView, ...]
+    modes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    disabled: tuple[tuple[str, str], ...] = ()
+    states: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def unsupported(self) -> tuple[Unsupported, ...]:
+        return tuple(each for target in self.targets for each in target.unsupported)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return tuple(each for target in self.targets for each in target.attempts)
