@@ -131,11 +131,16 @@ print("isolbench-deploy " + json.dumps(said))
 
 @functools.cache
 def agent_zip() -> tuple[bytes, str]:
-    """The agent as a zip that Python can run, and its SHA-256. The same source gives the same bytes, anywhere.
+    """The agent as a zip that Python can run, and its SHA-256."""
+    data = pack(Path(harness.agent.__file__).parent)
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def pack(folder: Path) -> bytes:
+    """``folder`` verbatim as ``agent/``, and a way in. The same source gives the same bytes, anywhere.
 
     Stored, not deflated: a target's Python may have no zlib.
     """
-    folder = Path(harness.agent.__file__).parent
     members = {"__main__.py": _MAIN.encode()}
     for path in folder.rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (".pyc", ".pyo"):
@@ -147,8 +152,7 @@ def agent_zip() -> tuple[bytes, str]:
             info.external_attr = 0o100644 << 16
             info.create_system = 3  # Unix, wherever it was made
             archive.writestr(info, members[name])
-    data = buffer.getvalue()
-    return data, hashlib.sha256(data).hexdigest()
+    return buffer.getvalue()
 
 
 def deploy_agent(transport: Transport, contact: Contact, deadline: Deadline) -> str:

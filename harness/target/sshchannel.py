@@ -55,9 +55,14 @@ class SshChannel:
             self._wait(deadline)
 
     def write(self, data: bytes, deadline: Deadline) -> None:
-        with self._watchdog(deadline, self.what):
-            self._session.settimeout(deadline.remaining())
-            self._session.sendall(data)
+        # A command that does not read is no reason to cut the connection: it must not come to the watchdog.
+        patient = Deadline(deadline.at_s + _GOODBYE_S, deadline.budget_s)
+        with self._watchdog(patient, self.what):
+            try:
+                self._session.settimeout(deadline.remaining())
+                self._session.sendall(data)
+            except TimeoutError:
+                raise ConnectionLost(f"{self.what}: not read within {deadline.budget_s:g} s") from None
 
     def close_stdin(self, deadline: Deadline) -> None:
         with self._watchdog(deadline, self.what):

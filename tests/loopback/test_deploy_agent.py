@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +81,14 @@ def test_sent_once_then_reused(reach: Callable[..., tuple[Transport, Contact]]) 
     assert transport.sent == [0, size, 0]
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
     assert os.stat(os.path.dirname(path)).st_mode & 0o077 == 0
+
+
+def test_what_arrived_runs(reach: Callable[..., tuple[Transport, Contact]]) -> None:
+    transport, found = reach()
+    path = deploy_agent(transport, found, soon())
+    done = transport.run([*found.argv_prefix, found.python, "-I", "-B", path, "facts"], deadline=soon())
+    assert done.ok, done.last_words()
+    assert json.loads(done.stdout)["arch"] == found.arch
 
 
 @pytest.mark.parametrize("harm", ["flip", "truncate", "empty"])
@@ -222,8 +232,6 @@ class TestTrouble:
         assert is_the_agent(deploy_agent(again, found, soon()))
 
     def test_two_at_once(self, reach: Callable[..., tuple[Transport, Contact]]) -> None:
-        import threading
-
         pairs = [reach() for _ in range(4)]
         paths: list[str] = []
         threads = [

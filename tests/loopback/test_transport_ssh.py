@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,6 +238,19 @@ def test_a_closed_transport_is_gone(ssh: SshTransport) -> None:
     ssh.close()
     with pytest.raises(ConnectionLost, match="is gone"):
         ssh.run(["/bin/true"], deadline=soon())
+
+
+def test_the_socket_sends_at_once_and_notices_a_dead_peer(ssh: SshTransport) -> None:
+    line = ssh._links[0].line
+    assert line is not None
+    assert line.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    assert line.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    idle, interval, probes, user_ms = (
+        line.sock.getsockopt(socket.IPPROTO_TCP, option)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    )
+    assert idle + interval * probes <= 60
+    assert 0 < user_ms <= 60_000
 
 
 def test_null_bytes_cannot_be_arguments(ssh: SshTransport) -> None:
