@@ -47,9 +47,11 @@ def _cpus(facts: Mapping[str, Any]) -> Iterable[Finding]:
     online = _get(facts, "cpus", "online") or []
     if len(online) < 2:
         yield Finding(
-            "warn", "CPUs", f"{len(online)} CPU online: the measured task shares it with everything else",
+            "warn",
+            "CPUs",
+            f"{len(online)} CPU online: the measured task shares it with everything else",
             "measure on a machine with two CPUs or more; mode fifo is refused on this one",
-        )  # fmt: skip
+        )
     else:
         yield Finding("ok", "CPUs", f"{len(online)} online")
 
@@ -62,15 +64,19 @@ def _isolation(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("ok", "isolation", f"isolated CPUs: {', '.join(map(str, isolated))}")
     else:
         yield Finding(
-            "warn", "isolation", "no isolated CPU: the scheduler balances other tasks onto the measured one",
+            "warn",
+            "isolation",
+            "no isolated CPU: the scheduler balances other tasks onto the measured one",
             f"boot with isolcpus=managed_irq,domain,{measured} (Documentation/admin-guide/kernel-parameters.txt)",
-        )  # fmt: skip
+        )
     if not set(isolated or [measured]) <= set(nohz_full):
         yield Finding(
-            "warn", "tick", "the timer tick runs on the measured CPU (nohz_full does not cover it)",
+            "warn",
+            "tick",
+            "the timer tick runs on the measured CPU (nohz_full does not cover it)",
             f"boot with nohz_full={measured} rcu_nocbs={measured}, on a kernel with CONFIG_NO_HZ_FULL "
             "(Documentation/timers/no_hz.rst)",
-        )  # fmt: skip
+        )
     else:
         yield Finding("ok", "tick", f"nohz_full CPUs: {', '.join(map(str, nohz_full))}")
 
@@ -80,9 +86,11 @@ def _smt(facts: Mapping[str, Any]) -> Iterable[Finding]:
     shared = [cpu for cpu, where in topology.items() if len((where or {}).get("siblings") or []) > 1]
     if shared:
         yield Finding(
-            "note", "SMT", "cores have sibling threads; the measured CPU's sibling is kept idle by the placement",
+            "note",
+            "SMT",
+            "cores have sibling threads; the measured CPU's sibling is kept idle by the placement",
             "other programs may still use it: boot with nosmt, or take it offline",
-        )  # fmt: skip
+        )
 
 
 def _clock(facts: Mapping[str, Any]) -> Iterable[Finding]:
@@ -91,18 +99,22 @@ def _clock(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("ok", "clock", f"clocksource {source}")
     elif source:
         yield Finding(
-            "warn", "clock", f"clocksource {source}: clock_gettime is a system call here",
+            "warn",
+            "clock",
+            f"clocksource {source}: clock_gettime is a system call here",
             "dmesg says why the TSC was refused; in a virtual machine boot with tsc=reliable",
-        )  # fmt: skip
+        )
 
 
 def _virtual(facts: Mapping[str, Any]) -> Iterable[Finding]:
     virtual = _get(facts, "virtual")
     if virtual:
         yield Finding(
-            "note", "machine", f"virtual ({virtual}): gaps also show what the host did (steal, exits)",
+            "note",
+            "machine",
+            f"virtual ({virtual}): gaps also show what the host did (steal, exits)",
             "compare kernels by counts on virtual machines, by latencies on metal",
-        )  # fmt: skip
+        )
     else:
         yield Finding("ok", "machine", "metal, as far as can be seen")
 
@@ -113,14 +125,18 @@ def _privileges(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("ok", "privileges", "root")
     elif _get(facts, "privileges", "sys_nice") or _get(facts, "privileges", "rtprio_limit"):
         yield Finding(
-            "note", "privileges", "not root: real-time scheduling works, knobs cannot be set",
+            "note",
+            "privileges",
+            "not root: real-time scheduling works, knobs cannot be set",
             "allow sudo without a password for this user, or run as root",
-        )  # fmt: skip
+        )
     else:
         yield Finding(
-            "warn", "privileges", "not root: no real-time scheduling and no knobs; modes shared and pinned only",
+            "warn",
+            "privileges",
+            "not root: no real-time scheduling and no knobs; modes shared and pinned only",
             "allow sudo without a password for this user, or raise rtprio in /etc/security/limits.conf",
-        )  # fmt: skip
+        )
 
 
 def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
@@ -131,9 +147,11 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
             yield Finding("ok", f"knob {name}", "can be set")
         else:
             yield Finding(
-                "note", f"knob {name}", f"not available: {knob.get('reason') or 'no reason given'}",
+                "note",
+                f"knob {name}",
+                f"not available: {knob.get('reason') or 'no reason given'}",
                 str(knob.get("advice") or ""),
-            )  # fmt: skip
+            )
 
 
 def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:

@@ -45,16 +45,20 @@ def init(
         raise UserError(f"{address!r}: expected user@host or user@host:port")
     host = match["host"].strip("[]")
     keys = entry_of(
-        address=host, user=match["user"], port=int(match["port"]) if match["port"] else None, identity=identity, tags=tags
+        address=host,
+        user=match["user"],
+        port=int(match["port"]) if match["port"] else None,
+        identity=identity,
+        tags=tags,
     )
     name = name or (host if re.fullmatch(r"[0-9.:]+", host) else host.partition(".")[0]).replace(":", "-")
-    key = scan_host_key(
-        Target(name=name, address=host, user=match["user"], port=keys.get("port")), Deadline.after(30)
-    )
+    key = scan_host_key(Target(name=name, address=host, user=match["user"], port=keys.get("port")), Deadline.after(30))
     click.echo(f"{address} shows the host key {key.type} {key.fingerprint}", err=True)
     if fingerprint is not None:
         if fingerprint != key.fingerprint:
-            raise HostKeyError(f"{address}: the host key shown is {key.fingerprint}, not {fingerprint}: nothing was written")
+            raise HostKeyError(
+                f"{address}: the host key shown is {key.fingerprint}, not {fingerprint}: nothing was written"
+            )
     elif not yes:
         if not sys.stdin.isatty():
             raise UserError("the host key has to be confirmed: name it by --fingerprint, or trust it by --yes")

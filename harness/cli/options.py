@@ -37,16 +37,24 @@ def results(function: F) -> F:
 
 def targets(function: F) -> F:
     return click.option(
-        "--target", "-t", "target_names", multiple=True, metavar="NAME",
+        "--target",
+        "-t",
+        "target_names",
+        multiple=True,
+        metavar="NAME",
         help="Instead of the campaign's targets: a name, a glob, or tag:NAME. Repeatable.",
-    )(function)  # fmt: skip
+    )(function)
 
 
 def sets(function: F) -> F:
     return click.option(
-        "--set", "-s", "sets", multiple=True, metavar="AXIS=VALUE[,VALUE]",
+        "--set",
+        "-s",
+        "sets",
+        multiple=True,
+        metavar="AXIS=VALUE[,VALUE]",
         help="Narrow an axis, or set duration, settle, repeat or sessions. Repeatable.",
-    )(function)  # fmt: skip
+    )(function)
 
 
 def as_json(function: F) -> F:

@@ -27,7 +27,12 @@ _LISTED = 60
 @click.option("--contact", is_flag=True, help="Ask the targets what they can do, instead of trusting the last contact.")
 @options.as_json
 def plan(
-    campaign: str, inventory: Path | None, target_names: tuple[str, ...], sets: tuple[str, ...], contact: bool, as_json: bool
+    campaign: str,
+    inventory: Path | None,
+    target_names: tuple[str, ...],
+    sets: tuple[str, ...],
+    contact: bool,
+    as_json: bool,
 ) -> None:
     from ..config.inventory import load_inventory
     from .planning import read_plan

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from .render import printable
@@ -30,17 +31,24 @@ class Progress:
         self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._live = self._console.is_terminal and not quiet
         self._bars = Bars(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[doing]}"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[doing]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=self._console, refresh_per_second=_REFRESH_HZ, disable=not self._live,
-        )  # fmt: skip
+            console=self._console,
+            refresh_per_second=_REFRESH_HZ,
+            disable=not self._live,
+        )
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
         self._planned: dict[str, int] = {}
 
     def __enter__(self) -> Progress:
         plan = self._execution.plan
-        self._say(f"{plan.campaign.name} {self._execution.id}: {plan.runs} runs, about {plan.estimate}, {self._execution.path}")
+        self._say(
+            f"{plan.campaign.name} {self._execution.id}: {plan.runs} runs, about {plan.estimate}, {self._execution.path}"
+        )
         for target, why in plan.disabled.items():
             self._say(f"{target}: disabled: {why}")
         self._bars.start()
@@ -50,7 +58,9 @@ class Progress:
             self._planned[target], self._done[target] = planned, 0
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def listen(self, event: Event) -> None:
@@ -74,7 +84,11 @@ class Progress:
             self._progress(target, done=self._done.get(target, 0) + 1)
         if not self._live or kind == "run-failed":
             count = f"[{self._done.get(target, 0)}/{self._planned.get(target, 0)}]"
-            what = str(event.get("state")) if kind == "run-stored" else f"failed ({event.get('fault')}): {event.get('reason')}"
+            what = (
+                str(event.get("state"))
+                if kind == "run-stored"
+                else f"failed ({event.get('fault')}): {event.get('reason')}"
+            )
             again = ", will be tried again" if event.get("retried") else ""
             self._say(f"{target} {count} {event.get('run')} {what}{again}", important=kind == "run-failed")
 

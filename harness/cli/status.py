@@ -95,8 +95,10 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         last = f"{row['last']} {row['last_at']}" if row["last"] else ""
         table.add_row(
             *map(Text, (f"{row['campaign']}/{row['execution']}", row["target"], row["state"])),
-            Text(f"{row['finished']}/{row['planned']}"), Text(str(row["failed_attempts"] or "")), Text(last),
-        )  # fmt: skip
+            Text(f"{row['finished']}/{row['planned']}"),
+            Text(str(row["failed_attempts"] or "")),
+            Text(last),
+        )
     out.print(table)
     for row in rows:
         if row["failure"] and row["state"] == "failed":

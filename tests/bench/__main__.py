@@ -73,9 +73,10 @@ def gap_loop() -> list[Figure]:
         Figure(
             "gap's loop / reading the counter alone",
             f"{said['ratio']:.3f} x ({ns['gap']:.2f} / {ns['bare']:.2f} ns, medians of {said['blocks']} blocks, {built.compiler})",
-            said["ratio"], 1.10,
+            said["ratio"],
+            1.10,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def beside_oslat() -> list[Figure]:

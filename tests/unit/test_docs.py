@@ -96,5 +96,7 @@ def test_no_address_of_a_registry_and_no_path_of_a_machine() -> None:
     files = [ROOT / name.decode() for name in listed.split(b"\0") if name] or [ROOT / "constraints.txt"]
     wrong = re.compile(rb"(?:pypi|pythonhosted|npmjs|deb\.debian)\.(?:org|com)|/(?:work|home/[a-z]+)/main\b")
     assert [
-        file for file in files if file.is_file() and file != Path(__file__).resolve() and wrong.search(file.read_bytes())
+        file
+        for file in files
+        if file.is_file() and file != Path(__file__).resolve() and wrong.search(file.read_bytes())
     ] == []

@@ -19,9 +19,14 @@ def isolbench(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "harness", *words], cwd=cwd, capture_output=True, text=True, timeout=120,
-        stdin=subprocess.DEVNULL, env={**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), **env},
-    )  # fmt: skip
+        [sys.executable, "-m", "harness", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "XDG_CACHE_HOME": str(cwd / "cache"), **env},
+    )
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
