@@ -15,8 +15,8 @@ _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:\
 
 
 @click.command(
-    help="Add the machine at ADDRESS (user@host, user@host:port) to the inventory. Its host key is shown to be compared "
-    "with the machine's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and pinned."
+    help="Add the machine at ADDRESS (user@host, user@host:port) to the inventory. Its host key is shown, to be "
+    "compared with the machine's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and pinned."
 )
 @click.argument("address")
 @click.option("--name", help="Its name in the inventory.  [default: the host's first label]")

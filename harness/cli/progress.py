@@ -45,10 +45,8 @@ class Progress:
         self._planned: dict[str, int] = {}
 
     def __enter__(self) -> Progress:
-        plan = self._execution.plan
-        self._say(
-            f"{plan.campaign.name} {self._execution.id}: {plan.runs} runs, about {plan.estimate}, {self._execution.path}"
-        )
+        plan, path = self._execution.plan, self._execution.path
+        self._say(f"{plan.campaign.name} {self._execution.id}: {plan.runs} runs, about {plan.estimate}, {path}")
         for target, why in plan.disabled.items():
             self._say(f"{target}: disabled: {why}")
         self._bars.start()

@@ -72,7 +72,8 @@ def gap_loop() -> list[Figure]:
     return [
         Figure(
             "gap's loop / reading the counter alone",
-            f"{said['ratio']:.3f} x ({ns['gap']:.2f} / {ns['bare']:.2f} ns, medians of {said['blocks']} blocks, {built.compiler})",
+            f"{said['ratio']:.3f} x ({ns['gap']:.2f} / {ns['bare']:.2f} ns, "
+            f"medians of {said['blocks']} blocks, {built.compiler})",
             said["ratio"],
             1.10,
         ),

@@ -15,6 +15,7 @@ GROUND = {"errors", "deadline", "agent", "advice"}
 CHAIN = ["config", "plan", "build", "target", "campaign"]
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"store"},  # load(), inside the function
+    "__main__": {"cli"},
     "errors": set(),
     "deadline": {"errors"},
     "advice": {"errors", "agent"},

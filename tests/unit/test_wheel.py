@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`pip install .`, then use from an empty folder: the wheel carries the benches, the campaigns and the probes' sources."""
+"""`pip install .`, then use from an empty folder: the wheel carries benches, campaigns and the probes' sources."""
 
 from __future__ import annotations
 

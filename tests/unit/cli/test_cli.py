@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a process: exit codes, one line for an error, nothing heavy for `--help`, plain text in a pipe."""
+"""The command line as a process: exit codes, one line for an error, `--help` that is light, plain text in a pipe."""
 
 from __future__ import annotations
 
