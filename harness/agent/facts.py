@@ -169,14 +169,29 @@ def _virtual(tree: Tree, cpuinfo: str) -> str | None:
 def cpus(tree: Tree) -> dict[str, Any]:
     """``{online, isolated, nohz_full, allowed, topology}``; allowed is what this process may be pinned to."""
     online = parse_cpus(tree.read(f"{_CPU}/online"))
-    allowed = parse_cpus(_field(tree.read("/proc/self/status") or "", "Cpus_allowed_list"))
     return {
         "online": online,
         "isolated": parse_cpus(tree.read(f"{_CPU}/isolated")),
         "nohz_full": parse_cpus(tree.read(f"{_CPU}/nohz_full")),
-        "allowed": allowed or online,
+        "allowed": _reachable(online),
         "topology": {str(cpu): _topology(tree, cpu) for cpu in online},
     }
+
+
+def _reachable(online: list[int]) -> list[int]:
+    """The CPUs that the kernel lets us have when asked for all of them: those of our cpuset.
+
+    The affinity that we were born with says less: isolcpus takes the isolated CPUs out of init's, and so out of ours,
+    but a task may move there all the same.
+    """
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, online)
+        return sorted(os.sched_getaffinity(0))
+    except OSError:
+        return sorted(before)
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _topology(tree: Tree, cpu: int) -> dict[str, Any]:
