@@ -18,7 +18,6 @@ from .measure import Measurement, Wait, one_line
 from .modes import Mode
 from .modes import from_spec as mode_from_spec
 from .paths import Paths
-from .server import Stopped
 from .spec import Batch, RunRecord, RunSpec, to_json
 from .spool import Entry, Spool, storage_full
 from .system import AgentError, Tree, write_durably
@@ -130,24 +129,27 @@ class Runner:
         execution = self.batch.execution
         self._publisher.event("run-started", execution=execution, run=spec.run, attempt=spec.attempt)
         self._publisher.measuring(True)
-        told = True
+        told = False
         try:
             self._check_space()
             write_running(self._paths.runtime, execution, spec)
             folder = self._spool.begin(execution, spec.run)
             record, log = self._measure(spec, folder, sequence)
-            return finish(self._spool, execution, record, log)
+            entry = finish(self._spool, execution, record, log)
+            told = True
+            return entry
         except AgentError as error:
+            told = True
             self._publisher.event(
                 "run-failed", execution=execution, run=spec.run, attempt=spec.attempt, **error.to_json()
             )
             raise
-        except Stopped:
-            told = False  # what ends us makes a failed run of this one
+        except Cancelled:
+            told = True
             raise
         finally:
             self._spool.abandon(execution, spec.run)
-            if told:
+            if told:  # else whatever ends us makes a failed run of this one
                 forget_running(self._paths.runtime)
             self._publisher.measuring(False)
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Answer = Optional["tuple[dict[str, Any], bytes]"]
 
-#: Answered also while a measurement is under way; all others wait for its end.
-IMMEDIATE = frozenset({"hello", "acquire", "renew", "list", "cancel", "bye"})
+#: Answered also while a measurement is under way (some only to say: not now); all others wait for its end.
+IMMEDIATE = frozenset({"hello", "acquire", "renew", "list", "cancel", "bye", "submit", "restore", "release"})
 
 
 def _ok(**more: Any) -> Answer:

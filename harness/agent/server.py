@@ -142,6 +142,7 @@ class Hub:
         for fd in (self._listener.fileno(), self._wake, self._supervisor_fd, *extra):
             poller.register(fd, select.POLLIN)
         by_fd = {}
+        self.peers = [peer for peer in self.peers if peer.open]  # some close while being answered or pushed to
         for peer in self.peers:
             by_fd[peer.sock.fileno()] = peer
             wants_out = bool(peer.backlog) and (peer.urgent or not silent)
@@ -161,7 +162,6 @@ class Hub:
                 peer.flush()
             if events & ~select.POLLOUT and peer.open:
                 self._receive(peer)
-        self.peers = [peer for peer in self.peers if peer.open]
         return {fd for fd in extra if fd in ready}
 
     def _drain_wakeups(self) -> None:

@@ -72,7 +72,7 @@ class Spool:
         try:
             for name, data in files.items():
                 _write(os.path.join(partial, name), data)
-            return [_seal(partial, name) for name in sorted(os.listdir(partial))]
+            return [_listed(partial, name) for name in sorted(os.listdir(partial))]
         except OSError as error:
             remove_tree(partial)
             raise storage_full(error, f"run {entry}") from None
@@ -88,10 +88,11 @@ class Spool:
             for name, data in files.items():
                 _write(os.path.join(partial, name), data)
             names = sorted(os.listdir(partial), key=lambda name: (name != "record.json", name))
-            listed = [_seal(partial, name) for name in names]
+            listed = [_listed(partial, name) for name in names]
             _write(os.path.join(partial, _MANIFEST), json.dumps({"files": listed}).encode())
-            _seal(partial, _MANIFEST)
-            sync_folder(partial)
+            # Now, rather than by the kernel during the next measurement.
+            for name in [*names, _MANIFEST]:
+                _sync(os.path.join(partial, name))
             remove_tree(final)
             os.rename(partial, final)
             sync_folder(os.path.dirname(final))
@@ -187,8 +188,15 @@ def _write(path: str, data: bytes) -> None:
         file.write(data)
 
 
-def _seal(folder: str, name: str) -> dict[str, Any]:
-    """Sync a file to the disk and describe it."""
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _listed(folder: str, name: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     size = 0
     with open(os.path.join(folder, safe_name(name, "file")), "rb") as file:
@@ -198,5 +206,4 @@ def _seal(folder: str, name: str) -> dict[str, Any]:
                 break
             digest.update(part)
             size += len(part)
-        os.fsync(file.fileno())
     return {"name": name, "size": size, "sha256": digest.hexdigest()}

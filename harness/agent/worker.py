@@ -67,7 +67,7 @@ class Worker:
                 if self._queued is not None:
                     self._carry_out(self._queued)
                     idle_since_s = time.monotonic()
-                busy = bool(self._hub.peers) or not self.undo.empty
+                busy = any(peer.open for peer in self._hub.peers) or not self.undo.empty
                 if busy:
                     idle_since_s = time.monotonic()
                 elif time.monotonic() >= idle_since_s + self._idle_s:

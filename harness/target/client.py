@@ -154,8 +154,12 @@ class AgentClient:
         return self._ask("list", {"t": "list", "execution": execution}, deadline).head
 
     def submit(self, batch: Batch, deadline: Deadline) -> None:
-        """Hand a batch over; it starts at once."""
+        """Hand a batch over; it starts at once.
+
+        Events that are queued from before are of another batch, its ``batch-finished`` among them: they are dropped.
+        """
         self._ask("ok", {"t": "submit", "batch": to_json(batch)}, deadline)
+        self._unasked = deque(frame for frame in self._unasked if frame.type == "run")
 
     def fetch(self, execution: str, run: str, deadline: Deadline) -> Frame:
         """A finished run: a ``run`` frame, its body checked against the hashes. :class:`Corrupt`, :class:`Missing`."""

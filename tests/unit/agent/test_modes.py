@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modes compose of where x sched x hold; what a machine cannot do is refused with what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.agent import modes
+from harness.agent.knobs import all_knobs
+from harness.agent.spec import ModeSpec, SpecError
+from harness.agent.system import Tree
+
+
+def facts(**privileges: Any) -> dict[str, Any]:
+    return {
+        "cpus": {"online": [0, 1, 2, 3], "allowed": [0, 1, 3]},
+        "privileges": {"uid": 1000, "root": False, "sys_nice": False, "rtprio_limit": 0, **privileges},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "knobs"),
+    [
+        ("shared", [], ()),
+        ("pinned", ["--cpu", "1"], ("irq-affinity", "cpu-dma-latency")),
+        (
+            "fifo",
+            ["--cpu", "1", "--sched", "fifo:1"],
+            ("irq-affinity", "cpu-dma-latency", "rt-throttling", "fair-server"),
+        ),
+        (
+            "fifo:50",
+            ["--cpu", "1", "--sched", "fifo:50"],
+            ("irq-affinity", "cpu-dma-latency", "rt-throttling", "fair-server"),
+        ),
+    ],
+)
+def test_what_a_named_mode_gives_the_probe_and_the_machine(name: str, argv: list[str], knobs: tuple[str, ...]) -> None:
+    mode = modes.from_name(name)
+    assert mode.probe_argv(1 if mode.pinned else None) == argv
+    assert mode.knobs == knobs
+    assert set(knobs) <= set(all_knobs(Tree()))
+    assert modes.from_spec(mode.to_spec()) == mode
+
+
+def test_composed_modes() -> None:
+    mode = modes.resolve("shared", "fifo:1")
+    assert (mode.name, mode.pinned, mode.priority, mode.policy) == ("shared-fifo1", False, 1, "fifo")
+    assert mode.probe_argv(None) == ["--sched", "fifo:1"]
+    assert mode.knobs == ("rt-throttling", "fair-server")
+    assert modes.resolve("pinned", "fifo:1").name == "fifo"  # a shipped one keeps its name: no two for one cell
+    assert modes.resolve("pinned", "fifo").key == modes.from_name("fifo:1").key
+    assert modes.from_name("fifo:50").name == "fifo50"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"where": "moon"}, "where: 'moon' is none of shared, pinned"),
+        ({"sched": "fifo:0"}, "fifo:1 to fifo:99"),
+        ({"sched": "fifo:100"}, "fifo:1 to fifo:99"),
+        ({"sched": "deadline"}, "neither other nor"),
+        ({"hold": "strict"}, "hold: 'strict' is none of none"),
+    ],
+)
+def test_a_part_that_does_not_exist(parts: dict[str, str], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        modes.resolve(**parts)
+    with pytest.raises(SpecError, match=said):
+        modes.from_spec(ModeSpec("x", **parts))
+
+
+@pytest.mark.parametrize("name", ["", "fif", "fifo:", "fifo:x", "fifo:0", "pinned:1"])
+def test_a_name_that_does_not_exist(name: str) -> None:
+    with pytest.raises(SpecError):
+        modes.from_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "privileges", "housekeeping", "said"),
+    [
+        ("fifo", {}, [0], "CAP_SYS_NICE"),
+        ("fifo", {}, [0], "become: sudo"),
+        ("fifo:50", {"rtprio_limit": 49}, [0], "rtprio limit of 50 (it is 49)"),
+        ("fifo", {"sys_nice": True}, [], "starve"),
+    ],
+)
+def test_fifo_is_refused_with_what_to_do(name: str, privileges: Any, housekeeping: list[int], said: str) -> None:
+    reasons = modes.from_name(name).needs(facts(**privileges), [3], housekeeping)
+    assert said in " ".join(reasons)
+
+
+@pytest.mark.parametrize(
+    ("name", "privileges"),
+    [
+        ("fifo", {"sys_nice": True}),
+        ("fifo", {"rtprio_limit": 1}),
+        ("fifo:50", {"rtprio_limit": -1}),  # unlimited
+        ("fifo", {"sys_nice": None}),  # not known: found out there
+        ("pinned", {}),
+        ("shared", {}),
+    ],
+)
+def test_what_is_possible_is_admitted(name: str, privileges: Any) -> None:
+    assert modes.from_name(name).needs(facts(**privileges), [3], [0]) == []
+    assert modes.from_name(name).needs({}, [3], [0]) == []
+
+
+def test_a_cpu_that_is_not_there_or_not_ours() -> None:
+    pinned = modes.from_name("pinned")
+    assert "not online" in pinned.needs(facts(), [4], [0])[0]
+    assert "cpuset.cpus" in pinned.needs(facts(), [2], [0])[0]
+    assert "no CPU" in pinned.needs(facts(), [], [0])[0]
+    assert modes.from_name("shared").needs(facts(), [2], [0]) == []
+    assert pinned.needs(facts(), [3], []) == []  # a machine of one CPU can still be measured

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every rule of validity: silent in a world that held still, tripped by the one thing that it watches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.agent import modes
+from harness.agent.spec import LoadSpec, ModeSpec, ProbeSpec, RunSpec
+from harness.agent.validity import RULES, Evidence, judge
+
+SNAPSHOT: dict[str, Any] = {
+    "boottime_ns": 10**12,
+    "monotonic_ns": 10**12,
+    "boot_id": "a",
+    "kernel": "6.12",
+    "kernel_version": "#1",
+    "online": "0-3",
+    "clocksource": "tsc",
+    "clocksources": "tsc hpet",
+    "interrupts": {"3": {"LOC": 100, "36": 7}},
+    "steal_ticks": {"3": 5},
+    "busy_ticks": {"3": 500, "1": 50},
+    "siblings": {"3": [1]},
+    "throttled": {"3": {"core_throttle_count": 0}},
+    "frequency": {"3": {"scaling_governor": "performance"}},
+    "energy": {"no_turbo": "1"},
+    "irq_affinity_sha256": "i",
+    "users": 0,
+    "tainted": 0,
+    "modules_sha256": "m",
+    "livepatch": {},
+    "tracing": {"tracer": "nop", "events_sha256": "e"},
+    "swap": {"pswpin": 0, "pswpout": 0},
+    "meddlers": [],
+}
+TASK = {"affinity": "3", "policy": "fifo", "priority": 1, "cpu": 3}
+RESULT: dict[str, Any] = {
+    "cpu": 3,
+    "effective": {"start": TASK, "end": TASK, "memory_locked": True, "memory_error": None},
+    "faults": {"minor": 0, "major": 0},
+    "histograms": {"gap_ns": {"dropped": 0, "negative": 0}},
+    "gaps": {"count": 10, "stored": 10, "dropped": 0},
+}
+LOAD = {"name": "spin", "kind": "spin", "share": 0.97, "cpu_time_ns": 10**9, "ended": None}
+KNOBS: list[dict[str, Any]] = [
+    {"name": "irq-affinity", "ok": True, "meanwhile": None},
+    {"name": "rt-throttling", "ok": True, "meanwhile": None},
+    {"name": "cpu-dma-latency", "ok": False, "reason": "no such device", "meanwhile": None},
+]
+
+
+def evidence() -> Evidence:
+    after = copy.deepcopy(SNAPSHOT)
+    after["boottime_ns"] += 10**9
+    after["monotonic_ns"] += 10**9
+    after["interrupts"]["3"]["LOC"] += 250
+    after["busy_ticks"]["3"] += 100
+    spec = RunSpec(
+        run="c-r1",
+        cell="c",
+        repeat=1,
+        attempt=1,
+        bench="gap",
+        probe=ProbeSpec("gap", "a" * 64),
+        mode=ModeSpec("fifo", "pinned", "fifo:1"),
+        load=LoadSpec("spin", "spin"),
+        cpus=[3],
+        housekeeping=[0, 2],
+        settle_ns=0,
+        duration_ns=10**9,
+    )
+    return Evidence(
+        spec,
+        modes.from_spec(spec.mode),
+        copy.deepcopy(SNAPSHOT),
+        after,
+        [copy.deepcopy(RESULT)],
+        dict(LOAD),
+        copy.deepcopy(KNOBS),
+        {"lines": ["eth0: link up"], "matches": [], "lost": False},
+    )
+
+
+def test_a_world_that_held_still() -> None:
+    verdict = judge(evidence())
+    assert (verdict.state, verdict.reasons) == ("valid", [])
+
+
+def test_a_machine_that_shows_nothing_trips_nothing() -> None:
+    seen = evidence()
+    bare = replace(seen, before={}, after={}, load={}, knobs=[], kmsg=None)
+    assert judge(bare).state == "valid"
+
+
+Change = Callable[[Any], None]
+
+
+def after(key: str, value: Any) -> Change:
+    def change(seen: Any) -> None:
+        seen.after[key] = value
+
+    return change
+
+
+def both(key: str, value: Any) -> Change:
+    def change(seen: Any) -> None:
+        seen.before[key] = seen.after[key] = value
+
+    return change
+
+
+def result(*way: str, value: Any) -> Change:
+    def change(seen: Any) -> None:
+        at = seen.results[0]
+        for step in way[:-1]:
+            at[step] = dict(at[step])
+            at = at[step]
+        at[way[-1]] = value
+
+    return change
+
+
+def load(**fields: Any) -> Change:
+    return lambda seen: seen.load.update(fields)
+
+
+def knob(index: int, **fields: Any) -> Change:
+    return lambda seen: seen.knobs[index].update(fields)
+
+
+def several(*changes: Change) -> Change:
+    def change(seen: Any) -> None:
+        for each in changes:
+            each(seen)
+
+    return change
+
+
+CASES: list[tuple[str, str, Change]] = [
+    ("rebooted", "invalid", after("boot_id", "b")),
+    ("kernel-changed", "invalid", after("kernel", "6.13")),
+    ("kernel-changed", "invalid", after("kernel_version", "#2")),
+    ("clocksource-changed", "invalid", after("clocksource", "hpet")),
+    ("tsc-state", "invalid", after("clocksources", "hpet")),
+    ("cpus-changed", "invalid", after("online", "0-2")),
+    ("modules-changed", "invalid", after("modules_sha256", "n")),
+    ("livepatch-changed", "invalid", after("livepatch", {"fix": ["1", "1"]})),
+    ("tracing-changed", "invalid", after("tracing", {"tracer": "nop", "events_sha256": "f"})),
+    ("suspended", "invalid", after("boottime_ns", 10**12 + 2 * 10**9)),
+    ("affinity-lost", "invalid", result("effective", "end", "affinity", value="0-3")),
+    ("affinity-lost", "invalid", result("effective", "end", "cpu", value=2)),
+    ("policy-lost", "invalid", result("effective", "start", "policy", value="other")),
+    ("policy-lost", "invalid", result("effective", "end", "priority", value=2)),
+    ("unknown-placement", "invalid", result("effective", "end", value=None)),
+    ("wrong-cpu", "invalid", lambda seen: seen.results.clear()),
+    ("memory-unlocked", "suspect", result("effective", "memory_locked", value=False)),
+    ("major-faults", "invalid", result("faults", "major", value=1)),
+    ("minor-faults", "invalid", result("faults", "minor", value=1)),
+    ("throttled", "invalid", after("throttled", {"3": {"core_throttle_count": 1}})),
+    ("frequency-changed", "suspect", after("frequency", {"3": {"scaling_governor": "powersave"}})),
+    ("energy-changed", "suspect", after("energy", {"no_turbo": "0"})),
+    ("sibling-busy", "invalid", after("busy_ticks", {"3": 600, "1": 60})),
+    ("steal", "suspect", after("steal_ticks", {"3": 6})),
+    ("irq-affinity-changed", "suspect", after("irq_affinity_sha256", "j")),
+    ("swapping", "suspect", after("swap", {"pswpin": 1, "pswpout": 0})),
+    ("tainted", "suspect", after("tainted", 512)),
+    ("logged-in", "suspect", after("users", 1)),
+    ("meddling-service", "suspect", both("meddlers", ["irqbalance"])),
+    ("tracer-active", "suspect", both("tracing", {"tracer": "function"})),
+    ("load-ended", "invalid", load(ended="exit status 1")),
+    ("load-short", "invalid", load(share=0.89)),
+    ("load-short", "invalid", load(kind="argv", share=None, cpu_time_ns=0)),
+    ("dmesg", "invalid", lambda seen: seen.kmsg["matches"].append("WARNING: CPU: 3")),
+    ("samples-lost", "suspect", result("histograms", "gap_ns", "dropped", value=1)),
+    ("samples-lost", "suspect", result("histograms", "gap_ns", "negative", value=1)),
+    ("ring-loss", "suspect", several(result("gaps", "dropped", value=1), result("gaps", "stored", value=9))),
+    ("counts-not-conserved", "suspect", result("gaps", "stored", value=9)),
+    ("knob-ineffective", "suspect", knob(1, ok=False, reason="EPERM", advice="be root")),
+    (
+        "knob-ineffective",
+        "suspect",
+        several(knob(0, ok=False, reason="EIO"), after("interrupts", {"3": {"36": 8}})),
+    ),
+    ("knob-changed", "suspect", knob(0, meanwhile="irq 7 came back")),
+]
+
+
+@pytest.mark.parametrize(("rule", "state", "change"), CASES, ids=[f"{case[0]}-{n}" for n, case in enumerate(CASES)])
+def test_one_thing_trips_one_rule(rule: str, state: str, change: Change) -> None:
+    seen = evidence()
+    change(seen)
+    verdict = judge(seen)
+    assert {(reason["rule"], reason["state"]) for reason in verdict.reasons} == {(rule, state)}
+    assert verdict.state == state
+    assert all(reason["text"] and reason["advice"] for reason in verdict.reasons)
+
+
+def test_the_worst_state_wins_and_all_reasons_stay() -> None:
+    seen = evidence()
+    several(after("users", 1), after("boot_id", "b"))(seen)
+    verdict = judge(seen)
+    assert verdict.state == "invalid"
+    assert {reason["rule"] for reason in verdict.reasons} == {"rebooted", "logged-in"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        knob(0, ok=False, reason="EIO"),  # an interrupt that stayed but never fired
+        after("boottime_ns", 10**12 + 10**9 + 10**6),  # two clocks are not read at one instant
+        after("busy_ticks", {"3": 600, "1": 51}),  # a tick of a sibling
+        after("siblings", {"3": []}),
+        load(kind="argv", share=None, cpu_time_ns=1),
+        load(share=0.9),
+    ],
+)
+def test_what_is_no_reason(change: Change) -> None:
+    seen = evidence()
+    change(seen)
+    assert judge(seen).state == "valid"
+
+
+def test_throttling_knobs_do_not_matter_without_fifo() -> None:
+    seen = evidence()
+    knob(1, ok=False, reason="EPERM")(seen)
+    task = {**TASK, "policy": "other", "priority": 0}
+    result("effective", "start", value=task)(seen)
+    result("effective", "end", value=task)(seen)
+    assert judge(replace(seen, mode=modes.from_name("pinned"))).state == "valid"
+
+
+def test_a_task_that_is_not_pinned_may_be_anywhere() -> None:
+    seen = evidence()
+    task = {"affinity": "0-3", "policy": "other", "priority": 0, "cpu": 0}
+    free = {**RESULT, "cpu": None, "effective": {"start": task, "end": {**task, "cpu": 2}}}
+    assert judge(replace(seen, mode=modes.from_name("shared"), results=[free])).state == "valid"
+
+
+def test_each_rule_is_tripped_by_some_case() -> None:
+    tripped = set()
+    for _, _, change in CASES:
+        seen = evidence()
+        change(seen)
+        tripped |= {rule for rule in RULES if list(rule(seen))}
+    assert tripped == set(RULES)
