@@ -13,6 +13,7 @@ from . import options
 from .render import console, echo_json
 
 if TYPE_CHECKING:
+    from ..config.inventory import Inventory
     from ..plan import Plan
 
 #: More cells than this per target are counted on a terminal, not listed. --json has them all.
@@ -34,19 +35,20 @@ def plan(
     contact: bool,
     as_json: bool,
 ) -> None:
-    from ..config.inventory import load_inventory
     from .planning import read_plan
 
-    path, found = read_plan(campaign, inventory, target_names, sets)
-    facts, failures = _facts(found, load_inventory(path), contact=contact)
-    verdicts = _verdicts(found, load_inventory(path), facts)
+    known, found = read_plan(campaign, inventory, target_names, sets)
+    facts, failures = _facts(found, known, contact=contact)
+    verdicts = _verdicts(found, known, facts)
     if as_json:
         echo_json(_json(found, verdicts, failures))
     else:
         _print(found, verdicts, failures)
 
 
-def _facts(plan: Plan, inventory: Any, *, contact: bool) -> tuple[dict[str, dict[str, Any] | None], dict[str, str]]:
+def _facts(
+    plan: Plan, inventory: Inventory, *, contact: bool
+) -> tuple[dict[str, dict[str, Any] | None], dict[str, str]]:
     """Of each target what is known: asked now, or remembered; and why it could not be asked."""
     from ..campaign import facts_cache
     from ..errors import IsolbenchError
@@ -67,7 +69,7 @@ def _facts(plan: Plan, inventory: Any, *, contact: bool) -> tuple[dict[str, dict
     return known, failures
 
 
-def _verdicts(plan: Plan, inventory: Any, facts: Mapping[str, dict[str, Any] | None]) -> dict[str, str | None]:
+def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, Any] | None]) -> dict[str, str | None]:
     """By cell: None where it would run, else why not. Admission depends on mode and load alone: asked once for each."""
     from ..errors import TargetUnfit
     from ..plan import admit, place

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.campaign import find_campaign, load_campaign
-from ..config.inventory import load_inventory
+from ..config.inventory import Inventory, load_inventory
 from ..plan import Plan, build_plan
 from .options import inventory_path
 
 
 def read_plan(
     campaign: str, inventory: Path | None, targets: Sequence[str], sets: Sequence[str]
-) -> tuple[Path | None, Plan]:
-    """The inventory's path and the plan. Raises ConfigError or PlanError; the errors of both files at once."""
+) -> tuple[Inventory, Plan]:
+    """The inventory and the plan. Raises ConfigError or PlanError; the errors of both files at once."""
     from ..errors import ConfigError
 
-    path = inventory_path(inventory)
     problems: list[str] = []
     loaded = None
     try:
@@ -26,9 +25,9 @@ def read_plan(
     except ConfigError as error:
         problems += error.problems
     try:
-        known = load_inventory(path)
+        known = load_inventory(inventory_path(inventory))
     except ConfigError as error:
         problems += error.problems
     if problems or loaded is None:
         raise ConfigError(problems)
-    return path, build_plan(loaded, known, sets=sets, targets=targets)
+    return known, build_plan(loaded, known, sets=sets, targets=targets)

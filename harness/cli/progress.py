@@ -78,17 +78,23 @@ class Progress:
             self._say(f"{target}: {event['failure']}", important=True)
 
     def _run(self, kind: str, target: str, event: Event) -> None:
-        if kind == "run-stored":
+        failed = kind == "run-failed"
+        if not failed:
             self._progress(target, done=self._done.get(target, 0) + 1)
-        if not self._live or kind == "run-failed":
-            count = f"[{self._done.get(target, 0)}/{self._planned.get(target, 0)}]"
-            what = (
-                str(event.get("state"))
-                if kind == "run-stored"
-                else f"failed ({event.get('fault')}): {event.get('reason')}"
-            )
+        if self._live and not failed:
+            return
+        count = f"[{self._done.get(target, 0)}/{self._planned.get(target, 0)}]"
+        what = event.get("state")
+        if failed:
             again = ", will be tried again" if event.get("retried") else ""
-            self._say(f"{target} {count} {event.get('run')} {what}{again}", important=kind == "run-failed")
+            fault = event.get("fault")
+            # The reason of an invalid run begins with that word already.
+            what = (
+                f"{event.get('reason')}{again}"
+                if fault == "invalid"
+                else f"failed ({fault}): {event.get('reason')}{again}"
+            )
+        self._say(f"{target} {count} {event.get('run')} {what}", important=failed)
 
     def _progress(
         self, target: str, *, done: int | None = None, planned: int | None = None, doing: str | None = None

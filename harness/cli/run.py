@@ -46,8 +46,8 @@ def run(
         found = executions.load(executions.find(execution, results))
     else:
         assert campaign is not None
-        path, plan = read_plan(campaign, inventory, target_names, sets)
-        found = executions.create(plan, results, path)
+        known, plan = read_plan(campaign, inventory, target_names, sets)
+        found = executions.create(plan, results, known.path)
     return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
 
 
