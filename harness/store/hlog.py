@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -122,11 +122,6 @@ def find_interval(path: Path, tag: str) -> Interval:
         if interval.tag == tag:
             return interval
     raise HistogramError(f"{path}: has no histogram tagged {tag}")
-
-
-def payloads(intervals: Iterable[Interval]) -> Iterator[bytes]:
-    """What :func:`harness.store.hdr.merge` takes."""
-    return (interval.payload for interval in intervals)
 
 
 def _iso(time_s: float) -> str:

@@ -16,7 +16,8 @@ from .hlog import Interval, tag_of
 #: Of what a task read back, that which must be equal; the CPU it happened to be on is not.
 _TASK_KEYS = ("affinity", "policy", "priority")
 
-_COUNTERS = ("recorded", "overflow", "negative", "dropped", "missed")
+#: Of a histogram: what was recorded, and what was not.
+COUNTERS = ("recorded", "overflow", "negative", "dropped", "missed")
 
 
 class CorruptTransfer(InfrastructureFault):
@@ -110,7 +111,7 @@ def _histogram(
     counts = hdr.decode(payload)
     asked = context.metrics.get(name, {})
     exact = {key: None if about.get(key) is None else whole(about[key], f"{name}.{key}") for key in ("min", "max")}
-    numbers = {key: whole(about.get(key, 0), f"{name}.{key}") for key in _COUNTERS}
+    numbers = {key: whole(about.get(key, 0), f"{name}.{key}") for key in COUNTERS}
     metric = {
         "metric": name,
         "kind": "histogram",

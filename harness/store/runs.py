@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..agent.spec import FAULTS, RunRecord, RunSpec, SpecError, safe_name, to_json
+from ..agent.spec import FAULTS, STATES, RunRecord, RunSpec, SpecError, safe_name, to_json
 from ..errors import UserError
 from . import hlog
 from .files import TMP_PREFIX, BrokenResult, make_folder, read_document, to_bytes
 from .hdr import Counts
-from .record import RunContext, identity_of, judged, metrics_of, verify, whole
+from .record import COUNTERS, RunContext, identity_of, judged, metrics_of, verify, whole
 
 SCHEMA = 1
 
@@ -272,11 +272,30 @@ def _checked(path: Path) -> dict[str, Any]:
         if not isinstance(document.get(key), dict):
             raise BrokenResult(f"{path}: {key} is missing")
     metrics = document.get("metrics")
-    if not isinstance(metrics, list) or not all(isinstance(each, dict) and "metric" in each for each in metrics):
-        raise BrokenResult(f"{path}: metrics are missing")
-    if document["validity"].get("state") not in ("valid", "suspect", "invalid"):
-        raise BrokenResult(f"{path}: validity has no state")
+    if not isinstance(metrics, list) or not all(_is_metric(each) for each in metrics):
+        raise BrokenResult(f"{path}: metrics are missing or not of their shape")
+    validity = document["validity"]
+    reasons = validity.get("reasons") or []
+    if validity.get("state") not in STATES or not all(isinstance(reason, dict) for reason in reasons):
+        raise BrokenResult(f"{path}: validity has no state, or no proper reasons")
     return document
+
+
+def _is_metric(entry: object) -> bool:
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("metric"), str)
+        or not isinstance(entry.get("unit"), str)
+    ):
+        return False
+    quantiles = entry.get("quantiles", {})
+    if not isinstance(quantiles, dict):
+        return False
+    whole_numbers = [entry.get(key) for key in ("cpu", "min", "max", *COUNTERS)] + list(quantiles.values())
+    numbers = [entry.get(key) for key in ("value", "upper")]
+    return all(type(each) in (int, type(None)) for each in whole_numbers) and all(
+        type(each) in (int, float, type(None)) for each in numbers
+    )
 
 
 def _strings(document: Mapping[str, Any], path: Path, keys: tuple[str, ...]) -> None:
