@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -242,15 +244,18 @@ def listen(client: AgentClient, *, ack: bool = True) -> Heard:
 
 @contextlib.contextmanager
 def agent_in(base: Path, **options: Any) -> Iterator[Agent]:
-    agent = Agent(base, **options)
-    try:
-        yield agent
-    finally:
-        agent.end()
+    """An agent, ended afterwards. One at a time on this machine: their knobs are the same files."""
+    with open(Path(tempfile.gettempdir(), "isolbench-test-agents.lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        agent = Agent(base, **options)
+        try:
+            yield agent
+        finally:
+            agent.end()
 
 
-#: The machine's own settings that a batch may touch; what they are before is what they must be after.
 def settings() -> dict[str, str]:
+    """The machine's own settings that a batch may touch: what they are before is what they must be after."""
     paths = [Path("/proc/sys/kernel/sched_rt_runtime_us"), Path("/proc/irq/default_smp_affinity")]
     paths += sorted(Path("/proc/irq").glob("*/smp_affinity_list"))
     found = {}
