@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from ..stats.quantiles import QUANTILES, enough, spread
 from ..store.runs import Run
 from .view import ModeView, QuantileView, Reason, RunView
+
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int | None = None) -> ModeView:
@@ -77,20 +80,24 @@ def run_view(run: Run, metric: str) -> RunView:
 
 
 def _reasons(runs: Iterable[RunView]) -> tuple[Reason, ...]:
-    """Each reason once, the worst and most frequent first."""
+    """Each reason once, the worst and most frequent first. Texts that differ in their numbers alone are one reason."""
+    texts: dict[tuple[str, str, str, str], list[str]] = {}
     seen: Counter[tuple[str, str, str, str]] = Counter()
     for run in runs:
-        seen.update(
-            sorted(
-                {
-                    (text_of(r, "state"), text_of(r, "rule"), text_of(r, "text"), text_of(r, "advice"))
-                    for r in run.reasons
-                }
-            )
-        )
+        mine = set()
+        for reason in run.reasons:
+            state, rule, text, advice = (text_of(reason, key) for key in ("state", "rule", "text", "advice"))
+            key = (state, rule, _NUMBER.sub("#", text), advice)
+            mine.add(key)
+            texts.setdefault(key, []).append(text)
+        seen.update(mine)
     rank = {"invalid": 0, "suspect": 1}
-    ordered = sorted(seen.items(), key=lambda item: (rank.get(item[0][0], 2), -item[1], item[0]))
-    return tuple(Reason(*key, runs=number) for key, number in ordered)
+    ordered = sorted(seen, key=lambda key: (rank.get(key[0], 2), -seen[key], key))
+    return tuple(Reason(key[0], key[1], _one_of(texts[key]), key[3], runs=seen[key]) for key in ordered)
+
+
+def _one_of(texts: Sequence[str]) -> str:
+    return texts[0] if len(set(texts)) == 1 else f"e.g. {texts[0]}"
 
 
 def name_of(value: object) -> str:

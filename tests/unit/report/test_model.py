@@ -90,6 +90,16 @@ def test_reasons_are_counted_once_a_run_worst_first(tmp_path):
     assert [(r.rule, r.runs) for r in only_mode(tmp_path).reasons] == [("rt-throttling", 1), ("steal", 2)]
 
 
+def test_reasons_that_differ_in_numbers_alone_are_one(tmp_path):
+    texts = ["irq 36 hit CPU 1: 19", "irq 36 hit CPU 1: 250", "irq 36 hit CPU 1: 19", "the clock stepped"]
+    for repeat, text in enumerate(texts, 1):
+        fake.simple_run(tmp_path, repeat=repeat, state="suspect", reasons=[{**fake.STEAL, "text": text}])
+    assert [(reason.text, reason.runs) for reason in only_mode(tmp_path).reasons] == [
+        ("e.g. irq 36 hit CPU 1: 19", 3),
+        ("the clock stepped", 1),
+    ]
+
+
 def test_the_whole_of_a_night(tmp_path):
     view = build_view(fake.realistic(tmp_path, repeat=2))
     assert (view.campaign, view.execution, view.version) == ("nightly", fake.EXECUTION, "0.1.0")
