@@ -58,8 +58,9 @@ def _cpus(cpus: Mapping[str, Any]) -> str:
 
 def _machine(facts: Mapping[str, Any]) -> str:
     virtual = facts.get("virtual")
-    kind = "bare metal" if virtual is None else f"virtual machine ({virtual})"
-    return _join(kind if facts else None, facts.get("firmware"), facts.get("arch"))
+    known = facts.get("arch") is not None
+    kind = f"virtual machine ({virtual})" if virtual is not None else "bare metal" if known else None
+    return _join(kind, facts.get("firmware"), facts.get("arch"))
 
 
 def _microcode(facts: Mapping[str, Any]) -> str | None:

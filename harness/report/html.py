@@ -196,7 +196,9 @@ def _scales(view: View) -> dict[str, chart.Scale]:
 
 
 def _ends(run: RunView) -> tuple[int, int]:
-    low = run.min if run.min is not None else 1
+    """The values that a plot must reach. A clock that steps makes some intervals 0: not worth two decades of paper."""
+    middle = run.quantiles.get("p50") or 1
+    low = max(run.min or 0, middle * 2 // 3, 1)
     return low, run.max if run.max is not None else max(10, low)
 
 

@@ -41,8 +41,8 @@ def build_view(execution_dir: Path) -> View:
     meta: dict[str, str] = {}
     for run in iter_runs(path, warnings) if (path / "runs").exists() else ():
         states[run.state] += 1
-        if run.target not in newest or at(run.document, "results", 0, "cpu") is not None:
-            newest[run.target] = run  # a pinned one, if there is any: it says where
+        if run.target not in newest or _knobs(run) >= _knobs(newest[run.target]):
+            newest[run.target] = run  # the one that set most, to say what could be had
         meta = meta or {key: str(run.document[key]) for key in ("campaign", "execution")}
         where = grouped.setdefault(run.target, {})
         for metric in dict.fromkeys(m["metric"] for m in run.metrics if m.get("kind") == "histogram"):
@@ -63,12 +63,14 @@ def build_view(execution_dir: Path) -> View:
         known = lane.get("facts")
         found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
         last = newest[name].document if name in newest else {}
+        known_machine = bool(found.get("arch") or at(last, "identity", "arch"))
         virtual = found.get("virtual", at(last, "identity", "virtual"))
         targets.append(
             TargetView(
                 name=name,
                 facts=facts.rows(found, last),
                 virtual=None if virtual is None else str(virtual),
+                metal=virtual is None and known_machine,
                 sections=sections,
                 unsupported=unsupported,
                 attempts=own,
@@ -148,6 +150,10 @@ def _attempt(document: Mapping[str, Any]) -> Attempt:
 def _unsupported(target: str, entry: Mapping[str, Any]) -> Unsupported:
     bench, mode, load = (name_of(entry.get(key)) for key in ("bench", "mode", "load"))
     return Unsupported(target, bench, mode, load, str(entry.get("reason") or "no reason given"))
+
+
+def _knobs(run: Run) -> int:
+    return len(objects(run.document.get("knobs")))
 
 
 def _notes(lane: Mapping[str, Any]) -> tuple[str, ...]:

@@ -146,6 +146,7 @@ class TargetView:
     name: str
     facts: tuple[tuple[str, str], ...]
     virtual: str | None
+    metal: bool  # known not to be virtual; before the first contact it is neither
     sections: tuple[Section, ...]
     unsupported: tuple[Unsupported, ...]
     attempts: tuple[Attempt, ...]

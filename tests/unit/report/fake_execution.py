@@ -192,12 +192,13 @@ def simple_run(execution: Path, target: str = "nuc", *, seed: int = 1, **options
     """One small run, quickly."""
     rng = np.random.default_rng(seed)
     options.setdefault("histogram", counts(rng, quiet=40, noise=[(2_500, 0.4, 0, 400)]))
-    made, files = record(**options)
-    return write_run(execution, target, made, files, context(execution.name))
+    facts = options.pop("facts", FACTS)
+    made, files = record(**options, facts=facts or FACTS)
+    return write_run(execution, target, made, files, context(execution.name, facts))
 
 
-def context(execution: str = EXECUTION, facts: Mapping[str, Any] = FACTS) -> RunContext:
-    return RunContext("nightly", execution, 1, METRICS, "cd" * 32, facts)
+def context(execution: str = EXECUTION, facts: Mapping[str, Any] | None = FACTS) -> RunContext:
+    return RunContext("nightly", execution, 1, METRICS, "cd" * 32, facts or {})
 
 
 def plan(execution: Path, targets: Sequence[str], cells: Sequence[Mapping[str, Any]], repeat: int) -> None:

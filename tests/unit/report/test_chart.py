@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from harness.report import chart
 from harness.report.chart import Curve, Scale, draw, hover, percent, scale_of, staircase
+from harness.report.html import render
 from harness.store.hdr import GEOMETRY, Counts
+
+from . import fake_execution as fake
 
 
 def histogram(*pairs: tuple[int, int]) -> Counts:
@@ -114,6 +117,14 @@ def test_the_scale_has_room_for_what_it_covers(low, more):
     found = scale_of([(low, low + more, 10)])
     assert found.low < low
     assert found.high > low + more
+
+
+def test_a_clock_that_steps_does_not_cost_two_decades(tmp_path):
+    counts = np.zeros(GEOMETRY.length, dtype=np.int64)
+    counts[[0, 40, GEOMETRY.index(9_000)]] = 5, 10**6, 3
+    fake.simple_run(tmp_path, histogram=Counts(GEOMETRY, counts))
+    assert ">10 ns</text>" in render(tmp_path)
+    assert ">1 ns</text>" not in render(tmp_path)
 
 
 def test_hovering_tells_the_histogram():

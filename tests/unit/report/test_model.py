@@ -106,7 +106,7 @@ def test_the_whole_of_a_night(tmp_path):
     assert (view.finished, view.planned) == (22, 22)
     assert view.modes == ("shared", "pinned", "fifo")
     assert [target.name for target in view.targets] == ["nuc", "box"]
-    assert [target.virtual for target in view.targets] == [None, "kvm"]
+    assert [(target.virtual, target.metal) for target in view.targets] == [(None, True), ("kvm", False)]
     assert [(s.bench, s.load, len(s.modes)) for s in view.targets[1].sections] == [
         ("gap", "idle", 3),
         ("gap", "spin", 2),
@@ -137,6 +137,13 @@ def test_a_lane_that_broke_and_a_target_never_reached_are_there(tmp_path):
     assert view.targets[1].failure.message == "no route to host"
     assert view.disabled == (("rpi5-07", "PSU dead"),)
     assert (view.finished, view.planned) == (0, 1)
+
+
+def test_a_machine_that_nobody_looked_at_is_not_called_metal(tmp_path):
+    fake.simple_run(tmp_path, facts=None)
+    (target,) = build_view(tmp_path).targets
+    assert (target.virtual, target.metal) == (None, False)
+    assert "Machine" not in dict(target.facts)
 
 
 def test_broken_files_are_named_and_the_rest_is_shown(tmp_path):
