@@ -19,12 +19,10 @@ from .modes import Mode
 from .modes import from_spec as mode_from_spec
 from .paths import Paths
 from .spec import Batch, RunRecord, RunSpec, to_json
-from .spool import Entry, Spool, storage_full
+from .spool import Entry, Spool, nearly_full, storage_full
 from .system import AgentError, Tree, write_durably
 from .undo import Undo
 
-#: Less free space than this where the spool is, and a run is not even begun.
-MIN_FREE_BYTES = 1 << 20
 _RUNNING = "running.json"
 
 
@@ -140,9 +138,8 @@ class Runner:
             return entry
         except AgentError as error:
             told = True
-            self._publisher.event(
-                "run-failed", execution=execution, run=spec.run, attempt=spec.attempt, **error.to_json()
-            )
+            details = {"execution": execution, "run": spec.run, "attempt": spec.attempt}
+            self._publisher.event("run-failed", **details, error=error.to_json())
             raise
         except Cancelled:
             told = True
@@ -190,14 +187,9 @@ class Runner:
 
     def _check_space(self) -> None:
         os.makedirs(self._spool.folder, mode=0o700, exist_ok=True)
-        info = os.statvfs(self._spool.folder)
-        if info.f_bavail * info.f_frsize < MIN_FREE_BYTES:
-            raise AgentError(
-                "infrastructure",
-                "storage-full",
-                f"less than {MIN_FREE_BYTES >> 20} MiB free in {self._spool.folder}",
-                "free space there, then resume",
-            )
+        full = nearly_full(self._spool.folder)
+        if full is not None:
+            raise full
 
     def _step_aside(self, spec: RunSpec) -> None:
         """The agent itself keeps to the housekeeping CPUs."""

@@ -16,7 +16,7 @@ from .modes import Mode
 from .probe import ProbeProcess, allowance_ns, command, result_files, spooled_name
 from .snapshot import take
 from .spec import RunRecord, RunSpec, to_json
-from .spool import storage_full
+from .spool import nearly_full, storage_full
 from .system import AgentError, Tree, remove_tree
 from .validity import Evidence, judge
 
@@ -53,6 +53,7 @@ class Measurement:
         self._affinity = affinity
         self._wait = wait
         self._probes: list[ProbeProcess] = []
+        self._outs: list[str] = []
         self._record = RunRecord(
             run=spec.run,
             status="failed",
@@ -70,7 +71,8 @@ class Measurement:
             self._run_probes()
             self._finish()
         except AgentError as error:
-            self._fail(error)
+            # A probe cannot tell a full disk from other trouble with its files; we can.
+            self._fail(nearly_full(self._folder) or error)
         except OSError as error:
             self._fail(storage_full(error, "measuring"))
         finally:
@@ -92,6 +94,7 @@ class Measurement:
         cpus: list[int | None] = list(self._spec.cpus) if self._mode.pinned else [None]
         for cpu in cpus:
             os.mkdir(self._out(cpu), 0o700)
+            self._outs.append(self._out(cpu))
         self._kmsg.mark()
         before = take(self._tree, self._spec.cpus)
         self._load.begin()
@@ -179,7 +182,8 @@ class Measurement:
             if text:
                 where = "any CPU" if probe.cpu is None else f"CPU {probe.cpu}"
                 said += f"--- probe on {where} ---\n".encode() + text.rstrip(b"\n") + b"\n"
-            remove_tree(probe.out)
+        for out in self._outs:
+            remove_tree(out)
         self.log = said + self.log
 
 

@@ -18,6 +18,8 @@ from typing import Any, Iterator
 from .spec import SpecError, safe_name
 from .system import AgentError, remove_tree, sync_folder
 
+#: Less free space than this where the spool is, and a run is not even begun.
+MIN_FREE_BYTES = 1 << 20
 _PARTIAL = "tmp-"
 _MANIFEST = "MANIFEST"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -46,6 +48,19 @@ def storage_full(error: OSError, what: str) -> AgentError:
             "infrastructure", "storage-full", f"{what}: no space left on the target", "free space there, then resume"
         )
     return AgentError("environment", "spool", f"{what}: {error.strerror or error}")
+
+
+def nearly_full(folder: str) -> AgentError | None:
+    """The error to give where too little is free for a run to be kept."""
+    info = os.statvfs(folder)
+    if info.f_bavail * info.f_frsize >= MIN_FREE_BYTES:
+        return None
+    return AgentError(
+        "infrastructure",
+        "storage-full",
+        f"less than {MIN_FREE_BYTES >> 20} MiB free in {folder}",
+        "free space there, then resume",
+    )
 
 
 class Spool:
