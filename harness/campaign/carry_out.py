@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from ..config.inventory import Inventory
-from ..errors import UserError
+from ..errors import Interrupted, UserError
 from ..plan import next_time
 from .budgets import over_budget
 from .events import EventLog, Listener
@@ -27,38 +27,29 @@ _LOOK_S = 0.2
 
 
 def carry_out(
-    execution: Execution,
-    inventory: Inventory,
-    *,
-    lanes: Sequence[str] = (),
-    listen: Callable[[Execution], Sequence[Listener]] = lambda _: (),
+    execution: Execution, inventory: Inventory, *, lanes: Sequence[str] = (), listeners: Sequence[Listener] = ()
 ) -> Outcome:
     """Carry out what is left of ``execution`` on ``lanes`` (all by default). Call from the main thread.
 
-    SIGINT and SIGTERM put every target back before this returns; the outcome then carries the signal's number. A
-    second signal ends the waiting: agents restore their machines by themselves when they find nobody there.
+    The first SIGINT or SIGTERM puts every target back before this returns; the outcome then carries the signal's
+    number. The second raises :class:`Interrupted` at once, whatever the lanes are doing.
     """
     names = _chosen(execution, lanes)
     targets = [target_of(inventory, name) for name in names]
     stop, signals = Stop(), _Signals()
-    events = EventLog(execution.path / "events.jsonl", *listen(execution))
-    try:
-        with signals.caught(stop), ThreadPoolExecutor(min(len(targets), MAX_LANES), "lane") as pool:
-            events.emit("execution-started", lanes=names, runs=execution.plan.runs)
-            futures = [pool.submit(Lane(execution, target, events, stop).carry_out) for target in targets]
-            _wait(futures, stop, execution.plan.campaign.until)
-            outcomes = [future.result() for future in futures]
-        rest = [lane_outcome(execution, name) for name in execution.plan.targets if name not in names]
-        outcome = Outcome(
-            tuple(outcomes) if lanes else (*outcomes, *rest),
-            execution.plan.campaign.quorum_percent / 100,
-            over_budget=() if signals.first else over_budget(execution),
-            signum=signals.first,
-        )
-        events.emit("execution-finished", exit_code=outcome.exit_code, sentence=outcome.sentence)
-        return outcome
-    finally:
-        events.close()
+    events = EventLog(execution.path / "events.jsonl", *listeners)
+    with signals.caught(stop):
+        events.emit("execution-started", lanes=names, runs=execution.plan.runs)
+        outcomes = _side_by_side([Lane(execution, target, events, stop) for target in targets], stop, _end_s(execution))
+    outcome = Outcome(
+        tuple(outcomes),
+        execution.plan.campaign.quorum_percent / 100,
+        over_budget=() if signals.first else over_budget(execution),
+        signum=signals.first,
+    )
+    events.emit("execution-finished", exit_code=outcome.exit_code, sentence=outcome.sentence)
+    events.close()
+    return outcome
 
 
 def summarise(execution: Execution) -> list[LaneOutcome]:
@@ -74,36 +65,67 @@ def _chosen(execution: Execution, lanes: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(lanes)) or list(execution.plan.targets)
 
 
-def _wait(futures: Sequence[Future[LaneOutcome]], stop: Stop, until: str | None) -> None:
-    """Until all are done. Signals are handled in this thread, so it never blocks for long."""
-    end_s = None if until is None else next_time(until, time.time())
-    while not all(future.done() for future in futures):
-        if end_s is not None and time.time() >= end_s:
-            stop.set(f"until {until}", at_once=False)
-        time.sleep(_LOOK_S)
+def _end_s(execution: Execution) -> float | None:
+    until = execution.plan.campaign.until
+    return None if until is None else next_time(until, time.time())
+
+
+def _side_by_side(lanes: Sequence[Lane], stop: Stop, end_s: float | None) -> list[LaneOutcome]:
+    """The outcomes, in the order of ``lanes``.
+
+    The threads are daemons: a second signal ends the process without waiting for any of them. This one, which handles
+    the signals, never blocks for long.
+    """
+    waiting: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+    outcomes: dict[str, LaneOutcome] = {}
+
+    def work() -> None:
+        with suppress(queue.Empty):
+            while True:
+                lane = waiting.get_nowait()
+                outcomes[lane.target.name] = lane.carry_out()
+
+    for lane in lanes:
+        waiting.put(lane)
+    threads = [
+        threading.Thread(target=work, name=f"lane-{number}", daemon=True)
+        for number in range(min(len(lanes), MAX_LANES))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            if end_s is not None and time.time() >= end_s:
+                stop.set(f"until {time.strftime('%H:%M:%S', time.localtime(end_s))}", at_once=False)
+            thread.join(_LOOK_S)
+    return [outcomes[lane.target.name] for lane in lanes]
 
 
 class _Signals:
-    """The first SIGINT or SIGTERM asks to stop; the second one does what it would have done without us."""
+    """The first SIGINT or SIGTERM asks to stop; the second is raised."""
 
     def __init__(self) -> None:
         self.first: int | None = None
 
     @contextmanager
     def caught(self, stop: Stop) -> Iterator[None]:
-        before: dict[int, Any] = {}
-
         def handle(signum: int, _frame: FrameType | None) -> None:
+            if self.first is not None:
+                raise _at_once(signum)
             self.first = signum
             stop.set("interrupted", at_once=True)
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
-        assert threading.current_thread() is threading.main_thread()
-        for each in (int(signal.SIGINT), int(signal.SIGTERM)):
+        before: dict[signal.Signals, Any] = {}
+        for each in (signal.SIGINT, signal.SIGTERM):
             before[each] = signal.signal(each, handle)
         try:
             yield
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+
+def _at_once(signum: int) -> Interrupted:
+    error = Interrupted(signum)
+    error.advice = "targets may go on with their batch: resume fetches it, restore --cancel ends it"
+    return error

@@ -27,25 +27,36 @@ class EventLog:
     """Appends events; safe to use from every lane's thread. Each event has ``at``, ``kind`` and, mostly, ``target``."""
 
     def __init__(self, path: Path, *listeners: Listener) -> None:
-        self._listeners = listeners
+        self._path = path
+        self._listeners = list(listeners)
         self._lock = threading.Lock()
-        self._file: TextIO | None = path.open("a", encoding="utf-8")
+        self._file: TextIO | None = None
+        self._lost = False
 
-    def emit(self, kind: str, **fields: Any) -> None:
-        event: Event = {"at": now(), "kind": kind, **fields}
+    def emit(self, kind: str, /, **fields: Any) -> None:
+        event: Event = {**fields, "at": now(), "kind": kind}
         with self._lock:
             for each in [event, *self._append(event)]:
-                for listener in self._listeners:
-                    listener(each)
+                self._tell(each)
+
+    def _tell(self, event: Event) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except OSError:  # a terminal or a pipe that is gone: it must not take the measurement along
+                self._listeners.remove(listener)
 
     def _append(self, event: Event) -> list[Event]:
         """Write the line; the event that tells of a failure, the first time."""
-        if self._file is None:
+        if self._lost:
             return []
         try:
+            if self._file is None:
+                self._file = self._path.open("a", encoding="utf-8")
             self._file.write(json.dumps(event, ensure_ascii=True, default=str) + "\n")
             self._file.flush()
         except OSError as error:
+            self._lost = True
             self._discard()
             return [{"at": now(), "kind": "events-lost", "message": f"events.jsonl: {error.strerror}"}]
         return []

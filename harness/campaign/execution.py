@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,6 +30,8 @@ from ..store.runs import is_execution
 
 #: Of plan.json and lanes/<target>.json. History: 1 first.
 SCHEMA = 1
+#: `status` holds a lane's lock for the instant in which it looks: a start at that instant must not fail.
+_LOCK_PATIENCE_S = 0.5
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 
@@ -96,11 +98,6 @@ class Execution:
         """The names of the failed attempts: ``<run>-a<n>``."""
         return _entries(self.path / "attempts" / target, "attempt.json")
 
-    def next_attempt(self, target: str, run: str) -> int:
-        prefix = f"{run}-a"
-        taken = [int(n) for name in self.attempts(target) if (n := name.removeprefix(prefix)) != name and n.isdigit()]
-        return max(taken, default=0) + 1
-
     def lane(self, target: str) -> dict[str, Any]:
         """``lanes/<target>.json``: what the last contact found; empty before there was one, or when it is damaged."""
         try:
@@ -122,12 +119,11 @@ class Execution:
             folder.mkdir(exist_ok=True)
             descriptor = os.open(folder / f".{target}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _lock(descriptor, patience_s=_LOCK_PATIENCE_S):
                 raise Busy(
-                    f"{target}: this lane of {self.campaign}/{self.id} is being carried out by another process"
-                ) from None
+                    f"this lane of {self.campaign}/{self.id} is being carried out by another process",
+                    advice=f"see how far it is: isolbench status {self.campaign}/{self.id}",
+                )
             yield
         finally:
             os.close(descriptor)
@@ -139,12 +135,9 @@ class Execution:
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
+            return not _lock(descriptor)
         finally:
             os.close(descriptor)
-        return False
 
 
 def target_of(inventory: Inventory, name: str) -> Target:
@@ -160,6 +153,8 @@ def target_of(inventory: Inventory, name: str) -> Target:
 
 def create(plan: Plan, results: Path, inventory_file: Path | None) -> Execution:
     """A new execution under ``results``, with its ``plan.json``. Two of one second wait for each other."""
+    if inventory_file is None and plan.targets != (LOCAL,):
+        raise UserError("only `local` can be measured without an inventory")
     campaign = results / plan.campaign.name
     with storage_errors(campaign):
         campaign.mkdir(parents=True, exist_ok=True)
@@ -172,8 +167,6 @@ def create(plan: Plan, results: Path, inventory_file: Path | None) -> Execution:
             except FileExistsError:
                 time.sleep(0.1)
     nonce = secrets.token_hex(4)
-    if inventory_file is None and plan.targets != (LOCAL,):
-        raise UserError("only `local` can be measured without an inventory")
     document = {
         "schema": SCHEMA,
         "version": __version__,
@@ -183,7 +176,12 @@ def create(plan: Plan, results: Path, inventory_file: Path | None) -> Execution:
         "inventory_file": None if inventory_file is None else str(inventory_file.absolute()),
         **plan.to_json(),
     }
-    write_file(path / "plan.json", to_bytes(document))
+    try:
+        write_file(path / "plan.json", to_bytes(document))
+    except BaseException:
+        with suppress(OSError):
+            path.rmdir()  # an execution without a plan is none
+        raise
     return Execution(path, plan, path.name, nonce, inventory_file)
 
 
@@ -254,3 +252,14 @@ def _entries(folder: Path, marker: str) -> set[str]:
         return set()
 
 
+def _lock(descriptor: int, patience_s: float = 0.0) -> bool:
+    """Lock the open file for this process; False if another one has it, and keeps it for ``patience_s``."""
+    end_s = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end_s:
+                return False
+        time.sleep(0.05)

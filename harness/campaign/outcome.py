@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 OK, OVER_BUDGET, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 3, 4, 5
 
@@ -13,7 +13,8 @@ class LaneOutcome:
     """One target's share. ``planned`` counts the runs that the target can do (unsupported cells are apart).
 
     ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect; ``failed`` have used up their retries;
-    ``failure`` is why the lane ended early, if something broke; ``stopped`` if it was asked to stop.
+    ``failure`` is why the lane ended early, if something broke; ``stopped`` if it was asked to stop; ``left_measuring``
+    if its target could not be told, and may go on with its batch.
     """
 
     target: str
@@ -26,6 +27,12 @@ class LaneOutcome:
     advice: str | None = None
     fault: str | None = None
     stopped: str | None = None
+    left_measuring: bool = False
+
+    @property
+    def lost(self) -> int:
+        """Planned runs that this carrying-out will not bring any more, because something broke."""
+        return self.missing if self.failure is not None else self.failed
 
     @property
     def missing(self) -> int:
@@ -40,7 +47,6 @@ class Outcome:
     quorum: float
     over_budget: tuple[str, ...] = ()
     signum: int | None = None
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def planned(self) -> int:
@@ -55,13 +61,17 @@ class Outcome:
         return sum(lane.usable for lane in self.lanes)
 
     @property
+    def lost(self) -> int:
+        return sum(lane.lost for lane in self.lanes)
+
+    @property
     def exit_code(self) -> int:
         if self.signum is not None:
             return 128 + self.signum
         if self.over_budget:
             return OVER_BUDGET
         broken = any(lane.failure is not None or lane.failed for lane in self.lanes)
-        if broken and (self.finished == 0 or self.finished < self.quorum * self.planned):
+        if broken and (self.finished == 0 or self.planned - self.lost < self.quorum * self.planned):
             return INFRASTRUCTURE
         stopped = any(lane.stopped is not None for lane in self.lanes)
         if stopped and self.finished < self.planned:
@@ -76,9 +86,13 @@ class Outcome:
     def sentence(self) -> str:
         """The outcome in one line, the exit code's reason included."""
         done = f"{self.finished} of {self.planned} runs finished"
+        if unsupported := sum(lane.unsupported for lane in self.lanes):
+            done += f" ({unsupported} cell{'s are' if unsupported > 1 else ' is'} unsupported)"
         code = self.exit_code
         if code > 128:
-            return f"interrupted: {done}; targets were put back; resume continues"
+            left = ", ".join(lane.target for lane in self.lanes if lane.left_measuring)
+            back = f"NOT put back: {left} (isolbench restore --cancel)" if left else "targets were put back"
+            return f"interrupted: {done}; {back}; resume continues"
         if code == OVER_BUDGET:
             return f"{done}; over budget: " + "; ".join(self.over_budget)
         if code == INFRASTRUCTURE:

@@ -79,7 +79,7 @@ def group() -> None:
 
 def main() -> None:
     """The entry point of the ``isolbench`` command: errors become one line and an exit code."""
-    from ..errors import IsolbenchError
+    from ..errors import Bug, IsolbenchError
 
     try:
         code = group.main(prog_name="isolbench", standalone_mode=False)
@@ -100,4 +100,10 @@ def main() -> None:
         # The reader of our output left (`| head`). Python would complain again while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except Exception:  # Python's own exit status for this is 1, which means something else here
+        import traceback
+
+        traceback.print_exc()
+        click.echo("isolbench: this is a bug in isolbench: please report it with the lines above", err=True)
+        code = Bug.exit_code
     sys.exit(code if isinstance(code, int) else 0)

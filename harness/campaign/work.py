@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the contact with a target decides: where it is measured, what it can do, and so what the next batch is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..agent.spec import Batch, ProbeSpec, RunSpec
+from ..build import Built, build_probe
+from ..errors import TargetUnfit
+from ..plan import Cell, Placement, admit, order, place
+from ..store.record import mapping
+from ..target.deploy import agent_zip
+from ..target.session import Session
+from .events import now
+from .execution import Execution
+from .ledger import Ledger
+
+#: The agent kills a run that takes longer than its time by 10 %, or by this many seconds, whichever is more.
+_ALLOWANCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """``cells`` can run on ``placement`` with ``probes`` (by name); ``refused`` cannot: the reason by the cell's id."""
+
+    placement: Placement
+    cells: tuple[Cell, ...]
+    refused: Mapping[str, str]
+    probes: Mapping[str, Built]
+
+
+def work_out(execution: Execution, session: Session) -> Work:
+    """Admission and placement by the facts of this contact, and the probes built for its architecture.
+
+    Raises TargetUnfit, BuildError.
+    """
+    target = session.target
+    cells = execution.plan.cells_of(target.name)
+    try:
+        facts = mapping(session.welcome.get("facts"), "facts")
+        placement = place(facts, target)
+        refused = {cell.id: reason for cell in cells if (reason := admit(cell, facts, placement)) is not None}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TargetUnfit(f"what the target says of itself cannot be used: {type(error).__name__}: {error}") from error
+    admitted = tuple(cell for cell in cells if cell.id not in refused)
+    arch = str(facts.get("arch") or session.contact.arch)
+    names = sorted({execution.plan.benches[cell.bench].probe for cell in admitted})
+    return Work(placement, admitted, refused, {name: build_probe(name, arch) for name in names})
+
+
+def document_of(execution: Execution, session: Session, work: Work) -> dict[str, Any]:
+    """``lanes/<target>.json``, for `status`, the report, and whoever reads the results in a year."""
+    contact = session.contact
+    return {
+        "contacted": now(),
+        "contact": {
+            "user": contact.user,
+            "sudo": contact.sudo,
+            "python": ".".join(map(str, contact.python_version)),
+            "deploy_root": contact.deploy_root,
+            "notes": list(contact.notes),
+        },
+        "agent_sha256": agent_zip()[1],
+        "probes": {name: {"sha256": built.sha256, "compiler": built.compiler} for name, built in work.probes.items()},
+        "facts": session.welcome["facts"],
+        "placement": {
+            "measured": list(work.placement.measured),
+            "housekeeping": list(work.placement.housekeeping),
+            "notes": list(work.placement.notes),
+        },
+        "unsupported": [
+            {"cell": cell.id, "bench": cell.bench, "mode": cell.mode.name, "load": cell.load.name, "reason": reason}
+            for cell in execution.plan.cells_of(session.target.name)
+            if (reason := work.refused.get(cell.id)) is not None
+        ],
+        "failure": None,
+    }
+
+
+def next_batch(execution: Execution, target: str, work: Work, ledger: Ledger, token: int) -> Batch | None:
+    """The runs of the next session that has any left; None when nothing is left."""
+    plan = execution.plan
+    for session in order(work.cells, plan.repeat, plan.sessions, execution.id):
+        left = [(cell, repeat) for cell, repeat in session.runs if ledger.open(f"{cell.id}-r{repeat}")]
+        if left:
+            runs = [_spec(execution, cell, repeat, work, ledger) for cell, repeat in left]
+            return Batch(execution.spool, target, token, session.index, runs)
+    return None
+
+
+def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Ledger) -> RunSpec:
+    probe = execution.plan.benches[cell.bench].probe
+    run = f"{cell.id}-r{repeat}"
+    return RunSpec(
+        run=run,
+        cell=cell.id,
+        repeat=repeat,
+        attempt=ledger.next_attempt(run),
+        bench=cell.bench,
+        probe=ProbeSpec(probe, work.probes[probe].sha256, dict(cell.params)),
+        mode=cell.mode,
+        load=cell.load,
+        cpus=list(work.placement.measured),
+        housekeeping=list(work.placement.housekeeping),
+        settle_ns=cell.settle_ns,
+        duration_ns=cell.duration_ns,
+    )
+
+
+def longest_s(run: RunSpec | Cell) -> float:
+    """The longest that a run may take on the target, in seconds: the agent kills it after that."""
+    duration_s = run.duration_ns / 1e9
+    return run.settle_ns / 1e9 + duration_s + max(_ALLOWANCE_S, duration_s / 10)
