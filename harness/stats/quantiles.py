@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..store.hdr import QUANTILES, fraction
 
-__all__ = ["CONFIDENCE", "QUANTILES", "Spread", "clopper_pearson", "enough", "rate_upper", "samples_needed", "spread"]
+__all__ = ["CONFIDENCE", "QUANTILES", "Spread", "enough", "rate_upper", "samples_needed", "spread"]
 
 #: One-sided, for every bound that is reported.
 CONFIDENCE = 0.95
@@ -71,16 +71,6 @@ def rate_upper(count: int, duration_s: float, confidence: float = CONFIDENCE) ->
     return _falling(lambda mean: _poisson_cdf(count, mean), 1 - confidence, 0.0, top) / duration_s
 
 
-def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The lower and the upper bound, each one-sided with that confidence, of a proportion: ``hits`` of ``trials``."""
-    if not 0 <= hits <= trials:
-        raise ValueError(f"{hits} of {trials}?")
-    tail = 1 - confidence
-    low = 0.0 if hits == 0 else _falling(lambda p: 1 - _beta_cdf(hits, trials - hits + 1, p), 1 - tail, 0.0, 1.0)
-    high = 1.0 if hits == trials else _falling(lambda p: 1 - _beta_cdf(hits + 1, trials - hits, p), tail, 0.0, 1.0)
-    return low, high
-
-
 def _falling(function: Callable[[float], float], goal: float, low: float, high: float) -> float:
     """Where a falling function crosses ``goal``: bisection to the last bit."""
     for _ in range(200):
@@ -106,23 +96,6 @@ def _poisson_cdf(count: int, mean: float) -> float:
             total += term
         return 1.0 - scale * total
     return scale * _lentz(lambda i: -i * (i - shape), lambda i: mean + 2 * i + 1 - shape)
-
-
-def _beta_cdf(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly, its mirror image converges fast
-        return 1.0 - _beta_cdf(b, a, 1 - x)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
-
-    def numerator(i: int) -> float:
-        half = i // 2
-        if i % 2 == 0:
-            return half * (b - half) * x / ((a + i - 1) * (a + i))
-        return -(a + half) * (a + b + half) * x / ((a + i - 1) * (a + i))
-
-    return front / a * _lentz(numerator, lambda _: 1.0)
 
 
 def _lentz(numerator: Callable[[int], float], denominator: Callable[[int], float]) -> float:

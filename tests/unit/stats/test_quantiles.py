@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.quantiles import QUANTILES, Spread, clopper_pearson, enough, rate_upper, samples_needed, spread
+from harness.stats.quantiles import QUANTILES, Spread, enough, rate_upper, samples_needed, spread
 
 
 def test_spread_is_over_runs():
@@ -77,25 +77,3 @@ def test_the_poisson_bound_by_its_definition(count):
 
 def test_large_counts_are_near_the_normal():
     assert rate_upper(10**6, 1) == pytest.approx(10**6 + 1.6449 * 10**3 + 1.57, rel=1e-6)
-
-
-@given(st.integers(1, 200), st.data())
-def test_clopper_pearson_by_its_definition(trials, data):
-    hits = data.draw(st.integers(0, trials))
-    low, high = clopper_pearson(hits, trials)
-
-    def at_least(k: int, p: float) -> float:
-        return math.fsum(math.comb(trials, i) * p**i * (1 - p) ** (trials - i) for i in range(k, trials + 1))
-
-    assert 0 <= low <= hits / trials <= high <= 1
-    if hits:
-        assert at_least(hits, low) == pytest.approx(0.05, rel=1e-6)
-    if hits < trials:
-        assert 1 - at_least(hits + 1, high) == pytest.approx(0.05, rel=1e-6, abs=1e-12)
-
-
-def test_zero_over_budget_in_n():
-    assert clopper_pearson(0, 10) == (0.0, pytest.approx(1 - 0.05**0.1))
-    assert clopper_pearson(10, 10) == (pytest.approx(0.05**0.1), 1.0)
-    with pytest.raises(ValueError):
-        clopper_pearson(3, 2)
