@@ -128,14 +128,13 @@ class Agent:
         return subprocess.run(self.argv(name), capture_output=True, text=True, timeout=PATIENCE_S)
 
     def daemons(self) -> list[int]:
-        """Supervisor, worker and all that they started: whoever's environment or command line names our folder."""
+        """Supervisor and worker: whose command line has our socket's name, and says that it is the daemon."""
         found = []
         for name in os.listdir("/proc"):
             with contextlib.suppress(OSError):
-                if name.isdigit() and f"{self.folders}/state\0".encode() in Path(f"/proc/{name}/cmdline").read_bytes():
-                    command = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
-                    if b"--foreground" in command:
-                        found.append(int(name))
+                words = Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0") if name.isdigit() else []
+                if b"--foreground" in words and self.socket.encode() in words:
+                    found.append(int(name))
         return sorted(found)
 
     def marker(self) -> str:
