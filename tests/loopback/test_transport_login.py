@@ -139,6 +139,34 @@ def test_default_identities(sshd_target: Callable[..., Target], own_home: Path, 
     assert whoami(sshd_target(identity=None)) == "root"
 
 
+def test_a_certificate_beside_the_key_is_shown(
+    start_sshd: Callable[..., Server],
+    sshd_target: Callable[..., Target],
+    keygen: Callable[..., str],
+    open_folder: Path,
+    tmp_path: Path,
+) -> None:
+    keygen(open_folder / "authority")
+    keygen(tmp_path / "newcomer")
+    server = start_sshd(f"TrustedUserCAKeys {open_folder}/authority.pub")
+    target = sshd_target(server, identity=tmp_path / "newcomer")
+    with pytest.raises(AuthenticationFailed):
+        whoami(target)
+    sign = [
+        "ssh-keygen",
+        "-q",
+        "-s",
+        f"{open_folder}/authority",
+        "-I",
+        "test",
+        "-n",
+        "root",
+        f"{tmp_path}/newcomer.pub",
+    ]
+    subprocess.run(sign, check=True, capture_output=True)
+    assert whoami(target) == "root"
+
+
 def test_a_second_factor_is_said(start_sshd: Callable[..., Server], sshd_target: Callable[..., Target]) -> None:
     server = start_sshd("AuthenticationMethods publickey,password", "PasswordAuthentication yes")
     with pytest.raises(AuthenticationFailed, match="after the key it also wants: password"):

@@ -195,6 +195,13 @@ def test_four_sessions_at_once_and_the_fifth_waits(ssh: SshTransport) -> None:
         assert channel.read(10, soon()) == b"%d" % number
 
 
+def test_sessions_that_did_not_open_are_not_counted(ssh: SshTransport) -> None:
+    for _ in range(MOST_SESSIONS + 1):
+        with pytest.raises(ConnectionLost, match=r"no answer within 0 s"):
+            ssh.open(["/bin/cat"], deadline=soon(0))
+    assert ssh.run(["/bin/true"], deadline=soon()).ok
+
+
 def test_threads_share_one_connection(ssh: SshTransport) -> None:
     seen: dict[int, bytes] = {}
 
@@ -217,9 +224,11 @@ def test_a_server_of_few_sessions_is_named(
     with pytest.raises(TargetUnfit, match="refuses another session") as caught:
         transport.run(["/bin/true"], deadline=soon())
     assert "MaxSessions" in str(caught.value.advice)
-    held.close_stdin(soon())
-    assert held.exit_status(soon()) == 0
-    held.close()
+    # one that is about to end is waited for
+    ending = threading.Timer(0.1, held.close)
+    ending.start()
+    assert transport.run(["/bin/true"], deadline=soon()).ok
+    ending.join()
     for _ in range(20):  # one after the other, each on the heels of the last
         assert transport.run(["/bin/true"], deadline=soon()).ok
 
