@@ -254,6 +254,8 @@ class TestSudo:
         assert (found.uid, found.user, found.sudo, found.home) == (0, sudoer.name, True, "/root")
         assert found.deploy_root == "/root/.cache/isolbench"
         assert transport.run([*found.argv_prefix, "id", "-u"], deadline=soon()).stdout == b"0\n"
+        every_byte = bytes(range(256)) * 1000  # sudo must not put a terminal in between
+        assert transport.run([*found.argv_prefix, "cat"], stdin=every_byte, deadline=soon()).stdout == every_byte
         transport.close()
 
     def test_with_a_password_and_asked_for_is_an_error_with_the_line_to_add(
