@@ -26,7 +26,10 @@ import pytest
 
 from harness.config.targets import Target
 
+from .campaign_kit import hurry, lab, own_machine, probe_cache
 from .proxy import Proxy
+
+__all__ = ["hurry", "lab", "own_machine", "probe_cache"]  # fixtures, for tests of whole campaigns
 
 ROOT = os.getuid() == 0
 
