@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 ROOT = os.getuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="namespaces, mounts and users need root")
 
-#: One for every test on a connection that freezes: what is waited for in earnest takes minutes.
+#: For tests on connections that freeze: what is waited for in earnest takes minutes.
 SHORT_S = 2.0
 
 _CLONE_NEWNS, _CLONE_FS, _CLONE_NEWNET = 0x00020000, 0x00000200, 0x40000000
@@ -323,13 +323,21 @@ def probe_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frozen connections are given up, and closed doors tried again, in seconds instead of minutes."""
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A door that is closed, or a connection that broke, is tried again at once."""
     monkeypatch.setattr("harness.target.ssh.Backoff", partial(Backoff, first_s=0.05, most_s=0.1, tries=2))
-    monkeypatch.setattr("harness.target.session.STEP_S", SHORT_S)
-    monkeypatch.setattr("harness.campaign.lane.ANSWER_S", SHORT_S)
-    monkeypatch.setattr("harness.campaign.lane.WIRE_SLACK_S", SHORT_S - 5.0)  # the agent's own allowance is 5 s
     monkeypatch.setattr("harness.campaign.lane.BACK_OFF_S", (0.05,))
+
+
+@contextlib.contextmanager
+def hurry() -> Iterator[None]:
+    """A connection that is frozen is given up in seconds. So may be a slow one: within, nothing has to succeed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.target.session.STEP_S", SHORT_S)
+        patch.setattr("harness.campaign.lane.ANSWER_S", SHORT_S)
+        patch.setattr("harness.campaign.lane.CANCEL_S", SHORT_S)
+        patch.setattr("harness.campaign.lane.WIRE_SLACK_S", SHORT_S - 5.0)  # the agent's own allowance is 5 s
+        yield
 
 
 # -- what has to hold -----------------------------------------------------------------------------------------------

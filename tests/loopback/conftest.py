@@ -26,10 +26,10 @@ import pytest
 
 from harness.config.targets import Target
 
-from .campaign_kit import hurry, lab, own_machine, probe_cache
+from .campaign_kit import lab, no_waiting, own_machine, probe_cache
 from .proxy import Proxy
 
-__all__ = ["hurry", "lab", "own_machine", "probe_cache"]  # fixtures, for tests of whole campaigns
+__all__ = ["lab", "no_waiting", "own_machine", "probe_cache"]  # fixtures, for tests of whole campaigns
 
 ROOT = os.getuid() == 0
 

@@ -70,7 +70,7 @@ def test_local_and_over_ssh_leave_the_same(lab: Lab, sshd: Server) -> None:
 
 
 def test_several_targets_side_by_side_and_one_of_them_gone(
-    lab: Lab, sshd: Server, make_user: Callable[..., User], hurry: None
+    lab: Lab, sshd: Server, no_waiting: None
 ) -> None:
     lab.add(sshd)
     lab.add(sshd, "gone", port=1)
