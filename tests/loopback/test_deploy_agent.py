@@ -77,8 +77,10 @@ def test_sent_once_then_reused(reach: Callable[..., tuple[Transport, Contact]]) 
     assert path == f"{found.deploy_root}/agents/{agent_zip()[1]}.pyz"
     assert is_the_agent(path)
     assert transport.sent == [0, size]
+    os.utime(path, (1, 1))
     assert deploy_agent(transport, found, soon()) == path
     assert transport.sent == [0, size, 0]
+    assert os.stat(path).st_mtime > 1  # its use counts when old ones are cleared away
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
     assert os.stat(os.path.dirname(path)).st_mode & 0o077 == 0
 
@@ -229,6 +231,19 @@ class TestTrouble:
         proxy.thaw()
         again, found = reach(sshd)
         assert is_the_agent(deploy_agent(again, found, soon()))
+
+    @pytest.mark.parametrize("data", [b"other bytes", b""])
+    def test_what_arrives_changed_is_not_kept(
+        self, data: bytes, reach: Callable[..., tuple[Transport, Contact]]
+    ) -> None:
+        class Changing(Counting):
+            def run(self, argv, *, stdin=b"", deadline):  # type: ignore[no-untyped-def]
+                return super().run(argv, stdin=data if stdin else b"", deadline=deadline)
+
+        transport, found = reach()
+        with pytest.raises(ConnectionLost, match="the agent arrived damaged"):
+            deploy_agent(Changing(transport), found, soon())
+        assert list((Path(found.deploy_root) / "agents").iterdir()) == []
 
     def test_two_at_once(self, reach: Callable[..., tuple[Transport, Contact]]) -> None:
         pairs = [reach() for _ in range(4)]

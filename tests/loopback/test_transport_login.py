@@ -97,10 +97,17 @@ def test_an_encrypted_key_without_an_agent_is_one_clear_line(
 
 
 def test_an_encrypted_key_in_the_agent(
-    sshd_target: Callable[..., Target], locked_key: Path, user_key: Path, agent: Callable[[Path], None]
+    sshd_target: Callable[..., Target],
+    locked_key: Path,
+    user_key: Path,
+    agent: Callable[[Path], None],
+    own_home: Path,
 ) -> None:
     agent(user_key)
     assert whoami(sshd_target(identity=locked_key)) == "root"
+    (own_home / ".ssh" / "config").write_text("IdentitiesOnly yes\n")  # it is one of the identities
+    assert whoami(sshd_target(identity=locked_key)) == "root"
+    (own_home / ".ssh" / "config").unlink()
     assert whoami(sshd_target(identity=None)) == "root"
 
 
