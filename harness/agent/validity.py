@@ -21,6 +21,9 @@ MAX_SIBLING_SHARE = 0.05
 SUSPEND_NS = 50 * 10**6
 USER_HZ = 100  # of /proc/stat, on every architecture we run on
 
+#: A process's name ends after 15 characters; these are the units to stop.
+_UNITS = {"power-profiles-": "power-profiles-daemon", "unattended-upgr": "unattended-upgrades"}
+
 INVALID, SUSPECT = "invalid", "suspect"
 
 
@@ -132,7 +135,8 @@ def _neighbours(seen: Evidence) -> Iterator[Finding]:
     """Who else used the core, or the machine."""
     before, after = seen.before.get("busy_ticks") or {}, seen.after.get("busy_ticks") or {}
     elapsed_s = max(1, seen.after.get("monotonic_ns", 0) - seen.before.get("monotonic_ns", 0)) / 1e9
-    for cpu, siblings in (seen.before.get("siblings") or {}).items():
+    # A task that is not pinned may itself be what keeps a sibling busy: it shares the machine, as asked.
+    for cpu, siblings in (seen.before.get("siblings") or {}).items() if seen.mode.pinned else ():
         for other in {str(each) for each in siblings} - {str(each) for each in seen.spec.cpus}:
             share = (after.get(other, 0) - before.get(other, 0)) / USER_HZ / elapsed_s
             ticks = after.get(other, 0) - before.get(other, 0)
@@ -157,21 +161,37 @@ def _neighbours(seen: Evidence) -> Iterator[Finding]:
         yield "logged-in", SUSPECT, f"{users} logged in on a terminal", "log out, or measure at night"
     meddlers = sorted({*(seen.before.get("meddlers") or []), *(seen.after.get("meddlers") or [])})
     if meddlers:
-        names = ", ".join(meddlers)
-        yield "meddling-service", SUSPECT, f"running: {names}", f"systemctl stop {' '.join(meddlers)}"
+        units = " ".join(_UNITS.get(name, name) for name in meddlers)
+        yield "meddling-service", SUSPECT, f"running: {', '.join(meddlers)}", f"systemctl stop {units}"
     if (seen.before.get("tracing") or {}).get("tracer") not in (None, "nop"):
         tracer = seen.before["tracing"]["tracer"]
         yield "tracer-active", SUSPECT, f"the {tracer} tracer was on", "echo nop > current_tracer"
 
 
+def _least_share(seen: Evidence) -> float:
+    """The part of its CPUs' time that a load must have had.
+
+    Where the task itself could only run on these CPUs (not pinned, on a machine with isolcpus), it competes with the
+    load, as asked: an equal among as many as there are CPUs, or before them all at real-time priority.
+    """
+    cpus = set(seen.load.get("cpus") or ())
+    starts = [(result.get("effective") or {}).get("start") or {} for result in seen.results]
+    among = sum(bool(found) and found <= cpus for found in (set(parse_cpus(str(at.get("affinity")))) for at in starts))
+    if seen.mode.pinned or not among:
+        return MIN_LOAD_SHARE
+    left = (len(cpus) - among) / len(cpus) if seen.mode.priority else len(cpus) / (len(cpus) + among)
+    return MIN_LOAD_SHARE * max(0.0, left)
+
+
 def _load(seen: Evidence) -> Iterator[Finding]:
+    least = _least_share(seen)
     name, share = seen.load.get("name"), seen.load.get("share")
     advice = "see that nothing else runs on the housekeeping CPUs"
     if seen.load.get("ended"):
         text = f"load {name} ended before the measurement did ({seen.load['ended']})"
         yield "load-ended", INVALID, text, "use a load that lasts longer than settle and duration"
-    elif share is not None and share < MIN_LOAD_SHARE:
-        yield "load-short", INVALID, f"load {name} had {share:.0%} of its CPU time, not {MIN_LOAD_SHARE:.0%}", advice
+    elif share is not None and share < least:
+        yield "load-short", INVALID, f"load {name} had {share:.0%} of its CPU time, not {least:.0%}", advice
     elif seen.load.get("kind") == "argv" and not seen.load.get("cpu_time_ns"):
         yield "load-short", INVALID, f"load {name} used no CPU time at all", "does it do anything?"
 
@@ -179,6 +199,9 @@ def _load(seen: Evidence) -> Iterator[Finding]:
 def _kernel_log(seen: Evidence) -> Iterator[Finding]:
     for line in (seen.kmsg or {}).get("matches", [])[:5]:
         yield "dmesg", INVALID, f"the kernel said: {line[:200]}", "look at dmesg on the target"
+    if (seen.kmsg or {}).get("lost"):
+        text = "the kernel's log was overwritten before it could be read"
+        yield "dmesg-lost", SUSPECT, text, "find what floods dmesg, or boot with a larger log_buf_len"
 
 
 def _counts(seen: Evidence) -> Iterator[Finding]:
@@ -212,19 +235,23 @@ def _knobs(seen: Evidence) -> Iterator[Finding]:
             text = f"{name} is in force ({knob.get('reason')}): stolen time may be the scheduler's own"
             yield "knob-ineffective", SUSPECT, text, advice
         elif name == "irq-affinity":
-            fired = _device_interrupts(seen)
+            fired = _device_interrupts(seen, knob)
             if fired:
                 text = f"device interrupts hit the measured CPU ({fired}): {knob.get('reason')}"
                 yield "knob-ineffective", SUSPECT, text, advice
 
 
-def _device_interrupts(seen: Evidence) -> str:
-    """``irq 36: 12, …`` of numbered interrupts that came to a measured CPU during the run."""
+def _device_interrupts(seen: Evidence, knob: Mapping[str, Any]) -> str:
+    """``irq 36: 12, …`` of devices' interrupts that came to a measured CPU during the run.
+
+    Devices' have numbers; so have arm64's per-CPU ones, the tick among them, which the knob names.
+    """
     fired = []
+    per_cpu = (knob.get("detail") or {}).get("per_cpu") or ()
     for cpu, counts in (seen.after.get("interrupts") or {}).items():
         earlier = (seen.before.get("interrupts") or {}).get(cpu) or {}
         for irq, count in counts.items():
-            if irq.isdigit() and count > earlier.get(irq, 0):
+            if irq.isdigit() and irq not in per_cpu and count > earlier.get(irq, 0):
                 fired.append(f"irq {irq}: {count - earlier.get(irq, 0)}")
     return ", ".join(fired)
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device interrupts off the measured CPUs: each IRQ's affinity, and the default for IRQs to come.
 
-Some cannot be moved: per-CPU ones, those of a single CPU's chip, and managed ones of multi-queue devices (EIO, EPERM);
-they are listed with their errno. A managed IRQ of an idle queue never fires, so one that stays is no harm by itself.
+Some cannot be moved: those of a single CPU's chip, and managed ones of multi-queue devices (EIO, EPERM); they are
+listed with their errno. A managed IRQ of an idle queue never fires, so one that stays is no harm by itself.
+
+Per-CPU ones are no device's and are left out: on arm64 the tick, the PMU and the like have a number, and an affinity
+that reads as all CPUs, but each CPU has its own.
 """
 
 from __future__ import annotations
@@ -14,10 +17,23 @@ from ..undo import Undo, file_entry
 from .base import Outcome
 
 _DEFAULT = "/proc/irq/default_smp_affinity"
+#: Hardware numbers of an Arm GIC's private interrupts: SGIs and PPIs, and the extended PPIs.
+_GIC_PRIVATE = (range(32), range(1056, 1120))
+_PER_CPU_NAMES = frozenset({"arch_timer", "arm-pmu"})
 
 
 def _path(irq: str) -> str:
     return f"/proc/irq/{irq}/smp_affinity_list"
+
+
+def is_per_cpu(tree: Tree, irq: str) -> bool:
+    """Does each CPU have this interrupt for itself? The kernel does not say so outright; its chip and name do."""
+    about = f"/sys/kernel/irq/{irq}"
+    if (tree.read(f"{about}/actions") or "") in _PER_CPU_NAMES:
+        return True
+    hwirq = tree.number(f"{about}/hwirq")
+    gic = (tree.read(f"{about}/chip_name") or "").upper().startswith("GIC")
+    return gic and hwirq is not None and any(hwirq in numbers for numbers in _GIC_PRIVATE)
 
 
 class IrqAffinity:
@@ -27,7 +43,12 @@ class IrqAffinity:
         self.tree = tree or Tree()
 
     def _irqs(self) -> list[str]:
-        return sorted((name for name in self.tree.names("/proc/irq") if name.isdigit()), key=int)
+        """The numbers of all that a device may raise."""
+        numbers = (name for name in self.tree.names("/proc/irq") if name.isdigit())
+        return sorted((irq for irq in numbers if not is_per_cpu(self.tree, irq)), key=int)
+
+    def _per_cpu(self) -> list[str]:
+        return [irq for irq in self.tree.names("/proc/irq") if irq.isdigit() and is_per_cpu(self.tree, irq)]
 
     def show(self) -> dict[str, Any]:
         value = {irq: self.tree.read(_path(irq)) for irq in self._irqs()}
@@ -43,8 +64,11 @@ class IrqAffinity:
         if not before and not self.tree.exists(_DEFAULT):
             return Outcome(self.name, [], None, None, None, "/proc/irq cannot be read")
         here = {irq: cpus for irq, cpus in allowed.items() if away & set(cpus)}
+        stay = sorted(here, key=int)
+        detail = {"measured": sorted(away), "per_cpu": self._per_cpu()}
         if not housekeeping:
-            return Outcome(self.name, [], sorted(here, key=int), None, None, "no other CPU to move interrupts to")
+            why = "no other CPU to move interrupts to"
+            return Outcome(self.name, [], stay, None, None, why, detail=detail)
         default = self.tree.read(_DEFAULT)
         entries = [file_entry(self.name, _path(irq), before[irq], vanishes=True) for irq in here]
         move_default = default is not None and bool(away & set(parse_mask(default)))
@@ -53,8 +77,8 @@ class IrqAffinity:
         try:
             undo.record(entries)
         except OSError as error:
-            stay = sorted(here, key=int)
-            return Outcome(self.name, [], stay, stay, errno_name(error.errno or 0), "undo cannot be written")
+            code = errno_name(error.errno or 0)
+            return Outcome(self.name, [], stay, stay, code, "undo cannot be written", detail=detail)
         refused = {}
         for irq, cpus in here.items():
             number = self.tree.write(_path(irq), format_cpus(set(cpus) - away or set(housekeeping)))
@@ -72,11 +96,11 @@ class IrqAffinity:
         return Outcome(
             self.name,
             [],
-            sorted(here, key=int),
+            stay,
             left,
-            refused[left[0]] if left and left[0] in refused else None,
+            next((refused[irq] for irq in left if irq in refused), None),
             reason,
-            detail={"moved": len(here) - len(left), "unmovable": refused, "measured": sorted(away)},
+            detail={**detail, "moved": len(here) - len(left), "unmovable": refused},
         )
 
     def _left(self, away: frozenset[int]) -> list[str]:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rules say of a task that is not pinned, and of other machines than the usual."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.agent import modes
+from harness.agent.validity import Evidence, judge
+
+from .test_validity import RESULT, evidence
+
+
+def shared(affinity: str, sched: str = "other", **load: Any) -> Evidence:
+    mode = modes.resolve("shared", sched)
+    task = {"affinity": affinity, "policy": mode.policy, "priority": mode.priority, "cpu": 0}
+    seen = evidence()
+    seen.load.update(load)
+    free = {**RESULT, "cpu": None, "effective": {"start": task, "end": task, "memory_locked": True}}
+    return replace(seen, mode=mode, results=[free])
+
+
+def rules(seen: Evidence) -> list[str]:
+    return [reason["rule"] for reason in judge(seen).reasons]
+
+
+@pytest.mark.parametrize(
+    ("affinity", "sched", "cpus", "share", "expected"),
+    [
+        ("0", "other", [0], 0.46, []),  # isolcpus and one housekeeping CPU: half of it each
+        ("0", "other", [0], 0.44, ["load-short"]),
+        ("0,2", "other", [0, 2], 0.61, []),
+        ("0-3", "other", [0], 0.46, ["load-short"]),  # it had CPUs enough: something else took the time
+        ("0,2", "fifo:1", [0, 2], 0.46, []),
+        ("0,2", "fifo:1", [0, 2], 0.44, ["load-short"]),
+    ],
+)
+def test_a_load_shares_with_a_task_that_has_nowhere_else_to_run(
+    affinity: str, sched: str, cpus: list[int], share: float, expected: list[str]
+) -> None:
+    assert rules(shared(affinity, sched, cpus=cpus, share=share)) == expected
+
+
+def test_a_task_may_be_what_keeps_the_sibling_busy() -> None:
+    seen = shared("0-3")
+    seen.after["busy_ticks"]["1"] += 100
+    assert rules(seen) == []
+    assert rules(replace(evidence(), after=seen.after)) == ["sibling-busy"]
+
+
+def test_the_tick_of_arm64_is_no_device() -> None:
+    seen = evidence()
+    seen.after["interrupts"]["3"]["11"] = 250
+    seen.knobs[0].update(ok=False, reason="EIO", advice="-", detail={"per_cpu": ["11"]})
+    assert rules(seen) == []
+    seen.knobs[0]["detail"] = {}
+    assert rules(seen) == ["knob-ineffective"]
+
+
+def test_a_log_that_was_overwritten() -> None:
+    seen = evidence()
+    assert seen.kmsg is not None
+    flooded = judge(replace(seen, kmsg={**seen.kmsg, "lost": True}))
+    assert (flooded.state, [reason["rule"] for reason in flooded.reasons]) == ("suspect", ["dmesg-lost"])
+
+
+def test_a_service_is_stopped_by_the_name_of_its_unit() -> None:
+    seen = evidence()
+    seen.after["meddlers"] = ["power-profiles-", "tuned"]
+    advice = [reason["advice"] for reason in judge(seen).reasons]
+    assert advice == ["systemctl stop power-profiles-daemon tuned"]
