@@ -164,7 +164,10 @@ def pump(sock: socket.socket) -> None:
                 if not data:
                     return
                 if fd == 0:
-                    sock.sendall(data)
+                    try:
+                        sock.sendall(data)
+                    except OSError:
+                        poller.unregister(0)  # the daemon closed; what it said before that is still to be read
                 else:
                     _write_all(1, data)
     except OSError:

@@ -73,12 +73,17 @@ class Decoder:
         self._size = 0
         self._failed: FrameError | None = None
         self._seeking = seek_magic
-        self.junk = b""  # the last 4 KiB before the magic: it often says why there is none
+        self._junk = b""
 
     @property
     def seeking(self) -> bool:
         """True until the magic line was seen."""
         return self._seeking
+
+    @property
+    def junk(self) -> bytes:
+        """The last 4 KiB before the magic: where there is none, it often says why."""
+        return (self._junk + bytes(self._buffer))[-4096:] if self._seeking else self._junk
 
     @property
     def pending(self) -> bool:
@@ -108,12 +113,12 @@ class Decoder:
         if at < 0:
             keep = len(MAGIC) - 1
             self._scanned += max(0, len(self._buffer) - keep)
-            self.junk = (self.junk + bytes(self._buffer[:-keep]))[-4096:]
+            self._junk = (self._junk + bytes(self._buffer[:-keep]))[-4096:]
             del self._buffer[:-keep]
             if self._scanned > MAX_JUNK:
                 raise FrameError(f"no agent within the first {MAX_JUNK} bytes")
             return False
-        self.junk = (self.junk + bytes(self._buffer[:at]))[-4096:]
+        self._junk = (self._junk + bytes(self._buffer[:at]))[-4096:]
         del self._buffer[: at + len(MAGIC)]
         self._seeking = False
         self._scanned = 0

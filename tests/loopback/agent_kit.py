@@ -61,7 +61,7 @@ class PipeChannel:
             except OSError as error:
                 raise ConnectionLost(f"broken: {error}") from error
 
-    def close_stdin(self, deadline: Deadline) -> None:  # noqa: ARG002 (the protocol's)
+    def close_stdin(self, deadline: Deadline) -> None:
         assert self.child.stdin is not None
         self.child.stdin.close()
 

@@ -202,7 +202,7 @@ def test_during_a_measurement_only_what_must_be_answered_is(agent: Agent, gap: b
     marker = agent.marker()
     until(lambda: [pid for pid in carrying(marker) if b"--duration" in _command(pid)], "the probe did not start")
     client.renew(token, 500, soon())
-    with pytest.raises(ConnectionLost, match="no answer to facts|nothing came"):
+    with pytest.raises(ConnectionLost, match=r"no answer to facts|nothing came"):
         client.facts(Deadline.after(0.3))
     other = agent.attach("me")  # a returning controller is welcome meanwhile
     assert other.welcome["lease"]["token"] == token

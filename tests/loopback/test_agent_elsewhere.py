@@ -50,7 +50,7 @@ def gap() -> bytes:
 @pytest.fixture
 def nobodys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of nobody's that nobody can get to."""
-    base = Path(f"/tmp/isolbench-test-nobody-{os.getpid()}")  # noqa: S108 (pytest's own folders are 0700)
+    base = Path(f"/tmp/isolbench-test-nobody-{os.getpid()}")
     base.mkdir(mode=0o755)
     os.chown(base, NOBODY, NOBODY)
     yield base

@@ -81,7 +81,7 @@ def test_the_stand_in_is_good_enough(agent: Agent) -> None:
         ("exit 0", "bug", "left no result.json"),
         ("echo '{' > $out/result.json", "bug", "unusable"),
         ("echo '[]' > $out/result.json", "bug", "no object"),
-        ('echo \'{"schema": 9}\' > $out/result.json', "bug", "schema 9"),
+        ("echo '{\"schema\": 9}' > $out/result.json", "bug", "schema 9"),
         (f"echo '{RESULT}' > $out/result.json", "bug", "gap_ns.hdr, which is not there"),
         (GOOD + "sed -i s/gap_ns.hdr/..\\\\\\/x/ $out/result.json", "bug", "not a safe name"),
         (GOOD + f'sed -i \'s/"cpu": {MEASURED}, "eff/"cpu": null, "eff/\' $out/result.json', "bug", "says None"),

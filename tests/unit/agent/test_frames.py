@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -24,7 +25,7 @@ frame_lists = st.lists(st.tuples(st.text(max_size=10), heads, st.binary(max_size
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @given(frame_lists, st.lists(st.integers(0, 10**6), max_size=20))
@@ -48,9 +49,10 @@ def test_what_a_login_shell_prints_before_the_magic_is_thrown_away(junk: bytes, 
 
 def test_no_magic_within_the_limit_is_an_error() -> None:
     decoder = Decoder(seek_magic=True)
+    for _ in range(frames.MAX_JUNK // 65536):
+        assert decoder.feed(b"x" * 65536) == []
     with pytest.raises(FrameError, match="no agent"):
-        for _ in range(frames.MAX_JUNK // 65536 + 2):
-            decoder.feed(b"x" * 65536)
+        decoder.feed(b"x" * 65536)
     assert decoder.junk == b"x" * 4096
 
 

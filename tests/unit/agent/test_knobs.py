@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def test_without_a_journal_nothing_is_changed(root: Path, make: Callable[[Tree],
 def test_fair_server_says_why_it_is_not_available(
     root: Path, keep: str, release: str, reason: str, needed: bool
 ) -> None:
-    os.system(f"rm -rf {root}/sys/kernel/debug/*")  # noqa: S605 (our own temporary folder)
+    shutil.rmtree(root / "sys/kernel/debug")
     (root / keep).mkdir(parents=True, exist_ok=True)
     (root / "proc/sys/kernel/osrelease").write_text(release)
     tree = Kernel(root)

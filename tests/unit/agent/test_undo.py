@@ -34,7 +34,7 @@ def undo_of(tmp_path: Path, tree: Tree) -> Undo:
 
 def test_recorded_before_and_put_back_after(tmp_path: Path, tree: Tree) -> None:
     undo = undo_of(tmp_path, tree)
-    assert undo.empty
+    assert undo.entries() == []
     assert undo.record_file("rt", "/knob") == "950000"
     assert not undo.empty
     tree.write("/knob", "-1")
