@@ -107,7 +107,8 @@ class Lane:
         while self._handed_over or not self._stop:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
-                with open_session(self.target, self._execution.owner(self.target.name)) as session:
+                owner = self._execution.owner(self.target.name)
+                with open_session(self.target, owner, self._stop.wait) as session:
                     self._met = True
                     self._emit("connected", notes=list(session.contact.notes))
                     self._converse(session)

@@ -49,6 +49,8 @@ class Ledger:
             for name, bench in execution.plan.benches.items()
         }
         self._attempts: defaultdict[str, set[int]] = defaultdict(set)
+        self._retry = execution.plan.campaign.retry
+        self._asked: set[str] = set()
         self._tries: Counter[tuple[str, str]] = Counter()
 
     def read(self) -> None:
@@ -73,7 +75,12 @@ class Ledger:
         """Whether ``run`` is still to be measured."""
         return run in self.wanted and run not in self.finished and run not in self.given_up
 
-    def next_attempt(self, run: str) -> int:
+    def begin(self, run: str) -> int:
+        """The number of the attempt that is asked of the target now."""
+        self._asked.add(run)
+        return self._next_attempt(run)
+
+    def _next_attempt(self, run: str) -> int:
         return max(self._attempts[run], default=0) + 1
 
     def keep(self, run: str, record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -84,7 +91,7 @@ class Ledger:
         if record.get("status") != "ok":
             fault = str(record.get("fault"))
             self.fail(run, str(record.get("reason")), fault if fault in FAULTS else "bug", record=record, log=log)
-        elif state == _INVALID and self._may_retry(run, _INVALID):
+        elif state == _INVALID and self._retry.invalid and self._may_retry(run, _INVALID):
             assert isinstance(validity, Mapping)
             self.fail(run, _why_invalid(validity), "environment", kind=_INVALID, record=record, log=log)
         else:
@@ -128,7 +135,7 @@ class Ledger:
         could tell the target.
         """
         kind = kind or fault
-        attempt = _attempt_of(record) or self.next_attempt(run)
+        attempt = _attempt_of(record) or self._next_attempt(run)
         if attempt in self._attempts[run]:
             return
         reason = reason[:_MOST_REASON]
@@ -138,7 +145,8 @@ class Ledger:
         except SpecError:  # what it sent cannot even be written down
             self._write_attempt(run, attempt, reason, fault, None, log)
         self._attempts[run].add(attempt)
-        self._tries[run, kind] += 1
+        if run in self._asked:
+            self._tries[run, kind] += 1
         if not retried:
             self.given_up.add(run)
         self._emit("run-failed", run=run, reason=reason, fault=fault, retried=retried)
@@ -153,9 +161,9 @@ class Ledger:
         )  # fmt: skip
 
     def _may_retry(self, run: str, kind: str) -> bool:
-        retry = self._execution.plan.campaign.retry
-        allowed = {"infrastructure": retry.infrastructure, _INVALID: retry.invalid}.get(kind, 0)
-        return self._tries[run, kind] < allowed
+        """What an earlier carrying-out asked for, and the spool still held, takes no try from this one."""
+        allowed = {"infrastructure": self._retry.infrastructure, _INVALID: self._retry.invalid}.get(kind, 0)
+        return run not in self._asked or self._tries[run, kind] < allowed
 
     def _context(self, run: str) -> RunContext:
         cell, _, repeat = run.rpartition("-r")

@@ -98,7 +98,7 @@ def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Led
         run=run,
         cell=cell.id,
         repeat=repeat,
-        attempt=ledger.next_attempt(run),
+        attempt=ledger.begin(run),
         bench=cell.bench,
         probe=ProbeSpec(probe, work.probes[probe].sha256, dict(cell.params)),
         mode=cell.mode,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..errors import ConnectionLost, IsolbenchError, TargetUnfit
 from .client import AgentClient
 from .contact import Contact, contact
 from .deploy import deploy_agent
-from .transport import Channel, open_transport
+from .transport import Channel, Pause, open_transport
 
 #: Seconds for each step: a contact forks a few programs, a deployment sends some 100 kB, an agent imports Python.
 STEP_S = 60.0
@@ -51,13 +52,15 @@ def _ended(target: Target, channel: Channel, error: ConnectionLost) -> Isolbench
 
 
 @contextmanager
-def open_session(target: Target, owner: str) -> Iterator[Session]:
+def open_session(target: Target, owner: str, pause: Pause = time.sleep) -> Iterator[Session]:
     """Reach ``target`` and talk to its agent as ``owner`` (the id by which a lease may be taken over).
+
+    ``pause``: see :func:`harness.target.transport.open_transport`.
 
     Raises what the transport, the contact and the deployment raise: see :mod:`harness.errors`. On leaving, the
     connection is closed; the agent on the other side lives on for as long as it has something to do.
     """
-    transport = open_transport(target)
+    transport = open_transport(target, pause=pause)
     try:
         found = contact(transport, target, Deadline.after(STEP_S))
         path = deploy_agent(transport, found, Deadline.after(STEP_S))

@@ -23,7 +23,7 @@ from .connect import Link, close_all, connect_all, said, watchdog, ways_to
 from .dial import Refused
 from .quoting import command_line
 from .sshchannel import SshChannel, run_on_channel
-from .transport import AuthenticationFailed, Completed, TargetAddress
+from .transport import AuthenticationFailed, Completed, Pause, TargetAddress
 
 #: One try to connect, all hops and the login, unless inventory or configuration say otherwise.
 CONNECT_TIMEOUT_S = 15.0
@@ -67,9 +67,16 @@ class SshTransport:
 
     @classmethod
     def connect(
-        cls, target: TargetAddress, deadline: Deadline | None = None, backoff: Backoff | None = None
+        cls,
+        target: TargetAddress,
+        deadline: Deadline | None = None,
+        backoff: Backoff | None = None,
+        pause: Pause = time.sleep,
     ) -> SshTransport:
-        """Connect, patiently while the server sheds load, and not at all while its key is in doubt."""
+        """Connect, patiently while the server sheds load, and not at all while its key is in doubt.
+
+        ``pause`` waits between tries; what it returns, if true, ends the patience.
+        """
         backoff = backoff or Backoff()
         ways = ways_to(target)
         last = ways[-1][0]
@@ -81,13 +88,12 @@ class SshTransport:
             try:
                 return cls(target.name, last.label, connect_all(ways, deadline.at_most(each_s)))
             except Refused as error:
-                pause = next(pauses, None)
-                if pause is None or pause >= deadline.remaining():
+                pause_s = next(pauses, None)
+                if pause_s is None or pause_s >= deadline.remaining() or pause(pause_s):
                     spent = time.monotonic() - started
                     raise Unreachable(
                         f"{target.name}: {error} ({tried} tries in {spent:.1f} s)", advice=error.advice
                     ) from error
-                time.sleep(pause)
             except AuthenticationFailed:
                 raise
             except Unreachable as error:

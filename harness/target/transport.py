@@ -11,7 +11,8 @@ Every wait takes a :class:`~harness.deadline.Deadline`. When it passes, the call
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -121,7 +122,11 @@ class Transport(Protocol):
         """Close every channel and the connection. May be called twice; raises nothing."""
 
 
-def open_transport(target: TargetAddress, deadline: Deadline | None = None) -> Transport:
+#: Waits for so many seconds, or until somebody asks for an end: then what it returns is true.
+Pause = Callable[[float], object]
+
+
+def open_transport(target: TargetAddress, deadline: Deadline | None = None, pause: Pause = time.sleep) -> Transport:
     """Connect to ``target``. Without a ``deadline`` the back-off of a refusing server is allowed to run its course.
 
     Raises :class:`~harness.errors.Unreachable`, :class:`AuthenticationFailed`, :class:`~harness.errors.HostKeyError`.
@@ -132,4 +137,4 @@ def open_transport(target: TargetAddress, deadline: Deadline | None = None) -> T
         return LocalTransport(target.name)
     from .ssh import SshTransport  # fabric costs 0.1 s to import
 
-    return SshTransport.connect(target, deadline)
+    return SshTransport.connect(target, deadline, pause=pause)

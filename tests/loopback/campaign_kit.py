@@ -39,7 +39,6 @@ from harness.campaign.execution import Execution
 from harness.campaign.outcome import Outcome
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
-from harness.config.targets import Target
 from harness.plan import build_plan
 from harness.store.runs import load_run
 from harness.target.ssh import Backoff
@@ -236,9 +235,13 @@ class Lab:
             "host_key": server.host_key,
             **changes,
         }
-        self.targets[name] = {key: value for key, value in keys.items() if value is not None}
-        self.inventory.write_text(json.dumps({"targets": self.targets}))
+        self.enter(name, **{key: value for key, value in keys.items() if value is not None})
         return name
+
+    def enter(self, name: str, **keys: Any) -> None:
+        """Write these keys of a target into the inventory, beside what it says of it already."""
+        self.targets[name] = {**self.targets.get(name, {}), **keys}
+        self.inventory.write_text(json.dumps({"targets": self.targets}))
 
     def campaign(self, name: str = "short", **changes: Any) -> Path:
         """A campaign file (JSON is YAML): two runs of 50 ms on all targets, unless told otherwise."""
@@ -385,4 +388,3 @@ def once(action: Callable[[], object], kind: str, number: int = 1) -> Listener:
                 action()
 
     return listen
-

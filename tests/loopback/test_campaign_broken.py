@@ -114,9 +114,7 @@ def test_it_measures_on_while_nobody_listens(lab: Lab, proxy: Proxy, execution: 
     first = lab.carry_out(execution, once(proxy.refuse, "run-started"), once(proxy.cut, "run-started"))
     assert first.exit_code == 3
     assert "Connection refused" in one_line(first)
-    direct = {**lab.targets["box"], "port": proxy.server_port}
-    lab.targets["box"] = direct
-    lab.inventory.write_text('{"targets": {"box": %s}}' % str(direct).replace("'", '"'))
+    lab.enter("box", port=proxy.server_port)
     assert lab.carry_out(execution).exit_code == 0
     complete(execution)
     assert len(lab.events("batch-submitted")) == 1

@@ -69,9 +69,7 @@ def test_local_and_over_ssh_leave_the_same(lab: Lab, sshd: Server) -> None:
     assert spooled() == []
 
 
-def test_several_targets_side_by_side_and_one_of_them_gone(
-    lab: Lab, sshd: Server, no_waiting: None
-) -> None:
+def test_several_targets_side_by_side_and_one_of_them_gone(lab: Lab, sshd: Server, no_waiting: None) -> None:
     lab.add(sshd)
     lab.add(sshd, "gone", port=1)
     execution = lab.execution(targets=["box", "gone"], quorum="50%")

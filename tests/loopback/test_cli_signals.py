@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C and SIGTERM: the target is put back, the exit code says so, and resume continues."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from .campaign_kit import ROOT, Lab, complete, machine_state, measuring, needs_root, spooled, tidy, wait_for
+from .conftest import Server
+from .proxy import Proxy
+
+AXES = {"mode": ["fifo" if ROOT else "pinned"], "load": ["idle", "spin"]}
+
+
+def end(process: subprocess.Popen[str], signum: int) -> tuple[int, list[str]]:
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, [line for line in err.splitlines() if line.startswith("isolbench: ")]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("way", ["local", "box"])
+def test_in_a_run(signum: signal.Signals, way: str, lab: Lab, sshd: Server) -> None:
+    lab.add(sshd)
+    before = machine_state()
+    path = lab.campaign(targets=[way], axes=AXES, duration="60s", repeat=1)
+    with lab.start("run", str(path)) as process:
+        wait_for(measuring, "it measures")
+        code, lines = end(process, signum)
+    assert code == 128 + signum
+    assert lines == ["isolbench: interrupted: 0 of 2 runs finished; targets were put back; resume continues"]
+    assert machine_state() == before  # by now, not some time
+    tidy(lab.newest())
+    again = lab.execution(targets=[way], axes=AXES, repeat=1)  # nothing holds the target
+    assert lab.carry_out(again).exit_code in (0, 4)
+
+
+def test_what_was_finished_is_kept_and_the_rest_resumed(lab: Lab) -> None:
+    path = lab.campaign(duration="300ms", repeat=8)
+    with lab.start("run", str(path)) as process:
+        wait_for(lambda: len(lab.events("run-stored")) >= 2, "two runs are finished")
+        code, lines = end(process, signal.SIGINT)
+    assert code == 130
+    execution = lab.newest()
+    kept = {each: each.stat().st_mtime_ns for each in execution.path.glob("runs/*/*/run.json")}
+    assert 2 <= len(kept) < 8
+    assert lines[0].startswith(f"isolbench: interrupted: {len(kept)} of 8 runs finished")
+    assert spooled() == []
+    said = lab.cli("resume", "short")
+    assert said.code == 0, said.err
+    complete(execution)
+    assert {each: each.stat().st_mtime_ns for each in kept} == kept
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_one_ends_it_at_once(second: signal.Signals, lab: Lab, sshd: Server, proxy: Proxy) -> None:
+    """The first one waits for a target that does not answer any more; it would for a minute."""
+    lab.add(sshd, port=proxy.port)
+    path = lab.campaign(duration="3s", repeat=1)
+    with lab.start("run", str(path)) as process:
+        wait_for(measuring, "it measures")
+        proxy.freeze()
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        code, lines = end(process, second)
+    assert code == 128 + second
+    assert lines == [f"isolbench: interrupted by signal {int(second)}"]
+    proxy.cut()
+    proxy.thaw()
+    said = lab.cli("resume", "short")
+    assert said.code == 0, said.err
+    complete(lab.newest())
+
+
+def test_while_the_connection_is_gone_it_says_that_nothing_was_put_back(lab: Lab, sshd: Server, proxy: Proxy) -> None:
+    lab.add(sshd, port=proxy.port, connect_timeout="1s")
+    path = lab.campaign(duration="4s", repeat=1, retry={"infrastructure": 5})
+    with lab.start("run", str(path)) as process:
+        wait_for(measuring, "it measures")
+        proxy.freeze()
+        proxy.cut()
+        wait_for(lambda: lab.events("connection-lost"), "the loss is seen")
+        code, lines = end(process, signal.SIGTERM)
+    assert code == 143
+    assert lines[-1] == (
+        "isolbench: interrupted: 0 of 1 runs finished; NOT put back: box (isolbench restore --cancel); resume continues"
+    )
+    proxy.thaw()
+    assert lab.cli("restore", "box", "--cancel").code == 0
+    assert measuring() == []
+
+
+def test_while_the_connection_is_gone_the_target_is_called_once_more(lab: Lab, sshd: Server, proxy: Proxy) -> None:
+    lab.add(sshd, port=proxy.port)
+    path = lab.campaign(duration="60s", repeat=1, retry={"infrastructure": 5})
+    with lab.start("run", str(path)) as process:
+        wait_for(measuring, "it measures")
+        proxy.cut()
+        wait_for(lambda: lab.events("connection-lost"), "the loss is seen")
+        code, lines = end(process, signal.SIGINT)
+    assert code == 130
+    assert lines == ["isolbench: interrupted: 0 of 1 runs finished; targets were put back; resume continues"]
+    assert measuring() == []
+
+
+@needs_root
+def test_while_connecting(lab: Lab, start_sshd: Callable[..., Server]) -> None:
+    lab.add(start_sshd(), port=1)
+    with lab.start("run", str(lab.campaign())) as process:
+        wait_for(lambda: lab.events("lane-started"), "it knocks")
+        code, lines = end(process, signal.SIGINT)
+    assert code == 130
+    assert "127.0.0.1:1: Connection refused (1 tries in " in lines[0]  # it did not go on knocking
+    assert lines[-1] == "isolbench: interrupted: 0 of 2 runs finished; targets were put back; resume continues"
