@@ -215,8 +215,6 @@ class _Reader:
             self._problem(at, f"no address{near if near.startswith(';') else ''}", key=True)
         identity = values.pop("identity", None)
         timeout_ns = values.pop("connect_timeout", None)
-        if values.get("become") == "none":
-            values["become"] = None
         return Target(
             name=name,
             local=name == LOCAL,

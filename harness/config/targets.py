@@ -102,6 +102,7 @@ PUBLIC = {"name", "local", "address", "port", "user", "become", "arch", "class_n
 class Target(Model):
     """A machine under test, ready to use. ``None`` for port, user, identity, timeout: as ``~/.ssh/config`` says.
 
+    ``become``: ``"sudo"`` must work, ``"none"`` is not to be tried, ``None`` is used where it needs no password.
     ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
     """
 
@@ -115,7 +116,7 @@ class Target(Model):
     known_hosts: Path | None = None
     proxy_jump: str | None = None
     connect_timeout_ns: int | None = None
-    become: Literal["sudo"] | None = None
+    become: Literal["sudo", "none"] | None = None
     arch: str | None = None
     class_name: str | None = None
     tags: tuple[str, ...] = ()

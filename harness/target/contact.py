@@ -46,9 +46,9 @@ good = sys.version_info[:2] >= {oldest} and not missing
 print("\\t".join(("good" if good else "bad", "%d.%d.%d" % sys.version_info[:3], ",".join(missing), sys.executable)))
 """
 
-#: $1 the inner script, $2 the Python test, $3 names of Python, $4 "never" or what sudo is for.
+#: $1 the inner script, $2 the Python test, $3 names of Python, $4 "none", or what sudo is for.
 _OUTER = r"""
-if [ "$(id -u)" != 0 ] && [ "$4" != never ]; then
+if [ "$(id -u)" != 0 ] && [ "$4" != none ]; then
   if said=$(sudo -n -H -- true 2>&1 </dev/null); then
     exec sudo -n -H -- /bin/sh -c "$1" isolbench "$1" "$2" "$3" "sudo as $(id -un)"
   fi

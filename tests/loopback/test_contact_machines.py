@@ -258,6 +258,13 @@ class TestSudo:
         assert transport.run([*found.argv_prefix, "cat"], stdin=every_byte, deadline=soon()).stdout == every_byte
         transport.close()
 
+    def test_none_is_obeyed(
+        self, sudoer: User, start_sshd: Callable[..., Server], meet: Callable[..., Contact]
+    ) -> None:
+        found = meet(start_sshd(home=False), user=sudoer.name, become="none")
+        assert (found.uid, found.sudo, found.argv_prefix) == (sudoer.uid, False, ())
+        assert found.notes == ()
+
     def test_with_a_password_and_asked_for_is_an_error_with_the_line_to_add(
         self, make_user: Callable[..., User], start_sshd: Callable[..., Server], meet: Callable[..., Contact]
     ) -> None:

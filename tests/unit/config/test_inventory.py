@@ -92,9 +92,9 @@ targets:
     picked = {name: (t.user, t.port, t.become, t.isolated, t.tags, t.class_name) for name, t in found.items()}
     assert picked == {
         "local": (None, None, None, "auto", (), None),
-        "n1": ("r", 3, None, (2,), ("t", "d", "c"), "k"),
-        "n2": ("e", 3, None, (2,), ("t", "d", "c", "e"), "k"),
-        "n3": ("r", 3, None, (2,), ("t", "d", "c"), "k"),
+        "n1": ("r", 3, "none", (2,), ("t", "d", "c"), "k"),
+        "n2": ("e", 3, "none", (2,), ("t", "d", "c", "e"), "k"),
+        "n3": ("r", 3, "none", (2,), ("t", "d", "c"), "k"),
         "m": ("d", 1, "sudo", (1,), ("t", "d"), None),
     }
     assert found["n2"].address == "n2.lan"
