@@ -58,7 +58,10 @@ class BoundedLog:
 
 
 class ProbeProcess:
-    """A started probe. ``cpu`` is None where it is not pinned; ``out`` is the folder it writes to."""
+    """A started probe. ``cpu`` is None where it is not pinned; ``out`` is the folder it writes to.
+
+    It dies with the *thread* that makes this object, and refuses to start if that is gone before it can ask for this.
+    """
 
     def __init__(self, argv: Sequence[str], out: str, cpu: int | None, affinity: Iterable[int]) -> None:
         self.cpu = cpu
@@ -74,7 +77,7 @@ class ProbeProcess:
 
         try:
             self._child = subprocess.Popen(
-                list(argv),
+                [*argv, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -150,6 +153,13 @@ def exit_error(status: int, log: bytes) -> AgentError:
     if status == -signal.SIGKILL:
         return AgentError(
             "environment", "probe-killed", "the probe was killed (SIGKILL)", "out of memory? see dmesg on the target"
+        )
+    if status == -signal.SIGALRM:
+        return AgentError(
+            "environment",
+            "probe-overtime",
+            "the probe took longer than its safety timer allows",
+            "did something keep it from its CPU (a real-time task, a paused virtual machine)? see dmesg on the target",
         )
     if status < 0:
         return AgentError("bug", "probe-crash", f"the probe crashed with signal {-status}: {said}")
