@@ -10,13 +10,14 @@ from typing import Any
 
 from .system import Tree
 
-#: What makes a run worthless. Not "error" as such: drivers say that on good days too.
+#: What makes a run worthless. Not "error" as such, nor "warning" in small letters: drivers say that on good days too.
 PATTERNS = re.compile(
-    r"WARNING:|\bBUG\b|lockup|\bstall(?:s|ed)?\b|Machine Check|\bMCE\b|mce:|Hardware Error|throttl|"
-    r"TSC unstable|Marking clocksource 'tsc.*unstable|Clocksource .* unstable",
-    re.IGNORECASE,
+    r"WARNING:|\bBUG\b|"
+    r"(?i:lockup|\bstall(?:s|ed)?\b|Machine Check|\bMCE\b|mce:|Hardware Error|throttl|under-?voltage|"
+    r"TSC unstable|Marking clocksource 'tsc.*unstable|Clocksource .* unstable)"
 )
 _KEEP_BYTES = 64 << 10
+_MAX_MATCHES = 100
 
 
 class Kmsg:
@@ -43,11 +44,13 @@ class Kmsg:
     def collect(self) -> dict[str, Any] | None:
         """``{lines, matches, lost}`` since the mark (lines: the last 64 KiB); None where the log is unreadable.
 
+        ``matches`` are the kernel's own lines alone: anybody with the right to may write to its log as well.
         ``lost`` is True where the ring was overwritten before it was read.
         """
         if self._fd < 0:
             return None
         lines: list[str] = []
+        matches: list[str] = []
         size = 0
         lost = False
         while True:
@@ -65,11 +68,19 @@ class Kmsg:
             stamp = head.split(",")[2] if head.count(",") >= 2 else "0"
             lines.append(f"[{int(stamp) / 1e6:.6f}] {line}" if stamp.isdigit() else line)
             size += len(lines[-1])
+            if _of_kernel(head) and PATTERNS.search(line) and len(matches) < _MAX_MATCHES:
+                matches.append(lines[-1])
             while size > _KEEP_BYTES and len(lines) > 1:
                 size -= len(lines.pop(0))
-        return {"lines": lines, "matches": [line for line in lines if PATTERNS.search(line)], "lost": lost}
+        return {"lines": lines, "matches": matches, "lost": lost}
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _of_kernel(head: str) -> bool:
+    """Is this record of facility 0 (its first number is facility * 8 + level)?"""
+    number = head.partition(",")[0]
+    return not number.isdigit() or int(number) >> 3 == 0
