@@ -78,7 +78,15 @@ class Mode:
 
     def _needs_of_fifo(self, facts: Mapping[str, Any], housekeeping: Sequence[int]) -> list[str]:
         reasons = []
-        if not housekeeping:
+        known = facts.get("cpus") or {}
+        # Not pinned, a task stays on what isolcpus leaves: of a single CPU it would leave nothing to anybody.
+        shared = set(known.get("allowed") or known.get("online") or ()) - set(known.get("isolated") or ())
+        if not self.pinned and len(shared) == 1:
+            reasons.append(
+                f"{self.sched}, not pinned, would starve CPU {min(shared)}, the only one that is not isolated: "
+                "use where: pinned, or isolate fewer CPUs"
+            )
+        elif not housekeeping:
             reasons.append(
                 f"{self.sched} on a machine without a housekeeping CPU would starve it: use pinned, or add a CPU"
             )
