@@ -96,7 +96,8 @@ class Measurement:
             os.mkdir(self._out(cpu), 0o700)
             self._outs.append(self._out(cpu))
         self._kmsg.mark()
-        before = take(self._tree, self._spec.cpus)
+        roaming = () if self._mode.pinned else self._affinity
+        before = take(self._tree, self._spec.cpus, roaming)
         self._load.begin()
         started_ns = time.monotonic_ns()
         self._record = replace(
@@ -110,7 +111,7 @@ class Measurement:
         self._await_probes(time.monotonic() + allowance_ns(self._spec.duration_ns) / 1e9)
         elapsed_ns = time.monotonic_ns() - started_ns
         load = self._load.end()
-        after = take(self._tree, self._spec.cpus)
+        after = take(self._tree, self._spec.cpus, roaming)
         self._record = replace(self._record, elapsed_ns=elapsed_ns, load=load, facts_after=after)
 
     def _await_probes(self, deadline_s: float) -> None:

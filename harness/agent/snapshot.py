@@ -23,10 +23,14 @@ _UTMP_SIZES = (384, 400)  # bytes a record: with 32- and with 64-bit times in it
 _ENERGY = (f"{_CPU}/cpufreq/boost", f"{_CPU}/intel_pstate/no_turbo", f"{_CPU}/smt/control")
 
 
-def take(tree: Tree, cpus: Sequence[int]) -> dict[str, Any]:
-    """The snapshot for measured CPUs ``cpus``. Keys: see docs/protocol.md. All numbers are counters since boot."""
+def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[str, Any]:
+    """The snapshot for measured CPUs ``cpus``. Keys: see docs/protocol.md. All numbers are counters since boot.
+
+    ``roaming`` are the CPUs of a task that is not pinned: what may have hit it there counts, not on ``cpus`` alone.
+    """
+    reached = roaming or cpus
     siblings = {str(cpu): _siblings(tree, cpu) for cpu in cpus}
-    watched = sorted({*cpus, *(other for others in siblings.values() for other in others)})
+    watched = sorted({*cpus, *reached, *(other for others in siblings.values() for other in others)})
     ticks = _cpu_ticks(tree, watched)
     return {
         "realtime_ns": time.time_ns(),
@@ -39,11 +43,12 @@ def take(tree: Tree, cpus: Sequence[int]) -> dict[str, Any]:
         "clocksource": tree.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "clocksources": tree.read("/sys/devices/system/clocksource/clocksource0/available_clocksource"),
         "interrupts": interrupts(tree, cpus),
-        "steal_ticks": {str(cpu): ticks[cpu][1] for cpu in cpus if cpu in ticks},
+        "steal_ticks": {str(cpu): ticks[cpu][1] for cpu in reached if cpu in ticks},
         "busy_ticks": {str(cpu): ticks[cpu][0] for cpu in watched if cpu in ticks},
         "siblings": siblings,
-        "throttled": {str(cpu): _throttled(tree, cpu) for cpu in cpus},
-        "frequency": {str(cpu): _frequency(tree, cpu) for cpu in cpus},
+        "throttled": {str(cpu): _throttled(tree, cpu) for cpu in reached},
+        "frequency": {str(cpu): _frequency(tree, cpu) for cpu in reached},
+        "quota_throttled": quota_throttled(tree),
         "energy": {path.rsplit("/", 1)[1]: tree.read(path) for path in _ENERGY},
         "irq_affinity_sha256": _irq_digest(tree),
         "loadavg": tree.read("/proc/loadavg"),
@@ -96,6 +101,23 @@ def _throttled(tree: Tree, cpu: int) -> dict[str, int]:
     folder = f"{_CPU}/cpu{cpu}/thermal_throttle"
     counts = {name: tree.number(f"{folder}/{name}") for name in tree.names(folder) if name.endswith("_count")}
     return {name: count for name, count in counts.items() if count is not None}
+
+
+def quota_throttled(tree: Tree) -> int | None:
+    """How often a CPU quota has stopped our cgroup or one above it; None where none of them has such a count."""
+    found = []
+    for line in (tree.read("/proc/self/cgroup") or "").split("\n"):
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number != "0" and "cpu" not in controllers.split(","):
+            continue
+        root = f"/sys/fs/cgroup/{controllers}".rstrip("/")
+        names = [name for name in path.split("/") if name]
+        for depth in range(len(names) + 1):
+            stat = tree.read("/".join([root, *names[:depth], "cpu.stat"])) or ""
+            found += [words[1] for words in map(str.split, stat.split("\n")) if words[:1] == ["nr_throttled"]]
+    counts = [int(count) for count in found if count.isdigit()]
+    return sum(counts) if counts else None
 
 
 def _frequency(tree: Tree, cpu: int) -> dict[str, str | None]:

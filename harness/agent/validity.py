@@ -148,6 +148,10 @@ def _neighbours(seen: Evidence) -> Iterator[Finding]:
         if stolen > 0:
             text = f"the hypervisor took {stolen * 1000 // USER_HZ} ms from CPU {cpu}"
             yield "steal", SUSPECT, text, "measure on metal, or pin the virtual CPU on its host"
+    stops = (seen.after.get("quota_throttled") or 0) - (seen.before.get("quota_throttled") or 0)
+    if stops > 0:
+        text = f"a CPU quota stopped the agent's cgroup {stops} times"
+        yield "quota", SUSPECT, text, "lift the container's CPU limit (cpu.max, --cpus, CPUQuota=)"
     if seen.changed("irq_affinity_sha256"):
         yield "irq-affinity-changed", SUSPECT, "somebody changed the affinity of interrupts", "stop irqbalance"
     swap_before, swap_after = seen.before.get("swap") or {}, seen.after.get("swap") or {}
