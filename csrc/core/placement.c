@@ -22,6 +22,8 @@
 #define POLICY_DEADLINE 6
 #define POLICY_EXT 7
 #define POLICY_RESET_ON_FORK 0x40000000
+#define MEMORY_DEFAULT 0
+#define MEMORY_LOCAL 4
 
 void placement_die_with_parent(int64_t expected)
 {
@@ -54,6 +56,14 @@ void placement_arm_safety_timer(uint64_t after_ns)
 	    timer_settime(timer, 0, &when, NULL) < 0)
 		fault_environment(errno, "raise RLIMIT_SIGPENDING if it is exhausted",
 				  "cannot arm the safety timer");
+}
+
+void placement_keep_pages(void)
+{
+	int mode = -1;
+
+	if (!syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) && mode == MEMORY_DEFAULT)
+		(void)syscall(SYS_set_mempolicy, MEMORY_LOCAL, NULL, 0UL);
 }
 
 int placement_lock_memory(void)

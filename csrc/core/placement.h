@@ -42,6 +42,13 @@ void placement_die_with_parent(int64_t expected);
  */
 void placement_arm_safety_timer(uint64_t after_ns);
 
+/*
+ * Keeps NUMA balancing off this task's memory, which it would unmap now and then to see
+ * who uses it, locked or not: each page then costs a fault. A memory policy of one's own
+ * exempts from that; one that was inherited (numactl) is left alone. Best effort.
+ */
+void placement_keep_pages(void);
+
 /* mlockall(). Returns 0 or the errno, which is a finding and not an end. */
 int placement_lock_memory(void);
 

@@ -138,6 +138,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 				   SAFETY_EXTRA_NS);
 	if (run.options.out)
 		output = output_open(run.options.out);
+	placement_keep_pages();
 	probe->prepare(&run);
 	run.memory_error = placement_lock_memory();
 	placement_prefault_stack();

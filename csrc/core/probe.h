@@ -7,7 +7,7 @@
  *
  *   options; die with the parent
  *   off the measured CPU; safety timer	(it stays on the CPU where it is armed)
- *   prepare(): memory			(before it is locked)
+ *   no NUMA balancing; prepare(): memory	(before it is locked)
  *   lock and prefault memory
  *   calibrate the counter		(10 ms of busy waiting)
  *   CPU and scheduler, read back
