@@ -74,8 +74,8 @@ def _public_python() -> str:
 
 
 def test_without_privilege_it_measures_and_says_what_it_could_not(nobodys: Path, gap: bytes) -> None:
-    before = settings()
     with agent_in(nobodys, **unprivileged(nobodys)) as agent:  # type: ignore[arg-type]
+        before = settings()
         client = agent.attach()
         assert client.welcome["uid"] == NOBODY
         assert client.welcome["facts"]["privileges"]["root"] is False
@@ -94,7 +94,7 @@ def test_without_privilege_it_measures_and_says_what_it_could_not(nobodys: Path,
         assert knobs["cpu-dma-latency"]["errno"] == "EACCES"
         assert (fifo["status"], fifo["fault"]) == ("failed", "environment")
         assert "CAP_SYS_NICE" in fifo["reason"]
-    assert settings() == before
+        assert settings() == before
 
 
 def test_another_users_agent_is_not_ours_to_use(nobodys: Path, tmp_path: Path) -> None:
@@ -151,12 +151,12 @@ exec chroot "$root" "$@"
 
 
 def test_python_3_9_carries_out_a_batch(bullseye: Path, tmp_path: Path, gap: bytes) -> None:
-    before = settings()
     prefix = ["unshare", "--mount", "--propagation=private", "sh", "-c", INSIDE, "sh", str(bullseye), str(tmp_path)]
     probe = subprocess.run([*prefix, "/usr/bin/python3.9", "-V"], capture_output=True, text=True)
     if probe.returncode:
         pytest.skip(f"cannot chroot here: {probe.stderr.strip()}")
     with agent_in(tmp_path, prefix=prefix, python="/usr/bin/python3.9", folders="/mnt") as agent:
+        before = settings()
         client = agent.attach()
         assert client.welcome["python"].startswith("3.9.")
         sha256 = client.put("gap", gap, soon())
@@ -178,4 +178,4 @@ def test_python_3_9_carries_out_a_batch(bullseye: Path, tmp_path: Path, gap: byt
         assert split_files(listen(client).frames[0])
         done = agent.command("restore")
         assert done.returncode == 0, done.stderr
-    assert settings() == before
+        assert settings() == before
