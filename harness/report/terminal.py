@@ -92,7 +92,7 @@ def _target(target: TargetView, console: Console) -> None:
 
 def _section(section: Section, console: Console) -> None:
     console.print()
-    _line(console, f"  {section.bench}, load {section.load}: {section.metric}, median of runs")
+    _line(console, f"  {section.bench}, load {section.load}: {section.metric}, median of runs (max: of any)")
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column(Text("mode"), overflow="ellipsis", no_wrap=True, max_width=12)
     for name in (*_SHOWN, "max", "over/s", "stolen"):
