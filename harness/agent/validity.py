@@ -19,6 +19,8 @@ MIN_LOAD_SHARE = 0.9
 MAX_SIBLING_SHARE = 0.05
 #: Two clocks cannot be read at one instant: less than this between them is no suspend.
 SUSPEND_NS = 50 * 10**6
+#: Two calibrations of a sound counter agree far better, beyond what either states as its own error.
+MAX_DRIFT_PPM = 100.0
 USER_HZ = 100  # of /proc/stat, on every architecture we run on
 
 #: A process's name ends after 15 characters; these are the units to stop.
@@ -208,6 +210,28 @@ def _kernel_log(seen: Evidence) -> Iterator[Finding]:
         yield "dmesg-lost", SUSPECT, text, "find what floods dmesg, or boot with a larger log_buf_len"
 
 
+def _clock(seen: Evidence) -> Iterator[Finding]:
+    """The counter ran at one rate: what was converted by its first calibration is what it was."""
+    for result in seen.results:
+        clock = result.get("clock") or {}
+        drift, errors = (
+            clock.get("drift_ppm"),
+            (clock.get("frequency_initial_error_ppm"), clock.get("frequency_error_ppm")),
+        )
+        known = sum(float(each) for each in errors if each is not None)
+        if drift is not None and abs(drift) > MAX_DRIFT_PPM + 2 * known:
+            text = f"the counter's rate moved by {drift:.0f} ppm against CLOCK_MONOTONIC_RAW"
+            yield (
+                "clock-drift",
+                SUSPECT,
+                text,
+                "is the TSC sound? see dmesg, and whether a hypervisor migrated this machine",
+            )
+        if clock.get("invariant") is False and clock.get("virtual") is False:
+            text = "the counter's rate follows the CPU's (no invariant TSC): its times are not to be trusted"
+            yield "clock-varies", SUSPECT, text, "fix the frequency: governor performance, no turbo; or use a newer CPU"
+
+
 def _counts(seen: Evidence) -> Iterator[Finding]:
     """No sample may be lost in silence."""
     for result in seen.results:
@@ -273,6 +297,7 @@ RULES: tuple[Rule, ...] = (
     _neighbours,
     _load,
     _kernel_log,
+    _clock,
     _counts,
     _knobs,
 )

@@ -177,6 +177,8 @@ CASES: list[tuple[str, str, Change]] = [
     ("load-short", "invalid", load(share=0.89)),
     ("load-short", "invalid", load(kind="argv", share=None, cpu_time_ns=0)),
     ("dmesg", "invalid", lambda seen: seen.kmsg["matches"].append("WARNING: CPU: 3")),
+    ("clock-drift", "suspect", result("clock", value={"drift_ppm": -111.0, "frequency_initial_error_ppm": 5.0})),
+    ("clock-varies", "suspect", result("clock", value={"invariant": False, "virtual": False})),
     ("samples-lost", "suspect", result("histograms", "gap_ns", "dropped", value=1)),
     ("samples-lost", "suspect", result("histograms", "gap_ns", "negative", value=1)),
     ("ring-loss", "suspect", several(result("gaps", "dropped", value=1), result("gaps", "stored", value=9))),
@@ -218,6 +220,9 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         after("siblings", {"3": []}),
         load(kind="argv", share=None, cpu_time_ns=1),
         load(share=0.9),
+        result("clock", value={"drift_ppm": 109.0, "frequency_initial_error_ppm": 5.0}),
+        result("clock", value={"invariant": False, "virtual": True}),  # a hypervisor may just not say
+        result("clock", value={"invariant": None, "virtual": False, "drift_ppm": None}),
     ],
 )
 def test_what_is_no_reason(change: Change) -> None:
