@@ -35,9 +35,10 @@ class Placement:
 def place(facts: Mapping[str, Any], target: Declared | None = None) -> Placement:
     """The placement on the machine of ``facts``; :class:`TargetUnfit` if it is not what the inventory says.
 
-    Measured is the last of the isolated CPUs (what the inventory declares, else what the kernel reports), else the last
-    of all; where CPUs differ in capacity, the last of the largest. Housekeeping are the others that are not isolated,
-    without the measured one's SMT siblings. Only CPUs count that are online and that the agent may use.
+    Measured is the last of the isolated CPUs (what the inventory declares, else what the kernel reports), else of the
+    nohz_full ones, else of all; where CPUs differ in capacity, the last of the largest. Housekeeping are the others
+    that are not isolated, without the measured one's SMT siblings. Only CPUs count that are online and that the agent
+    may use.
     """
     if target is not None and target.arch is not None and facts.get("arch") not in (None, target.arch):
         raise TargetUnfit(
@@ -65,6 +66,10 @@ def _isolated(cpus: Mapping[str, Any], usable: set[int], target: Declared | None
     reported = set(cpus.get("isolated") or ())
     declared = None if target is None or target.isolated == "auto" else set(target.isolated)
     wanted = reported if declared is None else declared
+    if not wanted:  # nothing isolated, but CPUs without a tick: these were meant
+        wanted = set(cpus.get("nohz_full") or ())
+        if wanted & usable:
+            notes.append(f"nohz_full, but not isolated: the scheduler may put others on CPU {_list(wanted & usable)}")
     found = wanted & usable
     if declared is not None:
         if not found:
