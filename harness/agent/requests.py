@@ -124,10 +124,13 @@ def _facts(worker: Worker, peer: Peer, frame: Frame) -> Answer:  # noqa: ARG001 
 
 
 def _list(worker: Worker, peer: Peer, frame: Frame) -> Answer:  # noqa: ARG001 (all are called alike)
-    entries = worker.spool.list(_text(frame, "execution"))
-    runs = [
+    execution = _text(frame, "execution")
+    runs: list[dict[str, Any]] = [
         {"run": entry.run, "sha256": entry.sha256, "status": entry.status, "attempt": entry.attempt}
-        for entry in entries
+        for entry in worker.spool.list(execution)
+    ]
+    runs += [
+        {"run": name, "sha256": None, "status": "damaged", "attempt": None} for name in worker.spool.damaged(execution)
     ]
     return {"t": "list", "runs": runs, "batch": worker.batch_state()}, b""
 

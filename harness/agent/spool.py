@@ -132,27 +132,33 @@ class Spool:
             with open(os.path.join(path, "record.json"), "rb") as file:
                 record = json.load(file)
             attempt = int(record["spec"]["attempt"])
-            return Entry(execution, entry, [dict(each) for each in files], str(record["status"]), attempt)
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            listed = [{key: each[key] for key in ("name", "size", "sha256")} for each in files]
+            if not listed or listed[0]["name"] != "record.json":
+                return None
+            return Entry(execution, entry, listed, str(record["status"]), attempt)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def list(self, execution: str) -> list[Entry]:
-        return list(self._entries(safe_name(execution, "execution")))
+        """The entries that can be read."""
+        return [entry for _, entry in self._entries(execution) if entry is not None]
 
-    def _entries(self, execution: str) -> Iterator[Entry]:
+    def damaged(self, execution: str) -> tuple[str, ...]:
+        """The names of the others: the disk lost something. Not verified byte by byte: :meth:`read` does that."""
+        return tuple(name for name, entry in self._entries(execution) if entry is None)
+
+    def _entries(self, execution: str) -> Iterator[tuple[str, Entry | None]]:
         try:
-            names = sorted(os.listdir(os.path.join(self.folder, execution)))
+            names = sorted(os.listdir(os.path.join(self.folder, safe_name(execution, "execution"))))
         except OSError:
             return
         for name in names:
             if name.startswith(_PARTIAL):
                 continue
             try:
-                entry = self.get(execution, name)
+                yield name, self.get(execution, name)
             except SpecError:
-                continue
-            if entry is not None:
-                yield entry
+                continue  # not ours
 
     def read(self, execution: str, run: str) -> tuple[Entry, bytes]:
         """An entry with all its bytes, in the order of ``files``, each checked against the MANIFEST.

@@ -150,7 +150,10 @@ class AgentClient:
         return dict(self._ask("facts", {"t": "facts"}, deadline).head["facts"])
 
     def list_runs(self, execution: str, deadline: Deadline) -> dict[str, Any]:
-        """``{"runs": [{run, sha256, status, attempt}], "batch": null or {execution, running, pending, …}}``."""
+        """``{"runs": [{run, sha256, status, attempt}], "batch": null or {execution, running, pending, …}}``.
+
+        A run of status ``damaged`` has neither hash nor attempt; fetching it says more.
+        """
         return self._ask("list", {"t": "list", "execution": execution}, deadline).head
 
     def submit(self, batch: Batch, deadline: Deadline) -> None:

@@ -132,7 +132,7 @@ def test_the_controller(seed: int, lab: Lab) -> None:
 
 
 def test_the_controller_between_keeping_and_acknowledging(lab: Lab) -> None:
-    """What was kept, and is still in the spool, is not kept twice nor measured again; nor is a failure counted twice."""
+    """What was kept, and is still in the spool, is not kept twice, nor measured again; a failure neither."""
     axes = {"mode": ["pinned"], "load": ["idle", {"lost": ["/no/such/program"]}]}
     path = lab.campaign(axes=axes, repeat=1, retry={"infrastructure": 0, "invalid": 0})
     with lab.start("run", str(path)) as controller:
