@@ -125,7 +125,8 @@ def _ask_daemon(paths: Paths, idle_s: float) -> list[dict[str, Any]]:
 
 def _describe(entry: dict[str, Any]) -> str:
     if entry.get("kind") == "processes":
-        return f"processes left over: killed {entry.get('killed') or 'none'}"
+        left = "" if entry["ok"] else f"; {entry.get('reason')}"
+        return f"processes left over: killed {entry.get('killed') or 'none'}{left}"
     outcome = "put back" if entry["ok"] else f"NOT put back ({entry.get('reason')})"
     return f"{entry.get('path')}: {entry.get('found')} -> {entry.get('before')}: {outcome}"
 

@@ -17,7 +17,7 @@ import json
 import os
 from typing import Any
 
-from .processes import kill_marked
+from .processes import kill_marked, marked
 from .system import Tree, errno_name, write_durably
 
 
@@ -104,12 +104,13 @@ class Undo:
         marker = str(entry.get("marker"))
         spare = spare | {os.getpid()}
         killed = kill_marked(marker, spare=spare, tree=self._tree)
+        left = marked(self._tree, marker, spare=spare)
         return {
             "kind": "processes",
             "name": "processes",
-            "killed": killed,
-            "ok": True,
-            "reason": None,
+            "killed": [pid for pid in killed if pid not in left],
+            "ok": not left,
+            "reason": f"still there after SIGKILL: {', '.join(map(str, left))}" if left else None,
         }
 
     def _play_file(self, entry: dict[str, Any]) -> dict[str, Any]:
