@@ -211,8 +211,17 @@ def _kernel_log(seen: Evidence) -> Iterator[Finding]:
 
 
 def _clock(seen: Evidence) -> Iterator[Finding]:
-    """The counter ran at one rate: what was converted by its first calibration is what it was."""
+    """The counter ran at one rate, so what its first calibration converted is what it was; and it is read fast."""
     for result in seen.results:
+        own, threshold = (result.get("loop") or {}).get("own_cost_ns"), (result.get("params") or {}).get("threshold_ns")
+        if own is not None and threshold is not None and own >= threshold:
+            text = f"the loop itself takes {own:.0f} ns here: over a threshold of {threshold} ns, all are gaps"
+            yield (
+                "threshold-too-low",
+                SUSPECT,
+                text,
+                "raise the threshold; an emulated counter, or one that traps, is slow",
+            )
         clock = result.get("clock") or {}
         drift, errors = (
             clock.get("drift_ppm"),

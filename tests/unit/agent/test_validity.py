@@ -177,6 +177,11 @@ CASES: list[tuple[str, str, Change]] = [
     ("load-short", "invalid", load(share=0.89)),
     ("load-short", "invalid", load(kind="argv", share=None, cpu_time_ns=0)),
     ("dmesg", "invalid", lambda seen: seen.kmsg["matches"].append("WARNING: CPU: 3")),
+    (
+        "threshold-too-low",
+        "suspect",
+        several(result("loop", value={"own_cost_ns": 300.0}), result("params", value={"threshold_ns": 200})),
+    ),
     ("clock-drift", "suspect", result("clock", value={"drift_ppm": -111.0, "frequency_initial_error_ppm": 5.0})),
     ("clock-varies", "suspect", result("clock", value={"invariant": False, "virtual": False})),
     ("samples-lost", "suspect", result("histograms", "gap_ns", "dropped", value=1)),
