@@ -101,7 +101,7 @@ class Plan:
             return cls(
                 campaign=campaign_from_data(data["config"], benches),
                 benches=benches,
-                cells=tuple(_cell(item, modes, loads) for item in data["cells"]),
+                cells=tuple(_cell(item, benches, modes, loads) for item in data["cells"]),
                 disabled=dict(data["disabled"]),
                 filtered=int(data["filtered"]),
                 inventory=dict(data["inventory"]),
@@ -116,8 +116,13 @@ class Plan:
             raise ConfigError([f"{name}: not a plan: {error}"]) from None
 
 
-def _cell(item: Mapping[str, Any], modes: Mapping[str, ModeSpec], loads: Mapping[str, LoadSpec]) -> Cell:
-    return Cell(
+def _cell(
+    item: Mapping[str, Any],
+    benches: Mapping[str, Bench],
+    modes: Mapping[str, ModeSpec],
+    loads: Mapping[str, LoadSpec],
+) -> Cell:
+    cell = Cell(
         id=safe_name(item["cell"], "cell"),
         target=safe_name(item["target"], "target"),
         bench=safe_name(item["bench"], "bench"),
@@ -127,6 +132,9 @@ def _cell(item: Mapping[str, Any], modes: Mapping[str, ModeSpec], loads: Mapping
         settle_ns=int(item["settle_ns"]),
         duration_ns=int(item["duration_ns"]),
     )
+    if cell.bench not in benches:
+        raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")
+    return cell
 
 
 def build_plan(
