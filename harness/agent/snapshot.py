@@ -59,6 +59,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
             name: [tree.read(f"/sys/kernel/livepatch/{name}/{what}") for what in ("enabled", "transition")]
             for name in tree.names("/sys/kernel/livepatch")
         },
+        "sched_ext": tree.read("/sys/kernel/sched_ext/root/ops") or tree.read("/sys/kernel/sched_ext/state"),
         "tracing": _tracing(tree),
         "swap": _swap(tree),
         "meddlers": _meddlers(tree),

@@ -74,6 +74,7 @@ def _machine(seen: Evidence) -> Iterator[Finding]:
         ("online", "cpus-changed", "a CPU went online or offline", "stop whatever hotplugs CPUs"),
         ("modules_sha256", "modules-changed", "a module was loaded or removed", "load what the load needs beforehand"),
         ("livepatch", "livepatch-changed", "a livepatch was switched", "do not patch while measuring"),
+        ("sched_ext", "scheduler-changed", "a BPF scheduler was loaded or left", "stop scx services while measuring"),
         ("tracing", "tracing-changed", "tracing was switched by others", "leave tracefs alone while measuring"),
     ):
         if seen.changed(key):

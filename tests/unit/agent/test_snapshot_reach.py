@@ -60,6 +60,19 @@ def test_stops_by_a_quota(tmp_path: Path, files: dict[str, str], expected: int |
     assert snapshot.quota_throttled(plant(tmp_path, files)) == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"state": "disabled\n"}, "disabled"),
+        ({"state": "enabled\n", "root/ops": "lavd_1.0\n"}, "lavd_1.0"),
+    ],
+)
+def test_which_bpf_scheduler_runs(tmp_path: Path, files: dict[str, str], expected: str | None) -> None:
+    tree = plant(tmp_path, {f"sys/kernel/sched_ext/{name}": text for name, text in files.items()})
+    assert snapshot.take(tree, [0])["sched_ext"] == expected
+
+
 def test_a_quota_that_stopped_us_is_a_reason() -> None:
     seen = evidence()
     seen.before["quota_throttled"] = seen.after["quota_throttled"] = 7
