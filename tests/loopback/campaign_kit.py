@@ -68,8 +68,8 @@ def _libc(name: str, *arguments: int) -> None:
 
 
 @contextlib.contextmanager
-def _namespaces() -> Iterator[None]:
-    """Of this thread, and of all that it starts."""
+def own_namespaces() -> Iterator[None]:
+    """A machine of our own, for this thread and all that it starts. Root's alone."""
     here = os.getcwd()
     kinds = ("net", "mnt")
     before = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
@@ -132,7 +132,7 @@ def _end_agent() -> None:
 @pytest.fixture
 def own_machine() -> Iterator[None]:
     if ROOT:
-        with _namespaces():
+        with own_namespaces():
             yield
     else:
         _end_agent()
