@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .render import console, echo_json, printable
+from .render import console, echo_json, printable, restored
 
 if TYPE_CHECKING:
     from ..advice import Finding
@@ -104,7 +104,7 @@ def _session(session: Any) -> Iterable[Finding]:
     for note in contact.notes:
         yield Finding("note", "contact", note)
     for entry in session.welcome.get("restored") or []:
-        yield Finding("warn", "undo", f"put back what an earlier agent left changed: {entry}")
+        yield Finding("warn", "undo", f"an earlier agent had left this changed: {restored(entry)}")
     if lease := session.welcome.get("lease"):
         owner = (lease.get("owner") or {}).get("who", "somebody")
         yield Finding("note", "lease", f"in use by {owner} for another {lease.get('expires_s', 0):.0f} s at most")

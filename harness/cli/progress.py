@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from .render import printable
+from .render import printable, restored
 
 if TYPE_CHECKING:
     from ..campaign.events import Event
@@ -72,6 +72,11 @@ class Progress:
             self._progress(target, doing=str(event.get("run", "")))
         elif kind in ("run-stored", "run-failed"):
             self._run(kind, target, event)
+        elif kind in ("restored", "not-restored"):
+            what = event.get("what")
+            left = "an earlier agent had left this changed: " if kind == "restored" else ""
+            for entry in what if isinstance(what, list) else [what]:
+                self._say(f"{target}: {left}{restored(entry)}", important=True)
         elif kind in _SAID:
             self._say(f"{target}: {_SAID[kind].format_map(_Fields(event))}", important=kind in _IMPORTANT)
         elif kind == "lane-finished" and event.get("failure"):
@@ -124,7 +129,6 @@ class _Fields(dict[str, object]):
 
 _SAID = {
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",
-    "restored": "put back what an earlier agent left changed: {what}",
     "unsupported": "{cell} is not supported: {reason}",
     "adopted": "the agent kept on measuring: {runs} runs of its batch are to come",
     "cancelled": "stopped, and put back as it was found",
@@ -133,4 +137,4 @@ _SAID = {
     "events-lost": "{message}: events are no longer written",
     "note-lost": "{message}",
 }
-_IMPORTANT = {"connection-lost", "restored", "unsupported", "cancelled", "events-lost", "note-lost", "stray-run"}
+_IMPORTANT = {"connection-lost", "unsupported", "cancelled", "events-lost", "note-lost", "stray-run"}

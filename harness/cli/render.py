@@ -25,6 +25,18 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def restored(entry: Any) -> str:
+    """One line for an entry of a target's undo that was played back: what, from what to what, or why not."""
+    if not isinstance(entry, Mapping):
+        return printable(entry)
+    what = entry.get("path") or entry.get("name")
+    if entry.get("kind") == "processes":
+        done = f"ended {', '.join(map(str, entry.get('killed') or [])) or 'none'}"
+    else:
+        done = f"{entry.get('before')!r} again, was {entry.get('found')!r}"
+    return printable(f"{what}: {done}" if entry.get("ok") else f"{what}: NOT put back: {entry.get('reason')}")
+
+
 def error_lines(error: IsolbenchError) -> list[str]:
     """One line for each problem, and one for the advice."""
     lines = [f"isolbench: {printable(line)}" for line in str(error).splitlines() or [type(error).__name__]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .render import echo_json, printable
+from .render import echo_json, restored
 
 if TYPE_CHECKING:
     from ..config.inventory import Target
@@ -42,7 +42,7 @@ def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_j
         failed = [entry for entry in entries if not entry.get("ok", True)]
         code = max(code, 3 if failed else 0)
         for entry in entries:
-            _say(as_json, f"{target.name}: {printable(_sentence(entry))}")
+            _say(as_json, f"{target.name}: {restored(entry)}")
         if not entries:
             _say(as_json, f"{target.name}: nothing to put back")
     if as_json:
@@ -74,12 +74,6 @@ def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
     with open_session(target, speaking_for) as session:
         session.client.cancel(Deadline.after(_ANSWER_S))
         return [*entries, *session.client.restore(Deadline.after(_ANSWER_S))]
-
-
-def _sentence(entry: dict[str, Any]) -> str:
-    done = "put back" if entry.get("ok", True) else f"NOT put back ({entry.get('error') or entry.get('reason')})"
-    what = entry.get("path") or entry.get("what") or entry.get("kind") or entry
-    return f"{what}: {done}"
 
 
 def _say(quiet: bool, text: str, *, err: bool = False) -> None:

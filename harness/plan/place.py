@@ -85,17 +85,18 @@ def _isolated(cpus: Mapping[str, Any], usable: set[int], target: Declared | None
 
 
 def _largest_last(candidates: set[int], topology: Mapping[str, Any], notes: list[str]) -> int:
-    capacity: dict[int, int] = {}
-    for cpu in candidates:
-        value = (topology.get(str(cpu)) or {}).get("capacity")
-        if value is None:
-            return max(candidates)
-        capacity[cpu] = value
-    top = max(capacity.values())
-    largest = [cpu for cpu in candidates if capacity[cpu] == top]
-    if len(largest) < len(candidates):
-        notes.append(f"CPUs differ: measured is one of the largest, {_list(largest)}")
-    return max(largest)
+    """The last CPU of the largest kind: by capacity, or by highest frequency (hybrid x86 before 6.12 has no capacity)."""
+    for scale in ("capacity", "max_khz"):
+        sizes = {cpu: (topology.get(str(cpu)) or {}).get(scale) for cpu in candidates}
+        known = [size for size in sizes.values() if size is not None]
+        if len(known) < len(candidates) or len(set(known)) == 1:
+            continue
+        # Favoured cores of one kind differ by a few percent; a smaller kind is slower by much more.
+        largest = [cpu for cpu, size in sizes.items() if size is not None and size >= 0.9 * max(known)]
+        if len(largest) < len(candidates):
+            notes.append(f"CPUs differ: measured is one of the largest, {_list(largest)}")
+        return max(largest)
+    return max(candidates)
 
 
 def _housekeeping(

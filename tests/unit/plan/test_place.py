@@ -31,6 +31,7 @@ def machine(
     offline: tuple[int, ...] = (),
     allowed: tuple[int, ...] | None = None,
     capacity: dict[int, int] | None = None,
+    max_khz: dict[int, int] | None = None,
 ) -> dict[str, Any]:
     """Facts of a machine with ``count`` CPUs. Siblings are n, n + cores (as on most x86), or ``adjacent``: n, n + 1."""
     online = [cpu for cpu in range(count) if cpu not in offline]
@@ -43,7 +44,7 @@ def machine(
             "node": core[cpu] * nodes // cores,
             "siblings": [other for other in online if core[other] == core[cpu]],
             "capacity": None if capacity is None else capacity[cpu],
-            "max_khz": None,
+            "max_khz": None if max_khz is None else max_khz[cpu],
         }
         for cpu in online
     }
@@ -97,6 +98,10 @@ CASES: list[tuple[str, dict[str, Any], Any, int, tuple[int, ...], str]] = [
      "CPUs differ: measured is one of the largest, 4-5"),
     ("large ones first", machine(4, capacity=P_FIRST), "auto", 1, (0, 2, 3),
      "CPUs differ: measured is one of the largest, 0-1"),
+    ("hybrid without capacities", machine(4, max_khz={0: 5_300_000, 1: 5_500_000, 2: 3_800_000, 3: 3_800_000}), "auto",
+     1, (0, 2, 3), "CPUs differ: measured is one of the largest, 0-1"),
+    ("a favoured core is of the same kind", machine(3, max_khz={0: 4_700_000, 1: 5_000_000, 2: 4_700_000}), "auto", 2,
+     (0, 1), ""),
     ("isolated are the small ones", machine(4, capacity=P_FIRST, isolated=(2, 3)), "auto", 3, (0, 1), ""),
     ("two nodes", machine(8, nodes=2), "auto", 7, r(0, 6), ""),
     ("256 CPUs, SMT, 4 nodes", machine(256, smt=2, nodes=4, isolated=r(100, 127)), "auto", 127,
