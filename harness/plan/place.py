@@ -85,7 +85,7 @@ def _isolated(cpus: Mapping[str, Any], usable: set[int], target: Declared | None
 
 
 def _largest_last(candidates: set[int], topology: Mapping[str, Any], notes: list[str]) -> int:
-    """The last CPU of the largest kind: by capacity, or by highest frequency (hybrid x86 before 6.12 has no capacity)."""
+    """The last CPU of the largest kind: by capacity, else by top frequency (hybrid x86 before 6.12 has no capacity)."""
     for scale in ("capacity", "max_khz"):
         sizes = {cpu: (topology.get(str(cpu)) or {}).get(scale) for cpu in candidates}
         known = [size for size in sizes.values() if size is not None]
