@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A point in monotonic time that is passed down, so that nested waits share one budget and nothing waits without one."""
+"""A point in monotonic time that is passed down: nested waits share one budget, and nothing waits without one."""
 
 from __future__ import annotations
 
