@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from ..config.campaign import Budget
+from ..store.files import BrokenResult
 from ..store.hdr import fraction
 from ..store.runs import Run, iter_runs
 from .execution import Execution
@@ -24,25 +25,21 @@ def over_budget(execution: Execution) -> tuple[str, ...]:
         if run.state == "invalid":
             continue
         for budget in budgets:
-            for value in _values(run, budget):
-                seen[budget, run.target, run.cell].append(value)
+            seen[budget, run.target, run.cell] += _values(run, budget)
     return tuple(
         f"{target} {cell}: {budget.metric}{f' {budget.quantile}' if budget.quantile else ''} is "
         f"{median(values):g}, at most {budget.limit:g} is allowed (median of {len(values)} runs)"
         for (budget, target, cell), values in sorted(seen.items(), key=lambda item: item[0][1:])
-        if median(values) > budget.limit
+        if values and median(values) > budget.limit
     )
 
 
 def _values(run: Run, budget: Budget) -> Iterator[float]:
-    spec = run.document["spec"]
-    if spec.get("bench") != budget.bench:
+    if run.document["spec"].get("bench") != budget.bench:
         return
     for metric in run.metrics:
-        if metric["metric"] == budget.metric:
-            value = _value(run, metric, budget)
-            if value is not None:
-                yield value
+        if metric["metric"] == budget.metric and (value := _value(run, metric, budget)) is not None:
+            yield value
 
 
 def _value(run: Run, metric: Mapping[str, Any], budget: Budget) -> float | None:
@@ -52,5 +49,9 @@ def _value(run: Run, metric: Mapping[str, Any], budget: Budget) -> float | None:
         return float(value) if isinstance(value, int | float) else None
     stored = (metric.get("quantiles") or {}).get(budget.quantile)
     if stored is None:
-        stored = run.counts(budget.metric, metric.get("cpu")).value_at(fraction(budget.quantile), metric.get("max"))
+        try:
+            counts = run.counts(budget.metric, metric.get("cpu"))
+        except BrokenResult:
+            return None  # the report names it
+        stored = counts.value_at(fraction(budget.quantile), metric.get("max"))
     return None if stored is None else float(stored)

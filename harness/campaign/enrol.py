@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,7 @@ from ..config.inventory import Target, load_inventory
 from ..errors import ConfigError, UserError
 from ..store.files import storage_errors
 
-_NEW = """\
-# The machines that isolbench measures; `local`, this machine, is always there.
-targets:
-"""
+_NEW = "# The machines that isolbench measures; `local`, this machine, is always there.\n"
 
 
 def entry_of(
@@ -38,28 +36,39 @@ def entry_of(
 def enrol(path: Path, name: str, keys: dict[str, Any]) -> Target:
     """Add ``name`` to the inventory ``path`` (made if need be), and return it as the inventory now has it.
 
-    The file is replaced in one step, and only by one that loads. :class:`UserError` if the name is taken.
+    The file is replaced in one step, and only by one that says of all other targets what it said before.
+    :class:`UserError` if the name is taken, or the file written in a way that cannot be extended.
     """
     if not SAFE_NAME.fullmatch(name):
         raise UserError(f"{name!r} cannot be a name", advice="choose one by --name: letters, digits and . _ + -")
-    text = path.read_text("utf-8") if path.exists() else _NEW
-    if path.exists() and name in load_inventory(path).targets:
+    path = path.resolve()  # a link stays one
+    there = path.exists()
+    before = load_inventory(path).targets if there else load_inventory(None).targets
+    if name in before:
         raise UserError(f"{name} is in {path} already", advice="choose another --name, or edit the file")
     line = f"{name}: {_flow(keys)}"
-    changed = _insert(text, line, path)
     with storage_errors(path):
+        changed = _insert(path.read_text("utf-8") if there else _NEW, line, path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part = path.with_name(f".{path.name}.{os.getpid()}")  # beside it: paths in it are relative to its folder
         try:
             part.write_text(changed, "utf-8")
-            try:
-                target = load_inventory(part).targets[name]
-            except (ConfigError, KeyError) as error:
-                raise UserError(f"{path}: cannot be extended ({error}); add yourself, under targets: {line}") from error
+            if there:
+                shutil.copymode(path, part)
+            after = _targets(part)
+            if {key: value for key, value in after.items() if key != name} != before or name not in after:
+                raise UserError(f"{path}: cannot be extended; add yourself, under targets: {line}")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    return target
+    return after[name]
+
+
+def _targets(path: Path) -> dict[str, Target]:
+    try:
+        return load_inventory(path).targets
+    except ConfigError:
+        return {}
 
 
 def _flow(keys: dict[str, Any]) -> str:
@@ -69,8 +78,8 @@ def _flow(keys: dict[str, Any]) -> str:
 def _insert(text: str, line: str, path: Path) -> str:
     """``text`` with ``line`` after the last entry of ``targets``, indented like the others."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    values = dict(_pairs(root))
-    targets = values.get("targets")
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    targets = next((value for key, value in pairs if key.value == "targets"), None)
     if targets is None:
         return f"{text.rstrip()}\n\ntargets:\n  {line}\n".lstrip()
     if isinstance(targets, yaml.MappingNode) and targets.value and not targets.flow_style:
@@ -84,17 +93,4 @@ def _insert(text: str, line: str, path: Path) -> str:
         if at and not lines[at - 1].endswith("\n"):
             lines[at - 1] += "\n"
         return "".join([*lines[:at], " " * first.start_mark.column + line + "\n", *lines[at:]])
-    if isinstance(targets, yaml.ScalarNode) and targets.value in ("", "~", "null"):
-        lines = text.splitlines(keepends=True)
-        assert isinstance(root, yaml.MappingNode)
-        at = next(key.start_mark.line for key, _ in root.value if key.value == "targets") + 1
-        if not lines[at - 1].endswith("\n"):
-            lines[at - 1] += "\n"
-        return "".join([*lines[:at], f"  {line}\n", *lines[at:]])
     raise UserError(f"{path}: targets are written in one line; add yourself: {line}")
-
-
-def _pairs(root: yaml.Node | None) -> list[tuple[str, yaml.Node]]:
-    if not isinstance(root, yaml.MappingNode):
-        return []
-    return [(str(key.value), value) for key, value in root.value]

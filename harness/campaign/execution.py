@@ -25,7 +25,7 @@ from ..agent.spec import SAFE_NAME
 from ..config.inventory import LOCAL, Inventory, Target, load_inventory
 from ..errors import Busy, UserError
 from ..plan import Plan
-from ..store.files import BrokenResult, read_document, storage_errors, to_bytes, write_file
+from ..store.files import TMP_PREFIX, BrokenResult, read_document, storage_errors, to_bytes, write_file
 from ..store.runs import is_execution
 
 #: Of plan.json and lanes/<target>.json. History: 1 first.
@@ -247,9 +247,10 @@ def _folders(path: Path) -> list[Path]:
 
 def _entries(folder: Path, marker: str) -> set[str]:
     try:
-        return {name for name in os.listdir(folder) if (folder / name / marker).exists()}
+        names = [name for name in os.listdir(folder) if not name.startswith(TMP_PREFIX)]
     except FileNotFoundError:
         return set()
+    return {name for name in names if (folder / name / marker).exists()}
 
 
 def _lock(descriptor: int, patience_s: float = 0.0) -> bool:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..config.inventory import Target
 
 
@@ -20,20 +21,21 @@ def _path(target: Target) -> Path:
 
 def remember(target: Target, facts: dict[str, Any]) -> None:
     """Keep ``facts``. A cache: where it cannot be written, nothing is lost but convenience."""
-    path = _path(target)
     try:
+        path = _path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(facts))
+        part.write_text(json.dumps({"version": __version__, "facts": facts}))
         part.replace(path)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home is known
         return
 
 
 def recall(target: Target) -> dict[str, Any] | None:
-    """The facts of the last contact, or None."""
+    """The facts of the last contact, or None. Another version's are not read: what they say may have changed."""
     try:
-        facts = json.loads(_path(target).read_text())
-    except (OSError, ValueError):
+        found = json.loads(_path(target).read_text())
+        facts = found["facts"] if found["version"] == __version__ else None
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None
     return facts if isinstance(facts, dict) else None
