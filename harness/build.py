@@ -42,6 +42,7 @@ _FLAGS = (
     "-O2",
     "-std=c11",
     "-D_GNU_SOURCE",
+    "-pthread",
     "-static",
     "-g0",
     "-fno-ident",

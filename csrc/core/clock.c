@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/clock.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,19 +9,13 @@
 #include <cpuid.h>
 #endif
 
+#include "core/sysfs.h"
+
 #define CALIBRATION_NS INT64_C(10000000)
 #define BRACKET_TRIES 200
 #define GRANULARITY_READS 4096
 
-#define NS_PER_S INT64_C(1000000000)
-
-static int64_t clock_read(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (int64_t)now.tv_sec * NS_PER_S + (int64_t)now.tv_nsec;
-}
+#define COST_READS 4096
 
 struct clock_scale clock_scale_from(double frequency_hz)
 {
@@ -47,7 +40,7 @@ struct clock_bracket clock_bracket_take(clockid_t id)
 
 	for (int i = 0; i < BRACKET_TRIES; i++) {
 		const uint64_t before = counter_read_ordered();
-		const int64_t clock_ns = clock_read(id);
+		const int64_t clock_ns = clock_now_ns(id);
 		const uint64_t width = counter_read_ordered() - before;
 
 		/* A counter that went backwards gives a huge width: never the best. */
@@ -78,7 +71,7 @@ struct clock_frequency clock_calibrate(void)
 	const struct clock_bracket begin = clock_bracket_take(CLOCK_MONOTONIC_RAW);
 	struct clock_bracket end;
 
-	while (clock_read(CLOCK_MONOTONIC_RAW) - begin.clock_ns < CALIBRATION_NS)
+	while (clock_now_ns(CLOCK_MONOTONIC_RAW) - begin.clock_ns < CALIBRATION_NS)
 		;
 	end = clock_bracket_take(CLOCK_MONOTONIC_RAW);
 	return clock_frequency_between(&begin, &end);
@@ -89,6 +82,40 @@ int64_t clock_at(const struct clock_bracket *bracket, uint64_t counter, double f
 	const double units = (double)(int64_t)(counter - bracket->counter);
 
 	return bracket->clock_ns + (int64_t)llround(units / frequency_hz * 1e9);
+}
+
+/* ---- cost ---- */
+
+struct clock_cost clock_cost_of(clockid_t id)
+{
+	struct clock_cost cost = { 0 };
+	struct timespec resolution = { 0 };
+	const int64_t first = clock_now_ns(id);
+	int64_t previous = first;
+
+	for (int i = 0; i < COST_READS; i++) {
+		const int64_t now = clock_now_ns(id);
+		const uint64_t step = (uint64_t)(now - previous);
+
+		if (now > previous && (!cost.step_ns || step < cost.step_ns))
+			cost.step_ns = step;
+		previous = now;
+	}
+	cost.read_ns = (double)(previous - first) / COST_READS;
+	if (!clock_getres(id, &resolution))
+		cost.resolution_ns = (uint64_t)resolution.tv_sec * 1000000000 +
+				     (uint64_t)resolution.tv_nsec;
+	return cost;
+}
+
+double counter_cost_ns(struct clock_scale scale)
+{
+	const uint64_t first = counter_read_ordered();
+	uint64_t last = first;
+
+	for (int i = 0; i < COST_READS; i++)
+		last = counter_read_ordered();
+	return (double)clock_ns(scale.mult, last - first) / COST_READS;
 }
 
 /* ---- granularity ---- */
@@ -183,20 +210,6 @@ double clock_granularity(void)
 
 /* ---- identity ---- */
 
-/* The first line of a small file, "" if it cannot be read. */
-static void read_line(const char *path, char *line, size_t size)
-{
-	const int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = 0;
-
-	if (fd >= 0) {
-		n = read(fd, line, size - 1);
-		close(fd);
-	}
-	line[n > 0 ? n : 0] = '\0';
-	line[strcspn(line, "\n")] = '\0';
-}
-
 #if defined(__x86_64__)
 
 static void identify_counter(struct clock_identity *identity)
@@ -234,8 +247,7 @@ static void identify_counter(struct clock_identity *identity)
 		return;
 	}
 	for (size_t s = 0; s < sizeof(sources) / sizeof(sources[0]); s++) {
-		read_line(sources[s], line, sizeof(line));
-		if (!line[0])
+		if (!sysfs_line(line, sizeof(line), "%s", sources[s]))
 			continue;
 		if (identity->virtualised == STATE_UNKNOWN)
 			identity->virtualised = STATE_NO;
@@ -244,8 +256,8 @@ static void identify_counter(struct clock_identity *identity)
 				identity->virtualised = STATE_YES;
 	}
 	/* A bare-metal cloud instance names its cloud as well: then it is not known. */
-	read_line("/sys/class/dmi/id/product_name", line, sizeof(line));
-	if (strstr(line, ".metal"))
+	if (sysfs_line(line, sizeof(line), "/sys/class/dmi/id/product_name") &&
+	    strstr(line, ".metal"))
 		identity->virtualised = STATE_NO;
 }
 
@@ -256,6 +268,6 @@ void clock_identify(struct clock_identity *identity)
 	identity->invariant = STATE_UNKNOWN;
 	identity->virtualised = STATE_UNKNOWN;
 	identify_counter(identity);
-	read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource",
-		  identity->kernel_clocksource, sizeof(identity->kernel_clocksource));
+	(void)sysfs_line(identity->kernel_clocksource, sizeof(identity->kernel_clocksource),
+			 "/sys/devices/system/clocksource/clocksource0/current_clocksource");
 }

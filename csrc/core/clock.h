@@ -94,6 +94,27 @@ struct clock_scale clock_scale_from(double frequency_hz);
 /* The largest interval, in units, that converts to at most `ns`. */
 uint64_t clock_units_within(struct clock_scale scale, uint64_t ns);
 
+/* A kernel clock, in ns. By the vDSO where the kernel uses a counter; else a system call. */
+static inline int64_t clock_now_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (int64_t)now.tv_sec * 1000000000 + (int64_t)now.tv_nsec;
+}
+
+/* What reading a clock takes and shows, from many reads back to back. */
+struct clock_cost {
+	double read_ns;		/* mean time of one read */
+	uint64_t step_ns;	/* the smallest step seen; 0: it never moved */
+	uint64_t resolution_ns;	/* as the kernel states it */
+};
+
+struct clock_cost clock_cost_of(clockid_t id);
+
+/* Mean time between two ordered reads of the counter in a row. */
+double counter_cost_ns(struct clock_scale scale);
+
 /* A reading of the counter and of a kernel clock at one instant. */
 struct clock_bracket {
 	uint64_t counter;	/* the middle of the bracket */

@@ -120,33 +120,62 @@ const char *options_format_duration(uint64_t ns, char *text, size_t size)
 
 /* ---- values ---- */
 
-static bool parse_value(enum param_type type, const char *text, uint64_t *value)
+static bool parse_choice(const char *const *choices, const char *text, uint64_t *value)
 {
-	return type == PARAM_DURATION ? options_parse_duration(text, value) :
-					options_parse_int(text, value);
+	for (*value = 0; choices[*value]; ++*value)
+		if (!strcmp(choices[*value], text))
+			return true;
+	return false;
+}
+
+static bool parse_value(const struct param *param, const char *text, uint64_t *value)
+{
+	switch (param->type) {
+	case PARAM_DURATION: return options_parse_duration(text, value);
+	case PARAM_CHOICE: return parse_choice(param->choices, text, value);
+	case PARAM_INT: break;
+	}
+	return options_parse_int(text, value);
 }
 
 /* A constant of a table. */
-static uint64_t known(enum param_type type, const char *text)
+static uint64_t known(const struct param *param, const char *text)
 {
 	uint64_t value;
 
-	if (!parse_value(type, text, &value))
+	if (!parse_value(param, text, &value))
 		fault_internal("a table holds the value \"%s\"", text);
 	return value;
+}
+
+/* "a, b, c", for messages. */
+static const char *list_choices(const struct param *param, char *text, size_t size)
+{
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; param->choices[i] && used < size; i++)
+		used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "",
+					 param->choices[i]);
+	return text;
 }
 
 static uint64_t parse_param(const struct param *param, const char *text)
 {
 	uint64_t value;
 
-	if (!parse_value(param->type, text, &value)) {
+	if (!parse_value(param, text, &value)) {
+		char known_choices[128];
+
+		if (param->type == PARAM_CHOICE)
+			fault_usage("--%s %s: not one of %s", param->name, text,
+				    list_choices(param, known_choices, sizeof(known_choices)));
 		if (param->type == PARAM_DURATION)
 			fault_usage("--%s %s: not a duration: a number and a unit of " UNIT_NAMES
 				    ", whole nanoseconds", param->name, text);
 		fault_usage("--%s %s: not a whole number", param->name, text);
 	}
-	if (value < known(param->type, param->min) || value > known(param->type, param->max))
+	if (param->min && (value < known(param, param->min) || value > known(param, param->max)))
 		fault_usage("--%s %s: not within %s..%s", param->name, text, param->min, param->max);
 	return value;
 }
@@ -166,15 +195,21 @@ static struct sched_request parse_sched(const char *text)
 /* ---- the common table ---- */
 
 static const struct param duration_param = {
-	"duration", PARAM_DURATION, DURATION_PRESET, DURATION_MIN, DURATION_MAX, NULL,
+	"duration", PARAM_DURATION, DURATION_PRESET, DURATION_MIN, DURATION_MAX, NULL, NULL,
 };
 
-static const struct param cpu_param = { "cpu", PARAM_INT, NULL, "0", "8191", NULL };
-static const struct param parent_param = { "parent", PARAM_INT, NULL, "1", "4194304", NULL };
+static const struct param cpu_param = { "cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL };
+static const struct param waker_param = { "waker-cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL };
+static const struct param parent_param = { "parent", PARAM_INT, NULL, "1", "4194304", NULL, NULL };
 
 static void set_cpu(struct options *options, const char *text)
 {
 	options->cpu = (int)parse_param(&cpu_param, text);
+}
+
+static void set_waker_cpu(struct options *options, const char *text)
+{
+	options->waker_cpu = (int)parse_param(&waker_param, text);
 }
 
 static void set_duration(struct options *options, const char *text)
@@ -222,15 +257,21 @@ static const struct common {
 	const char *value;	/* what it takes; NULL: nothing */
 	const char *help;
 	void (*set)(struct options *options, const char *text);
+	enum option_scope scope;	/* the least that has it */
 } commons[] = {
-	{ "cpu", "N", "measure on this CPU (default: wherever the task happens to run)", set_cpu },
-	{ "duration", "TIME", "measure this long (default " DURATION_PRESET ")", set_duration },
-	{ "sched", "POLICY", "other or fifo:N (default: as inherited)", set_sched },
-	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out },
-	{ "parent", "PID", "end at once unless this is the parent", set_parent },
-	{ "describe", NULL, "print parameters and metrics as JSON", set_describe },
-	{ "version", NULL, "print the version", set_version },
-	{ "help", NULL, "print this", set_help },
+	{ "cpu", "N", "measure on this CPU (default: wherever the task happens to run)", set_cpu,
+	  OPTIONS_ALONE },
+	{ "duration", "TIME", "measure this long (default " DURATION_PRESET ")", set_duration,
+	  OPTIONS_ALONE },
+	{ "sched", "POLICY", "other or fifo:N (default: as inherited)", set_sched, OPTIONS_ALONE },
+	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out,
+	  OPTIONS_ALONE },
+	{ "parent", "PID", "end at once unless this is the parent", set_parent, OPTIONS_ALONE },
+	{ "describe", NULL, "print parameters and metrics as JSON", set_describe, OPTIONS_ALONE },
+	{ "version", NULL, "print the version", set_version, OPTIONS_ALONE },
+	{ "help", NULL, "print this", set_help, OPTIONS_ALONE },
+	{ "waker-cpu", "N", "wake from this CPU (default: an allowed one that is not isolated)",
+	  set_waker_cpu, OPTIONS_WITH_WAKER },
 };
 
 #define COMMONS (sizeof(commons) / sizeof(commons[0]))
@@ -257,8 +298,8 @@ static const char *needed(int argc, char **argv, int *i, const char *name, const
 	return argv[++*i];
 }
 
-void options_parse(int argc, char **argv, const struct param *params, size_t count,
-		   struct options *options, uint64_t *values)
+void options_parse(int argc, char **argv, enum option_scope scope, const struct param *params,
+		   size_t count, struct options *options, uint64_t *values)
 {
 	bool seen[COMMONS + PARAMS_MAX] = { false };
 
@@ -267,11 +308,12 @@ void options_parse(int argc, char **argv, const struct param *params, size_t cou
 	*options = (struct options){
 		.action = ACTION_MEASURE,
 		.cpu = -1,
-		.duration_ns = known(PARAM_DURATION, DURATION_PRESET),
+		.duration_ns = known(&duration_param, DURATION_PRESET),
 		.sched = { PLACEMENT_INHERIT, 0 },
+		.waker_cpu = -1,
 	};
 	for (size_t p = 0; p < count; p++)
-		values[p] = known(params[p].type, params[p].preset);
+		values[p] = known(&params[p], params[p].preset);
 
 	for (int i = 1; i < argc; i++) {
 		const char *value = NULL;
@@ -280,7 +322,8 @@ void options_parse(int argc, char **argv, const struct param *params, size_t cou
 		if (strncmp(argv[i], "--", 2))
 			fault_usage("unexpected argument \"%s\"", argv[i]);
 		for (o = 0; o < COMMONS + count; o++)
-			if (names(argv[i] + 2, o < COMMONS ? commons[o].name :
+			if ((o >= COMMONS || commons[o].scope <= scope) &&
+			    names(argv[i] + 2, o < COMMONS ? commons[o].name :
 				  params[o - COMMONS].name, &value))
 				break;
 		if (o == COMMONS + count)
@@ -304,25 +347,33 @@ void options_parse(int argc, char **argv, const struct param *params, size_t cou
 	}
 }
 
-void options_print_help(const char *program, const char *summary,
+void options_print_help(const char *program, const char *summary, enum option_scope scope,
 			const struct param *params, size_t count)
 {
 	printf("usage: %s [options]\n%s\n\n", program, summary);
 	for (size_t i = 0; i < COMMONS; i++) {
 		char left[32];
 
+		if (commons[i].scope > scope)
+			continue;
 		snprintf(left, sizeof(left), "--%s %s", commons[i].name,
 			 commons[i].value ? commons[i].value : "");
 		printf("  %-20s %s\n", left, commons[i].help);
 	}
 	printf("\nparameters of %s:\n", program);
 	for (size_t i = 0; i < count; i++) {
-		char left[32];
+		static const char *const values[] = {
+			[PARAM_INT] = "N", [PARAM_DURATION] = "TIME", [PARAM_CHOICE] = "WORD",
+		};
+		char left[32], choices[128];
 
-		snprintf(left, sizeof(left), "--%s %s", params[i].name,
-			 params[i].type == PARAM_DURATION ? "TIME" : "N");
-		printf("  %-20s %s (default %s, %s..%s)\n", left, params[i].help,
-		       params[i].preset, params[i].min, params[i].max);
+		snprintf(left, sizeof(left), "--%s %s", params[i].name, values[params[i].type]);
+		if (params[i].type == PARAM_CHOICE)
+			printf("  %-20s %s (default %s; one of %s)\n", left, params[i].help,
+			       params[i].preset, list_choices(&params[i], choices, sizeof(choices)));
+		else
+			printf("  %-20s %s (default %s, %s..%s)\n", left, params[i].help,
+			       params[i].preset, params[i].min, params[i].max);
 	}
 	printf("\nTIME is a number with a unit of " UNIT_NAMES ": 10s, 1.5us.\n"
 	       "Exit codes: 0 measured, 2 usage, 3 the machine refused, 1 a bug.\n");

@@ -13,14 +13,15 @@
 
 #include "core/placement.h"
 
-enum param_type { PARAM_INT, PARAM_DURATION };
+enum param_type { PARAM_INT, PARAM_DURATION, PARAM_CHOICE };
 
 struct param {
 	const char *name;	/* --name; in the result `name`, a duration `name_ns` */
 	enum param_type type;
 	const char *preset;	/* the default, as one would type it */
-	const char *min, *max;	/* the same; inclusive */
+	const char *min, *max;	/* the same; inclusive; NULL for a choice */
 	const char *help;
+	const char *const *choices;	/* of a choice, NULL at the end; its value is the index */
 };
 
 enum option_action { ACTION_MEASURE, ACTION_DESCRIBE, ACTION_VERSION, ACTION_HELP };
@@ -32,6 +33,7 @@ struct options {
 	struct sched_request sched;
 	const char *out;		/* NULL: a summary on stdout */
 	int64_t parent;			/* 0: not given */
+	int waker_cpu;			/* -1: not given */
 };
 
 /*
@@ -46,11 +48,14 @@ bool options_parse_int(const char *text, uint64_t *value);
 /* The shortest exact spelling: 1500 -> "1500ns", 10^10 -> "10s". Returns `text`. */
 const char *options_format_duration(uint64_t ns, char *text, size_t size);
 
-/* Ends the process on bad usage. `values`: one element per param, in its order. */
-void options_parse(int argc, char **argv, const struct param *params, size_t count,
-		   struct options *options, uint64_t *values);
+/* Which of the common options, that are no parameter of a bench, a probe has. */
+enum option_scope { OPTIONS_ALONE, OPTIONS_WITH_WAKER };
 
-void options_print_help(const char *program, const char *summary,
+/* Ends the process on bad usage. `values`: one element per param, in its order. */
+void options_parse(int argc, char **argv, enum option_scope scope, const struct param *params,
+		   size_t count, struct options *options, uint64_t *values);
+
+void options_print_help(const char *program, const char *summary, enum option_scope scope,
 			const struct param *params, size_t count);
 
 #endif

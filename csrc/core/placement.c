@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -13,10 +14,12 @@
 #include <unistd.h>
 
 #include "core/fault.h"
+#include "core/sysfs.h"
 
 #define BITS (8 * sizeof(unsigned long))
 #define MASK_WORDS (PLACEMENT_CPUS_MAX / BITS)
 #define STACK_BYTES (128 * 1024)
+#define HUGE_BYTES ((size_t)2 << 20)
 
 /* Not in every C library's headers. */
 #define POLICY_DEADLINE 6
@@ -88,6 +91,47 @@ void *placement_allocate(size_t bytes)
 		fault_environment(errno, "free memory, raise RLIMIT_AS, or ask for a smaller ring",
 				  "cannot allocate %zu bytes", bytes);
 	return memory;
+}
+
+void *placement_allocate_huge(size_t bytes)
+{
+	const size_t whole = (bytes + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
+	unsigned char *memory = mmap(NULL, whole + HUGE_BYTES, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
+
+	if (memory == MAP_FAILED)
+		fault_environment(errno, "free memory, raise RLIMIT_AS, or ask for less",
+				  "cannot allocate %zu bytes", bytes);
+	/* What sticks out would be locked as well. */
+	before = (HUGE_BYTES - ((uintptr_t)memory & (HUGE_BYTES - 1))) & (HUGE_BYTES - 1);
+	if (before)
+		munmap(memory, before);
+	munmap(memory + before + whole, HUGE_BYTES - before);
+	(void)madvise(memory + before, whole, MADV_HUGEPAGE);
+	memset(memory + before, 0, whole);
+	return memory + before;
+}
+
+enum tristate placement_is_huge(const void *memory, size_t bytes)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	const unsigned long at = (unsigned long)memory;
+	enum tristate huge = STATE_UNKNOWN;
+	bool within = false;
+	char line[512];
+
+	while (smaps && fgets(line, sizeof(line), smaps)) {
+		unsigned long first, last, kb;
+
+		if (sscanf(line, "%lx-%lx ", &first, &last) == 2)
+			within = first <= at && at < last;
+		else if (within && sscanf(line, "AnonHugePages: %lu kB", &kb) == 1)
+			huge = kb * 1024 >= bytes ? STATE_YES : STATE_NO;
+	}
+	if (smaps)
+		fclose(smaps);
+	return huge;
 }
 
 /* ---- CPU lists ---- */
@@ -207,6 +251,77 @@ void placement_remember(struct placement_origin *origin)
 	(void)syscall(SYS_sched_getparam, 0, &param);
 	origin->priority = param.sched_priority;
 }
+
+int placement_other_cpu(const struct placement_origin *origin, int cpu)
+{
+	char isolated[1024], siblings[256];
+	int any = -1;
+
+	(void)sysfs_line(isolated, sizeof(isolated), "/sys/devices/system/cpu/isolated");
+	(void)sysfs_line(siblings, sizeof(siblings),
+			 "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+	for (int other = 0; other < PLACEMENT_CPUS_MAX; other++) {
+		if (other == cpu || !in_mask(origin->mask, MASK_WORDS, (size_t)other))
+			continue;
+		if (!sysfs_list_has(isolated, other) && !sysfs_list_has(siblings, other))
+			return other;
+		if (any < 0)
+			any = other;
+	}
+	return any;
+}
+
+/* ---- where am I? ---- */
+
+#if defined(__x86_64__)
+
+/* The vDSO reads a segment's limit. */
+void placement_cpu_prepare(void)
+{
+}
+
+int placement_cpu_now(void)
+{
+	return sched_getcpu();
+}
+
+#else
+
+/* Linux' struct rseq, as far as every kernel has it. */
+static struct {
+	uint32_t cpu_id_start;
+	volatile uint32_t cpu_id;
+	uint64_t rseq_cs;
+	uint32_t flags, padding[3];
+} __attribute__((aligned(32))) area = { .cpu_id = UINT32_MAX };
+
+#define RSEQ_SIGNATURE 0xd428bc00
+#ifndef SYS_rseq
+#define SYS_rseq 293
+#endif
+
+static enum { CPU_BY_NOTHING, CPU_BY_RSEQ, CPU_BY_LIBRARY } cpu_source;
+
+/* There is no vDSO for it; a static musl registers no rseq area, glibc does and reads it. */
+void placement_cpu_prepare(void)
+{
+	if (!syscall(SYS_rseq, &area, sizeof(area), 0, RSEQ_SIGNATURE))
+		cpu_source = CPU_BY_RSEQ;
+	else
+		cpu_source = errno == ENOSYS ? CPU_BY_NOTHING : CPU_BY_LIBRARY;
+}
+
+int placement_cpu_now(void)
+{
+	switch (cpu_source) {
+	case CPU_BY_RSEQ: return (int)area.cpu_id;
+	case CPU_BY_LIBRARY: return sched_getcpu();
+	case CPU_BY_NOTHING: break;
+	}
+	return -1;
+}
+
+#endif
 
 void placement_stay_off(const struct placement_origin *origin, int cpu)
 {

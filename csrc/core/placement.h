@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/clock.h"
+
 #define PLACEMENT_CPUS_MAX 8192
 #define PLACEMENT_INHERIT (-1)
 
@@ -58,6 +60,15 @@ void placement_prefault_stack(void);
 /* Zeroed, page-aligned memory, the caller's for the life of the process. */
 void *placement_allocate(size_t bytes);
 
+/*
+ * The same, in huge pages where the kernel has them to give: which physical pages a buffer
+ * has decides how it lies in a cache, and a huge one lies the same way every time. Touched.
+ */
+void *placement_allocate_huge(size_t bytes);
+
+/* Is all of it in huge pages? By /proc/self/smaps; unknown where that does not say. */
+enum tristate placement_is_huge(const void *memory, size_t bytes);
+
 /* Moves to one CPU and verifies it. */
 void placement_pin(int cpu);
 void placement_set_sched(const struct sched_request *request);
@@ -71,6 +82,19 @@ struct placement_origin {
 };
 
 void placement_remember(struct placement_origin *origin);
+
+/*
+ * An allowed CPU to work from while `cpu` is measured: neither isolated nor a sibling of
+ * `cpu` if there is such a one, else any other; -1 if there is none.
+ */
+int placement_other_cpu(const struct placement_origin *origin, int cpu);
+
+/*
+ * The CPU on which the caller runs, without a system call; -1 where that is impossible.
+ * To be prepared once by the thread that asks.
+ */
+void placement_cpu_prepare(void);
+int placement_cpu_now(void);
 
 /*
  * Back to the original CPUs, but for the measured one if others are left (-1: none is):

@@ -72,11 +72,11 @@ static void measure(const struct probe *probe, struct run *run)
 	run->realtime_begin = clock_bracket_take(CLOCK_REALTIME);
 	run->boottime_begin = clock_bracket_take(CLOCK_BOOTTIME);
 	run->raw_begin = clock_bracket_take(CLOCK_MONOTONIC_RAW);
-	getrusage(RUSAGE_SELF, &before);
+	getrusage(RUSAGE_THREAD, &before);
 
 	probe->measure(run);
 
-	getrusage(RUSAGE_SELF, &after);
+	getrusage(RUSAGE_THREAD, &after);
 	run->raw_end = clock_bracket_take(CLOCK_MONOTONIC_RAW);
 	placement_read(&run->end);
 
@@ -109,7 +109,8 @@ static bool print_only(const struct probe *probe, const struct options *options)
 		printf("%s %s\n", probe->name, PROBE_VERSION);
 		break;
 	case ACTION_HELP:
-		options_print_help(probe->name, probe->summary, probe->params, probe->param_count);
+		options_print_help(probe->name, probe->summary, probe->scope, probe->params,
+				   probe->param_count);
 		break;
 	}
 	flush_stdout();
@@ -119,21 +120,21 @@ static bool print_only(const struct probe *probe, const struct options *options)
 int probe_main(const struct probe *probe, int argc, char **argv)
 {
 	static struct run run;
-	static struct placement_origin origin;
 	struct output *output = NULL;
 
 	fault_set_program(probe->name);
 	occupy_standard_files();
 	if (probe->param_count > PROBE_PARAMS_MAX || probe->metric_count > PROBE_METRICS_MAX)
 		fault_internal("its tables are too long");
-	options_parse(argc, argv, probe->params, probe->param_count, &run.options, run.params);
+	options_parse(argc, argv, probe->scope, probe->params, probe->param_count, &run.options,
+		      run.params);
 	if (print_only(probe, &run.options))
 		return PROBE_EXIT_OK;
 
 	placement_die_with_parent(run.options.parent);
-	placement_remember(&origin);
+	placement_remember(&run.origin);
 	if (run.options.cpu >= 0)
-		placement_stay_off(&origin, run.options.cpu);
+		placement_stay_off(&run.origin, run.options.cpu);
 	placement_arm_safety_timer(run.options.duration_ns + run.options.duration_ns / 2 +
 				   SAFETY_EXTRA_NS);
 	if (run.options.out)
@@ -151,7 +152,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	 * Writing leaves work behind (writeback, per-CPU caches of the kernel): not on the
 	 * CPU that the next run wants quiet.
 	 */
-	placement_return(&origin, run.options.cpu);
+	placement_return(&run.origin, run.options.cpu);
 	probe->collect(&run);
 	if (output) {
 		result_write(probe, &run, output);

@@ -58,12 +58,14 @@ struct event_list {
 	const char *name;		/* "gaps": the file is gaps.jsonl */
 	const char *at_key, *length_key;
 	const struct ring *ring;
+	bool in_ns;			/* entries are ns since `first`, not counter units */
 	uint64_t count;			/* stored and dropped */
 	uint64_t threshold_ns;
 };
 
 struct run {
 	struct options options;
+	struct placement_origin origin;
 	uint64_t params[PROBE_PARAMS_MAX];	/* in the order of the table */
 	struct clock_frequency initial, final;
 	struct clock_scale scale;		/* the initial frequency's */
@@ -87,9 +89,12 @@ struct run {
 	uint64_t voluntary_switches, involuntary_switches;
 };
 
+struct json;
+
 struct probe {
 	const char *name;
 	const char *summary;
+	enum option_scope scope;
 	const struct param *params;
 	size_t param_count;
 	const struct metric *metrics;
@@ -98,6 +103,8 @@ struct probe {
 	void (*warm)(struct run *run);
 	void (*measure)(struct run *run);
 	void (*collect)(struct run *run);
+	/* What only this probe knows, as members of the result's object "detail". Or NULL. */
+	void (*detail)(const struct run *run, struct json *json);
 };
 
 int probe_main(const struct probe *probe, int argc, char **argv);
@@ -109,7 +116,6 @@ double probe_ns(const struct run *run, uint64_t units);
 double probe_duration_ns(const struct run *run);
 
 /* The texts, for probe.c (result.c writes them). */
-struct json;
 struct output;
 void result_describe(const struct probe *probe, struct json *json);
 void result_write(const struct probe *probe, const struct run *run, struct output *output);

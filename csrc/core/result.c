@@ -33,7 +33,7 @@ static void describe_bound(struct json *json, const struct param *param, const c
 {
 	uint64_t value;
 
-	if (param->type == PARAM_DURATION) {
+	if (param->type != PARAM_INT) {
 		json_string(json, key, text);
 		return;
 	}
@@ -44,6 +44,10 @@ static void describe_bound(struct json *json, const struct param *param, const c
 
 void result_describe(const struct probe *probe, struct json *json)
 {
+	static const char *const types[] = {
+		[PARAM_INT] = "int", [PARAM_DURATION] = "duration", [PARAM_CHOICE] = "choice",
+	};
+
 	json_open(json, NULL, '{');
 	json_u64(json, "schema", PROBE_SCHEMA);
 	json_string(json, "probe", probe->name);
@@ -53,10 +57,17 @@ void result_describe(const struct probe *probe, struct json *json)
 		const struct param *param = &probe->params[i];
 
 		json_open(json, param->name, '{');
-		json_string(json, "type", param->type == PARAM_DURATION ? "duration" : "int");
+		json_string(json, "type", types[param->type]);
 		describe_bound(json, param, "default", param->preset);
-		describe_bound(json, param, "min", param->min);
-		describe_bound(json, param, "max", param->max);
+		if (param->type == PARAM_CHOICE) {
+			json_open(json, "choices", '[');
+			for (size_t c = 0; param->choices[c]; c++)
+				json_string(json, NULL, param->choices[c]);
+			json_close(json, ']');
+		} else {
+			describe_bound(json, param, "min", param->min);
+			describe_bound(json, param, "max", param->max);
+		}
 		json_string(json, "help", param->help);
 		json_close(json, '}');
 	}
@@ -120,10 +131,12 @@ static void write_events(const struct run *run, struct output *output)
 		char line[128];
 		/* An entry after a counter that stepped back may lie before the begin. */
 		const double units = (double)(int64_t)(entry->start - run->first);
+		const int64_t at_ns = events->in_ns ? (int64_t)entry->start :
+				      (int64_t)llround(units / run->final.hz * 1e9);
+		const uint64_t length_ns = events->in_ns ? entry->units :
+					   clock_ns(run->scale.mult, entry->units);
 		const int n = snprintf(line, sizeof(line), "{\"%s\":%" PRId64 ",\"%s\":%" PRIu64 "}\n",
-				       events->at_key,
-				       (int64_t)llround(units / run->final.hz * 1e9),
-				       events->length_key, clock_ns(run->scale.mult, entry->units));
+				       events->at_key, at_ns, events->length_key, length_ns);
 
 		if (n < 0 || (size_t)n >= sizeof(line))
 			fault_internal("a line of %s is too long", events->name);
@@ -147,11 +160,17 @@ static void write_params(const struct probe *probe, const struct run *run, struc
 {
 	json_open(json, "params", '{');
 	for (size_t i = 0; i < probe->param_count; i++) {
+		const struct param *param = &probe->params[i];
 		char name[64];
 
-		snprintf(name, sizeof(name), "%s%s", probe->params[i].name,
-			 probe->params[i].type == PARAM_DURATION ? "_ns" : "");
-		json_u64(json, name, run->params[i]);
+		snprintf(name, sizeof(name), "%s%s", param->name,
+			 param->type == PARAM_DURATION ? "_ns" : "");
+		for (char *at = strchr(name, '-'); at; at = strchr(at, '-'))
+			*at = '_';
+		if (param->type == PARAM_CHOICE)
+			json_string(json, name, param->choices[run->params[i]]);
+		else
+			json_u64(json, name, run->params[i]);
 	}
 	json_close(json, '}');
 }
@@ -293,6 +312,11 @@ void result_write(const struct probe *probe, const struct run *run, struct outpu
 	json_close(&json, '}');
 	write_effective(run, &json);
 	write_metrics(probe, run, &json);
+	if (probe->detail) {
+		json_open(&json, "detail", '{');
+		probe->detail(run, &json);
+		json_close(&json, '}');
+	}
 	json_close(&json, '}');
 	json_newline(&json);
 	output_commit(output, json.text, json.used);
@@ -311,7 +335,7 @@ static void summarise_ns(const char *label, uint64_t ns)
 		printf("  %s %.1f ms", label, (double)ns / 1e6);
 }
 
-static void summarise_histogram(const char *name, const struct recorder *recorder)
+static void summarise_histogram(const char *name, const struct recorder *recorder, uint64_t missed)
 {
 	static const struct {
 		double percentile;
@@ -323,22 +347,25 @@ static void summarise_histogram(const char *name, const struct recorder *recorde
 
 	printf("%-13s", name);
 	if (!recorder_any(recorder)) {
-		printf("nothing was recorded\n");
+		printf("  nothing was recorded, %" PRIu64 " missed\n", missed);
 		return;
 	}
 	summarise_ns("min", recorder->min);
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
 		summarise_ns(shown[i].label, recorder_percentile(recorder, shown[i].percentile));
 	summarise_ns("max", recorder->max);
-	printf("\n               %" PRIu64 " recorded, %" PRIu64 " overflow, %" PRIu64 " negative\n",
+	printf("\n               %" PRIu64 " recorded, %" PRIu64 " overflow, %" PRIu64 " negative",
 	       recorder->recorded, recorder->overflow, recorder->negative);
+	if (missed)
+		printf(", %" PRIu64 " MISSED", missed);
+	putchar('\n');
 }
 
 static void summarise_metric(const struct metric *metric, const struct metric_value *value)
 {
 	switch (metric->kind) {
 	case METRIC_HISTOGRAM:
-		summarise_histogram(metric->name, value->recorder);
+		summarise_histogram(metric->name, value->recorder, value->missed);
 		break;
 	case METRIC_SCALAR:
 		printf("%-13s  %.10g %s\n", metric->name, value->value, metric->unit);
@@ -373,6 +400,14 @@ void result_summarise(const struct probe *probe, const struct run *run)
 		       run->events.ring->dropped);
 	printf("loop           %" PRIu64 " iterations, own cost %.4g ns\n", run->iterations,
 	       run->own_cost_ns);
+	if (probe->detail) {
+		struct json json;
+
+		json_init(&json);
+		probe->detail(run, &json);
+		printf("detail         %s\n", json.text);
+		json_free(&json);
+	}
 	printf("clock          %s %.6f MHz +- %.3g ppm, drift %.3g ppm, steps of %.3g ns, %s, %s,"
 	       " kernel uses %s\n",
 	       identity->source, run->final.hz / 1e6, run->final.error_ppm,

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/sysfs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/json.h"
+#include "core/options.h"
+
+#define CPU_DIR "/sys/devices/system/cpu/cpu%d"
+
+static bool read_line(char *line, size_t size, const char *format, va_list args)
+{
+	char path[PATH_MAX];
+	ssize_t n = 0;
+	int fd;
+
+	vsnprintf(path, sizeof(path), format, args);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, line, size - 1);
+		close(fd);
+	}
+	line[n > 0 ? n : 0] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return line[0];
+}
+
+bool sysfs_line(char *line, size_t size, const char *format, ...)
+{
+	va_list args;
+	bool found;
+
+	va_start(args, format);
+	found = read_line(line, size, format, args);
+	va_end(args);
+	return found;
+}
+
+bool sysfs_u64(uint64_t *value, const char *format, ...)
+{
+	char line[32];
+	va_list args;
+	bool found;
+
+	va_start(args, format);
+	found = read_line(line, sizeof(line), format, args);
+	va_end(args);
+	return found && options_parse_int(line, value);
+}
+
+bool sysfs_list_has(const char *list, int cpu)
+{
+	while (*list) {
+		char *end;
+		const long first = strtol(list, &end, 10);
+		long last = first;
+
+		if (end == list)
+			return false;
+		if (*end == '-')
+			last = strtol(end + 1, &end, 10);
+		if (cpu >= first && cpu <= last)
+			return true;
+		list = *end == ',' ? end + 1 : end;
+		if (*end && *end != ',')
+			return false;
+	}
+	return false;
+}
+
+uint64_t sysfs_cache_bytes(int cpu, unsigned int level)
+{
+	char line[32];
+	uint64_t found;
+
+	for (int i = 0; i < 16; i++) {
+		char *end;
+		uint64_t size;
+
+		if (!sysfs_u64(&found, CPU_DIR "/cache/index%d/level", cpu, i))
+			break;
+		if (found != level ||
+		    !sysfs_line(line, sizeof(line), CPU_DIR "/cache/index%d/type", cpu, i) ||
+		    !strcmp(line, "Instruction") ||
+		    !sysfs_line(line, sizeof(line), CPU_DIR "/cache/index%d/size", cpu, i))
+			continue;
+		size = strtoull(line, &end, 10);
+		if (*end == 'K')
+			return size << 10;
+		if (*end == 'M')
+			return size << 20;
+		return *end ? 0 : size;
+	}
+	return 0;
+}
+
+void sysfs_idle_read(struct sysfs_idle *idle, int cpu)
+{
+	idle->states = 0;
+	if (cpu < 0)
+		return;
+	for (int i = 0; i < SYSFS_IDLE_STATES_MAX; i++) {
+		if (!sysfs_line(idle->state[i].name, sizeof(idle->state[i].name),
+				CPU_DIR "/cpuidle/state%d/name", cpu, i) ||
+		    !sysfs_u64(&idle->state[i].usage, CPU_DIR "/cpuidle/state%d/usage", cpu, i) ||
+		    !sysfs_u64(&idle->state[i].time_us, CPU_DIR "/cpuidle/state%d/time", cpu, i))
+			break;
+		idle->states++;
+	}
+}
+
+void sysfs_idle_json(struct json *json, const char *key, const struct sysfs_idle *before,
+		     const struct sysfs_idle *after)
+{
+	if (!before->states || before->states != after->states) {
+		json_null(json, key);
+		return;
+	}
+	json_open(json, key, '[');
+	for (size_t i = 0; i < before->states; i++) {
+		json_open(json, NULL, '{');
+		json_string(json, "name", after->state[i].name);
+		json_u64(json, "entered", after->state[i].usage - before->state[i].usage);
+		json_u64(json, "time_ns",
+			 (after->state[i].time_us - before->state[i].time_us) * 1000);
+		json_close(json, '}');
+	}
+	json_close(json, ']');
+}
+
+bool sysfs_timer_interrupts(uint64_t *count, int cpu)
+{
+	static char text[256 * 1024];
+	char name[16];
+	const char *row, *at;
+	size_t used = 0, column = 0;
+	const int fd = open("/proc/interrupts", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0 || cpu < 0)
+		return false;
+	while (used < sizeof(text) - 1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0)
+		used += (size_t)n;
+	close(fd);
+	text[used] = '\0';
+
+	/* The header names the CPUs that are online: "CPU0 CPU2". */
+	snprintf(name, sizeof(name), "CPU%d", cpu);
+	for (at = text;; column++) {
+		size_t length;
+
+		at += strspn(at, " ");
+		length = strcspn(at, " \n");
+		if (!length)
+			return false;
+		if (length == strlen(name) && !strncmp(at, name, length))
+			break;
+		at += length;
+	}
+	row = strstr(text, "\nLOC:");
+	if (!row)
+		return false;
+	row += strlen("\nLOC:");
+	for (size_t i = 0;; i++) {
+		char *end;
+
+		*count = strtoull(row, &end, 10);
+		if (end == row)
+			return false;
+		if (i == column)
+			return true;
+		row = end;
+	}
+}

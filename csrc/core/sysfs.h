@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel's files say about a CPU. To be asked before and after measuring only. */
+#ifndef ISOLBENCH_SYSFS_H
+#define ISOLBENCH_SYSFS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json;
+
+/* The first line of a small file, named by a format; false and "" if it cannot be read. */
+__attribute__((format(printf, 3, 4))) bool
+sysfs_line(char *line, size_t size, const char *format, ...);
+
+/* A decimal number alone on the first line. */
+__attribute__((format(printf, 2, 3))) bool
+sysfs_u64(uint64_t *value, const char *format, ...);
+
+/* Is `cpu` in a list as the kernel writes it: "0-3,8"? */
+bool sysfs_list_has(const char *list, int cpu);
+
+/* Bytes of the data or unified cache of `level` that `cpu` uses; 0 when nobody says. */
+uint64_t sysfs_cache_bytes(int cpu, unsigned int level);
+
+/* ---- idle states ---- */
+
+#define SYSFS_IDLE_STATES_MAX 16
+
+struct sysfs_idle {
+	size_t states;			/* 0: no cpuidle here */
+	struct {
+		char name[32];
+		uint64_t usage;		/* how often it was entered */
+		uint64_t time_us;	/* how long the CPU was in it */
+	} state[SYSFS_IDLE_STATES_MAX];
+};
+
+/* Of a CPU now; of no CPU (-1) there are none. */
+void sysfs_idle_read(struct sysfs_idle *idle, int cpu);
+
+/* Entered and spent between the two: an array of states, or null if there are none. */
+void sysfs_idle_json(struct json *json, const char *key, const struct sysfs_idle *before,
+		     const struct sysfs_idle *after);
+
+/*
+ * Interrupts of the CPU's own timer so far, by /proc/interrupts: they say whether timers
+ * expire on it, or on another CPU for it. False where this architecture's row is unknown.
+ */
+bool sysfs_timer_interrupts(uint64_t *count, int cpu);
+
+#endif

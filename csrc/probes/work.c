@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * work: how long does the same piece of work take, again and again? Where no interrupt
+ * comes, a neighbour still takes cache, bandwidth, frequency or half of the core.
+ *
+ * The work walks through a buffer of half the L2 cache, line by line, in one fixed cycle
+ * that no prefetcher foresees. Each step depends on the one before (latency: cache, and
+ * memory where somebody threw the lines out), writes its line (bandwidth of what is thrown
+ * out), and multiplies in four independent chains (the execution units a sibling shares).
+ * The order is the same in every run and on every machine.
+ *
+ * The work of all quanta is counted in the lines themselves: the sum must be what was asked.
+ *
+ * Quanta are contiguous: one read of the counter ends one and begins the next, so recording
+ * a quantum is in the next one (own_cost_ns, of some 100 us).
+ */
+#include "core/fault.h"
+#include "core/json.h"
+#include "core/placement.h"
+#include "core/probe.h"
+#include "core/sysfs.h"
+
+#define LINE_BYTES 64
+#define UNKNOWN_L2_BYTES (UINT64_C(256) << 10)
+#define SEED UINT64_C(0x9e3779b97f4a7c15)
+#define CALIBRATION_TRIES 9
+#define STEPS_MAX (UINT64_C(1) << 40)
+#define COST_QUANTA 1000
+
+enum { PARAM_BUFFER, PARAM_QUANTUM, PARAM_STEPS, PARAM_DIGITS };
+
+static const struct param params[] = {
+	[PARAM_BUFFER] = { "buffer-bytes", PARAM_INT, "0", "0", "1073741824",
+			   "the memory to work on; 0: half of the measured CPU's L2 cache", NULL },
+	[PARAM_QUANTUM] = { "quantum", PARAM_DURATION, "100us", "1us", "100ms",
+			    "about how long one piece of work takes: a power of two of steps", NULL },
+	[PARAM_STEPS] = { "steps", PARAM_INT, "0", "0", "1099511627776",
+			  "steps of a quantum; 0: by calibration", NULL },
+	[PARAM_DIGITS] = { "digits", PARAM_INT, "3", "2", "3",
+			   "significant digits of the histogram", NULL },
+};
+
+enum { METRIC_WORK, METRIC_SPREAD };
+
+static const struct metric metrics[] = {
+	[METRIC_WORK] = { "work_ns", METRIC_HISTOGRAM, "ns", "lower" },
+	[METRIC_SPREAD] = { "work_spread", METRIC_SCALAR, "p99/p50", "lower" },
+};
+
+struct line {
+	struct line *next;
+	uint64_t steps;			/* how often it was here */
+	uint64_t padding[LINE_BYTES / 8 - 2];
+};
+
+static struct recorder recorder;
+static struct line *lines;
+static size_t count;			/* of lines */
+static uint64_t l2_bytes;		/* 0: unknown */
+static struct line *at;			/* where the next quantum begins */
+static uint64_t steps;			/* of a quantum */
+static uint64_t done;			/* of all quanta so far */
+static double cost_ns;
+static enum tristate huge;
+
+/* A cycle through all lines (Sattolo), by a generator of fixed seed (xorshift64*). */
+static void link_lines(void)
+{
+	uint64_t state = SEED;
+	/* First the order: `steps` of line i holds the index of the i-th visited. */
+	for (size_t i = 0; i < count; i++)
+		lines[i].steps = i;
+	for (size_t i = count - 1; i > 0; i--) {
+		size_t other;
+		uint64_t swap;
+
+		state ^= state >> 12;
+		state ^= state << 25;
+		state ^= state >> 27;
+		other = (size_t)(((clock_u128)(state * UINT64_C(0x2545f4914f6cdd1d)) * i) >> 64);
+		swap = lines[i].steps;
+		lines[i].steps = lines[other].steps;
+		lines[other].steps = swap;
+	}
+	/* A cyclic permutation: the successor of line i is what stands there. */
+	for (size_t i = 0; i < count; i++)
+		lines[i].next = &lines[lines[i].steps];
+	for (size_t i = 0; i < count; i++)
+		lines[i].steps = 0;
+	at = lines;
+}
+
+static void prepare(struct run *run)
+{
+	const unsigned int digits = (unsigned int)run->params[PARAM_DIGITS];
+	uint64_t bytes = run->params[PARAM_BUFFER];
+	struct placement here;
+
+	placement_read(&here);
+	l2_bytes = sysfs_cache_bytes(run->options.cpu >= 0 ? run->options.cpu : here.cpu, 2);
+	if (!bytes)
+		bytes = (l2_bytes ? l2_bytes : UNKNOWN_L2_BYTES) / 2;
+	count = (size_t)bytes / sizeof(struct line);
+	if (count < 2)
+		fault_usage("--buffer-bytes: at least two lines of %d bytes", LINE_BYTES);
+	recorder_init(&recorder, digits,
+		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
+	lines = placement_allocate_huge(count * sizeof(struct line));
+	link_lines();
+	huge = placement_is_huge(lines, count * sizeof(struct line));
+}
+
+static __attribute__((noinline)) void quantum(uint64_t n)
+{
+	struct line *line = at;
+	uint64_t a = 1, b = 3, c = 5, d = 7;
+
+	done += n;
+	for (; n; n--) {
+		line = line->next;
+		line->steps++;
+		a = a * UINT64_C(0x5851f42d4c957f2d) + n;
+		b = (b ^ n) * UINT64_C(0x14057b7ef767814f);
+		c = c * UINT64_C(0x2545f4914f6cdd1d) + n;
+		d = (d ^ n) * UINT64_C(0x9e3779b97f4a7c15);
+	}
+	at = line;
+	/* Somebody might read the sums and the memory, for all the compiler knows. */
+	__asm__ volatile("" : : "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
+
+/* One copy, so that what is warmed is what is measured with. */
+static __attribute__((noinline)) void work(struct run *run, uint64_t n, uint64_t duration_units)
+{
+	const uint64_t mult = run->scale.mult;
+	uint64_t previous = counter_read_ordered();
+	const uint64_t end = previous + duration_units;
+	uint64_t iterations = 0;
+
+	run->first = previous;
+	do {
+		uint64_t now, units;
+
+		quantum(n);
+		now = counter_read_ordered();
+		units = now - previous;
+		if (__builtin_expect((int64_t)units < 0, 0))
+			recorder.negative++;
+		else
+			recorder_add(&recorder, clock_ns(mult, units));
+		iterations++;
+		previous = now;
+	} while ((int64_t)(previous - end) < 0);
+	run->last = previous;
+	run->iterations = iterations;
+}
+
+static uint64_t units_of(const struct run *run, double ns)
+{
+	return (uint64_t)(ns * run->initial.hz / 1e9);
+}
+
+/* The shortest of some tries: what disturbs makes them longer only. */
+static uint64_t shortest(uint64_t n)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < CALIBRATION_TRIES; i++) {
+		const uint64_t before = counter_read_ordered();
+		uint64_t units;
+
+		quantum(n);
+		units = counter_read_ordered() - before;
+		if (units < best)
+			best = units;
+	}
+	return best;
+}
+
+/*
+ * A power of two, so that runs on one machine come to the same work although no two
+ * calibrations agree: the least that takes over 1/sqrt(2) of what was asked for.
+ */
+static uint64_t calibrate(const struct run *run)
+{
+	const uint64_t least = units_of(run, (double)run->params[PARAM_QUANTUM] / 1.4142135623730951);
+	uint64_t n = 1;
+
+	while (n < STEPS_MAX && shortest(n) < least)
+		n <<= 1;
+	return n;
+}
+
+static void warm(struct run *run)
+{
+	/* Twice around: the lines are then in the cache. */
+	quantum(2 * count);
+	steps = run->params[PARAM_STEPS] ? run->params[PARAM_STEPS] : calibrate(run);
+	work(run, 0, units_of(run, COST_QUANTA * 20.0));
+	cost_ns = (double)clock_ns(run->scale.mult, run->last - run->first) /
+		  (double)run->iterations;
+	work(run, steps, 0);
+	recorder_reset(&recorder);
+	for (size_t i = 0; i < count; i++)
+		lines[i].steps = 0;
+	done = 0;
+}
+
+static void measure(struct run *run)
+{
+	work(run, steps, units_of(run, (double)run->options.duration_ns));
+}
+
+static void collect(struct run *run)
+{
+	uint64_t sum = 0;
+
+	recorder_finish(&recorder);
+	if (recorder.recorded + recorder.overflow + recorder.negative != run->iterations)
+		fault_internal("%llu quanta, but %llu recorded",
+			       (unsigned long long)run->iterations,
+			       (unsigned long long)recorder.recorded);
+	for (size_t i = 0; i < count; i++)
+		sum += lines[i].steps;
+	if (sum != done || done != run->iterations * steps)
+		fault_internal("%llu steps of work, but %llu in the lines",
+			       (unsigned long long)done, (unsigned long long)sum);
+	run->own_cost_ns = cost_ns;
+	run->values[METRIC_WORK].recorder = &recorder;
+	run->values[METRIC_SPREAD].value = (double)recorder_percentile(&recorder, 99.0) /
+					   (double)recorder_percentile(&recorder, 50.0);
+}
+
+static void detail(const struct run *run, struct json *json)
+{
+	json_u64(json, "buffer_bytes", count * sizeof(struct line));
+	if (l2_bytes)
+		json_u64(json, "l2_bytes", l2_bytes);
+	else
+		json_null(json, "l2_bytes");
+	json_tristate(json, "huge_pages", huge);
+	json_u64(json, "lines", count);
+	json_u64(json, "line_bytes", LINE_BYTES);
+	json_u64(json, "steps", steps);
+	json_bool(json, "calibrated", !run->params[PARAM_STEPS]);
+	json_u64(json, "steps_done", done);
+}
+
+static const struct probe work_probe = {
+	.name = "work",
+	.summary = "measures how long a fixed piece of work takes, over and over",
+	.params = params,
+	.param_count = sizeof(params) / sizeof(params[0]),
+	.metrics = metrics,
+	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.prepare = prepare,
+	.warm = warm,
+	.measure = measure,
+	.collect = collect,
+	.detail = detail,
+};
+
+int main(int argc, char **argv)
+{
+	return probe_main(&work_probe, argc, argv);
+}
