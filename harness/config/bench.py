@@ -29,6 +29,7 @@ from .types import (
     check_choice,
     to_duration,
     to_int,
+    to_list,
     to_mapping,
     to_number,
     to_text,
@@ -37,11 +38,18 @@ from .types import (
 )
 from .yaml import load, suggest
 
-ParamType = Literal["duration", "int", "number"]
-PARAM_TYPES = ("duration", "int", "number")
+ParamType = Literal["duration", "int", "number", "choice"]
+PARAM_TYPES = ("duration", "int", "number", "choice")
 Better = Literal["lower", "higher"]
 BETTER = ("lower", "higher")
-PARSERS = {"duration": to_duration, "int": to_int, "number": to_number}
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "duration": to_duration,
+    "int": to_int,
+    "number": to_number,
+    "choice": to_text,
+}
+#: Durations are ns.
+Value = int | float | str
 _QUANTILE = re.compile(r"p(?:100|[0-9]{1,2}(?:\.[0-9]{1,6})?)")
 #: A parameter is an option of the probe (``--ring``); a metric is a key of its results, with the unit in the name.
 _PARAM = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -56,6 +64,17 @@ def to_quantile(value: Any) -> str:
 
 
 Quantile = Annotated[str, BeforeValidator(to_quantile)]
+
+
+def to_choices(value: Any) -> tuple[str, ...] | None:
+    """Two words or more that a probe's option takes."""
+    if value is None:
+        return None
+    words = tuple(to_text(word) for word in to_list(value))
+    bad = [word for word in words if not _PARAM.fullmatch(word.replace("_", "-"))]
+    if bad or len(set(words)) != len(words) or len(words) < 2:
+        raise wrong(f"expected two or more different words, found {', '.join(map(repr, words))}")
+    return words
 
 
 def _named(pattern: re.Pattern[str]) -> Callable[[Any], dict[str, Any]]:
@@ -73,6 +92,7 @@ class Param(Model):
     """An option of the probe. Durations are kept in ns."""
 
     type: Annotated[ParamType, BeforeValidator(lambda value: check_choice(value, PARAM_TYPES, "type"))]
+    choices: Annotated[tuple[str, ...] | None, BeforeValidator(to_choices)] = None  # of a choice, and only of one
     default: Any
     min: Any = None
     max: Any = None
@@ -86,6 +106,11 @@ class Param(Model):
 
     @model_validator(mode="after")
     def _within(self) -> Param:
+        if self.type == "choice" and self.choices is None:
+            raise wrong("a choice needs its choices: [a, b]")
+        for key in ("min", "max") if self.type == "choice" else ("choices",):
+            if getattr(self, key) is not None:
+                raise wrong_at([((key,), f"not for the type {self.type!r}")])
         if self.min is not None and self.max is not None and self.max < self.min:
             raise wrong_at([(("max",), "less than min")])
         try:
@@ -98,16 +123,20 @@ class Param(Model):
     def _as_written(self, value: Any, _info: SerializationInfo) -> Any:
         return units.format_duration(value) if self.type == "duration" and value is not None else value
 
-    def parse(self, value: Any) -> int | float:
-        """``value`` as the campaign gives it, checked against type and bounds."""
+    def parse(self, value: Any) -> Value:
+        """``value`` as the campaign gives it, checked against type and bounds, or against the choices."""
+        if self.choices is not None:
+            return check_choice(value, self.choices, "choice")
         number: int | float = PARSERS[self.type](value)
         for bound, beyond, word in ((self.min, -1, "less than the minimum"), (self.max, 1, "more than the maximum")):
             if bound is not None and (number - bound) * beyond > 0:
                 raise wrong(f"{self.option(number)} is {word}, {self.option(bound)}")
         return number
 
-    def option(self, value: float) -> str:
-        """``value`` as the probe's command line takes it: ``1000ns``, ``2``, ``0.5``."""
+    def option(self, value: Value) -> str:
+        """``value`` as the probe's command line takes it: ``1000ns``, ``2``, ``0.5``, ``timerfd``."""
+        if isinstance(value, str):
+            return value
         return f"{value}ns" if self.type == "duration" else repr(value)
 
 
@@ -129,10 +158,10 @@ class Bench(Model):
     params: Annotated[dict[str, Param], BeforeValidator(_named(_PARAM)), Field(default_factory=dict)]
     metrics: Annotated[dict[str, Metric], BeforeValidator(_named(_METRIC))]
 
-    def resolve(self, given: Mapping[str, Any]) -> dict[str, int | float]:
+    def resolve(self, given: Mapping[str, Any]) -> dict[str, Value]:
         """The parameters ``given`` that differ from their defaults, typed; errors stand at each parameter."""
         problems: list[tuple[tuple[int | str, ...], str]] = []
-        values: dict[str, int | float] = {}
+        values: dict[str, Value] = {}
         for name, raw in given.items():
             param = self.params.get(name)
             if param is None:
@@ -149,7 +178,7 @@ class Bench(Model):
             raise wrong_at(problems)
         return dict(sorted(values.items()))
 
-    def options(self, asked: Mapping[str, int | float]) -> dict[str, str]:
+    def options(self, asked: Mapping[str, Value]) -> dict[str, str]:
         """All parameters, ``asked`` over the defaults, as the probe's options."""
         return {name: param.option(asked.get(name, param.default)) for name, param in sorted(self.params.items())}
 

@@ -16,6 +16,7 @@ params:
   threshold: {type: duration, default: 1us, min: 100ns, max: 1s, description: what}
   ring: {type: int, default: 65536}
   share: {type: number, default: 0.5, max: 1}
+  method: {type: choice, default: timerfd, choices: [clock_nanosleep, timerfd]}
 metrics:
   gap_ns: {better: lower, gate: p99.99, description: x}
   stolen_ppm: {better: lower}
@@ -32,13 +33,22 @@ def write(folder: Path, text: str, name: str = "b") -> Path:
 def test_a_bench(tmp_path: Path) -> None:
     bench = read_bench(write(tmp_path, GAP))
     assert (bench.name, bench.probe, bench.metrics["gap_ns"].gate) == ("b", "gap", "p99.99")
-    assert bench.options({}) == {"ring": "65536", "share": "0.5", "threshold": "1000ns"}
-    assert bench.options({"threshold": 2000}) == {"ring": "65536", "share": "0.5", "threshold": "2000ns"}
+    defaults = {"method": "timerfd", "ring": "65536", "share": "0.5", "threshold": "1000ns"}
+    assert bench.options({}) == defaults
+    asked = bench.options({"threshold": 2000, "method": "clock_nanosleep"})
+    assert asked == {**defaults, "threshold": "2000ns", "method": "clock_nanosleep"}
 
 
 def test_what_equals_a_default_is_left_out(tmp_path: Path) -> None:
     bench = read_bench(write(tmp_path, GAP))
-    assert bench.resolve({"threshold": "1000ns", "ring": 1, "share": 0.5}) == {"ring": 1}
+    assert bench.resolve({"threshold": "1000ns", "ring": 1, "share": 0.5, "method": "timerfd"}) == {"ring": 1}
+    assert bench.resolve({"method": "clock_nanosleep"}) == {"method": "clock_nanosleep"}
+
+
+def test_a_choice_is_one_of_its_choices(tmp_path: Path) -> None:
+    bench = read_bench(write(tmp_path, GAP))
+    with pytest.raises(ValueError, match="unknown choice 'timer'; did you mean 'timerfd'"):
+        bench.resolve({"method": "timer"})
 
 
 RULE = "letters, digits and . _ + - only, a letter or digit first, 120 at most"
@@ -61,7 +71,7 @@ BAD = [
     ("probe: g\nmetrics: {}\nparams: {t: {type: duration, default: 1}}", [
         "3:39: params.t.default: a duration needs a unit: 1s, 1ms … (one of ns, us, ms, s, min, h)"]),
     ("probe: g\nmetrics: {}\nparams: {t: {type: dur, default: 1s}}", [
-        "3:20: params.t.type: unknown type 'dur' (known: duration, int, number)"]),
+        "3:20: params.t.type: unknown type 'dur' (known: choice, duration, int, number)"]),
     ("probe: g\nmetrics: {}\nparams: {t: {type: int, default: 1e9}}", [
         "3:34: params.t.default: expected a whole number, found '1e9'"]),
     ("probe: g\nmetrics: {}\nparams: {t: {type: number, default: .inf}}", [
@@ -73,6 +83,18 @@ BAD = [
         "3:50: params.t.max: less than min"]),
     ("probe: g\nmetrics: {}\nparams: {t: {type: int, default: 5, max: 4}}", [
         "3:34: params.t.default: 5 is more than the maximum, 4"]),
+    ("probe: g\nmetrics: {}\nparams: {t: {type: choice, default: a}}", [
+        "3:13: params.t: a choice needs its choices: [a, b]"]),
+    ("probe: g\nmetrics: {}\nparams: {t: {type: choice, default: a, choices: [a, b], max: c}}", [
+        "3:62: params.t.max: not for the type 'choice'"]),
+    ("probe: g\nmetrics: {}\nparams: {t: {type: int, default: 1, choices: [a, b]}}", [
+        "3:46: params.t.choices: not for the type 'int'"]),
+    ("probe: g\nmetrics: {}\nparams: {t: {type: choice, default: c, choices: [a, b]}}", [
+        "3:37: params.t.default: unknown choice 'c' (known: a, b)"]),
+    ("probe: g\nmetrics: {}\nparams: {t: {type: choice, default: a, choices: [a, a]}}", [
+        "3:49: params.t.choices: expected two or more different words, found 'a', 'a'"]),
+    ("probe: g\nmetrics: {}\nparams: {t: {type: choice, default: a, choices: a}}", [
+        "3:49: params.t.choices: expected a list, found 'a'"]),
     ("probe: g\nmetrics: {}\nparams: {under_score: {type: int, default: 5}}", [
         "3:23: params.under_score: 'under_score' cannot be a name here (expected [a-z][a-z0-9-]{0,39})"]),
 ]  # fmt: skip
