@@ -15,6 +15,9 @@
  *   double                  numbers    -> JSON numbers
  *   mask                    CPU numbers -> a CPU list
  *   convert HZ              units      -> ns by the hot path and by the wide one
+ *   periods INTERVAL DURATION   "s TIME" or "m TIME": at TIME the next deadline is served or
+ *                           missed -> JSON: planned, served, missed, deadlines
+ *   list LIST               CPU numbers -> 1 for each that is in the list, else 0
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,10 +28,12 @@
 #include "core/fault.h"
 #include "core/json.h"
 #include "core/options.h"
+#include "core/periods.h"
 #include "core/placement.h"
 #include "core/poisson.h"
 #include "core/recorder.h"
 #include "core/ring.h"
+#include "core/sysfs.h"
 #include "probes/gap_loop.h"
 
 static struct recorder recorder;
@@ -296,6 +301,42 @@ static void command_convert(char **argv)
 	}
 }
 
+static void command_periods(char **argv)
+{
+	struct periods periods;
+	struct json json;
+	int64_t now;
+	char what;
+
+	periods_init(&periods, 0, argument(argv, 2), argument(argv, 3));
+	json_init(&json);
+	json_open(&json, NULL, '{');
+	json_open(&json, "deadlines", '[');
+	while (periods_left(&periods) && scanf(" %c %" SCNd64, &what, &now) == 2) {
+		json_i64(&json, NULL, periods_deadline(&periods));
+		if (what == 's')
+			periods_serve(&periods, periods_expired(&periods, now));
+		else
+			periods_miss(&periods, periods_expired(&periods, now));
+	}
+	json_close(&json, ']');
+	json_u64(&json, "planned", periods.planned);
+	json_u64(&json, "served", periods.served);
+	json_u64(&json, "missed", periods.missed);
+	json_bool(&json, "left", periods_left(&periods));
+	json_close(&json, '}');
+	puts(json.text);
+	json_free(&json);
+}
+
+static void command_list(char **argv)
+{
+	int cpu;
+
+	while (scanf("%d", &cpu) == 1)
+		printf("%d\n", sysfs_list_has(argv[2] ? argv[2] : "", cpu));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **argv);
@@ -304,7 +345,7 @@ static const struct {
 	{ "feed", command_feed }, { "duration", command_duration }, { "int", command_int },
 	{ "poisson", command_poisson }, { "granularity", command_granularity },
 	{ "json", command_json }, { "double", command_double }, { "mask", command_mask },
-	{ "convert", command_convert },
+	{ "convert", command_convert }, { "periods", command_periods }, { "list", command_list },
 };
 
 int main(int argc, char **argv)

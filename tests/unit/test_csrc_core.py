@@ -190,6 +190,50 @@ def test_a_huge_interval_saturates(tool):
     assert ask(tool, "convert", 1_000_000, text=str(2**63 - 1)).split()[1] == str(2**64 - 1)
 
 
+# --- periods ---
+
+
+def account(tool, interval, duration, events):
+    text = "".join(f"{what} {now}\n" for what, now in events)
+    return json.loads(ask(tool, "periods", interval, duration, text=text))
+
+
+@given(
+    interval=st.integers(1, 1000),
+    planned=st.integers(0, 60),
+    rest=st.integers(0, 999),
+    steps=st.lists(st.tuples(st.sampled_from("sm"), st.integers(0, 5000)), min_size=60, max_size=60),
+)
+def test_every_period_is_served_or_missed(tool, interval, planned, rest, steps):
+    """Against a model that walks all deadlines one by one."""
+    duration = planned * interval + rest % interval
+    events, deadlines, served, k = [], [], 0, 1
+    for what, late in steps:
+        if k > planned:
+            break
+        now = k * interval + late
+        events.append((what, now))
+        deadlines.append(k * interval)
+        served += what == "s"
+        while k * interval <= now:
+            k += 1
+    got = account(tool, interval, duration, events)
+    assert got["deadlines"] == deadlines
+    assert (got["planned"], got["served"], got["left"]) == (planned, served, k <= planned)
+    if not got["left"]:
+        assert got["served"] + got["missed"] == planned
+
+
+def test_overrun_periods_are_missed_one_by_one(tool):
+    got = account(tool, 100, 1000, [("s", 100), ("s", 299), ("s", 300), ("s", 650), ("m", 700), ("s", 99_999)])
+    assert got["deadlines"] == [100, 200, 300, 400, 700, 800]
+    assert (got["served"], got["missed"]) == (5, 5)
+    # Before its time (a clock that went back): served, and nothing is skipped.
+    assert account(tool, 100, 200, [("s", 50), ("s", 150)]) == {
+        "deadlines": [100, 200], "planned": 2, "served": 2, "missed": 0, "left": False,
+    }  # fmt: skip
+
+
 # --- JSON and CPU lists ---
 
 
@@ -210,3 +254,15 @@ def test_cpu_lists(tool, cpus):
     spans = [[int(end) for end in span.split("-")] for span in text.split(",")] if text else []
     assert {cpu for span in spans for cpu in range(span[0], span[-1] + 1)} == cpus
     assert all(b[0] > a[-1] + 1 for a, b in itertools.pairwise(spans))
+
+
+@given(cpus=st.sets(st.integers(0, 200), max_size=40))
+def test_a_cpu_list_holds_what_is_in_it(tool, cpus):
+    text = ask(tool, "mask", text=" ".join(map(str, cpus))).strip()
+    got = ask(tool, "list", text, text=" ".join(map(str, range(202)))).split()
+    assert {cpu for cpu, answer in enumerate(got) if answer == "1"} == cpus
+
+
+@pytest.mark.parametrize("text", ["(null)", "x", "0-", "1-3:1/2", " ", "-"])
+def test_no_cpu_list_breaks_the_reader(tool, text):
+    assert len(ask(tool, "list", text, text="0 1 2 200").split()) == 4

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -11,53 +10,32 @@ import re
 import resource
 import shutil
 import signal
-import struct
 import subprocess
 import time
-import zlib
 from pathlib import Path
 
 import pytest
-import yaml
-from hdrh.histogram import HdrHistogram
 
 from harness import build
 
-ROOT = Path(__file__).resolve().parents[2]
-IS_ROOT = os.geteuid() == 0
+from .csrc_kit import (
+    IS_ROOT,
+    a_cpu,
+    assert_described,
+    assert_refused,
+    cpu_ticks,
+    decoded,
+    measured,
+    run,
+    state_of,
+    unprivileged,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
 def gap() -> Path:
     return build.build_probe("gap", build.native_arch()).path
-
-
-def run(*argv, **kwargs):
-    return subprocess.run([*map(str, argv)], capture_output=True, text=True, timeout=120, **kwargs)
-
-
-def unprivileged(*argv):
-    """The command without capabilities, however this test was started."""
-    if not IS_ROOT:
-        return [*map(str, argv)]
-    if not shutil.which("setpriv"):
-        pytest.skip("root without setpriv (Debian: util-linux) cannot drop its capabilities")
-    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *map(str, argv)]
-
-
-def measured(gap, out, *argv):
-    done = run(gap, "--out", out, *argv)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return json.loads((out / "result.json").read_text())
-
-
-def decoded(payload: bytes) -> HdrHistogram:
-    squeezed = zlib.compress(payload)
-    return HdrHistogram.decode(base64.b64encode(struct.pack(">II", 0x1C849314, len(squeezed)) + squeezed))
-
-
-def a_cpu() -> int:
-    return max(os.sched_getaffinity(0))
 
 
 # --- a run ---
@@ -239,23 +217,13 @@ def test_by_hand_it_prints_a_summary(gap):
 
 
 def test_the_description_equals_the_bench_file(gap):
-    described = json.loads(run(gap, "--describe").stdout)
-    bench = yaml.safe_load((ROOT / "benches" / "gap.yaml").read_text())
-    assert bench["probe"] == described["probe"] == "gap"
-    assert bench["params"] == {
-        name: {"type": param["type"], "default": param["default"]} for name, param in described["params"].items()
-    }
-    assert {name: metric["better"] for name, metric in bench["metrics"].items()} == {
-        name: metric["better"] for name, metric in described["metrics"].items()
-    }
-    assert described["schema"] == 1
+    described = assert_described(gap, "gap")
     assert {name: (m["kind"], m["unit"]) for name, m in described["metrics"].items()} == {
         "gap_ns": ("histogram", "ns"),
         "stolen_ppm": ("scalar", "ppm"),
         "quiet_max_ns": ("scalar", "ns"),
         "gap_rate_hz": ("scalar", "Hz"),
     }
-    assert all(param["help"] and "min" in param and "max" in param for param in described["params"].values())
 
 
 def test_version_and_help(gap):
@@ -311,13 +279,6 @@ def test_a_result_is_never_overwritten(gap, tmp_path):
     assert done.returncode == 2
     assert "already" in done.stderr
     assert (tmp_path / "result.json").read_text() == "kept"
-
-
-def assert_refused(done, *says):
-    assert (done.returncode, done.stdout) == (3, "")
-    assert re.fullmatch(r"gap: error: [^\n]+; [^\n]+\n", done.stderr)
-    for word in says:
-        assert word in done.stderr
 
 
 def test_a_cpu_that_does_not_exist(gap, tmp_path):
@@ -403,27 +364,6 @@ def test_links_are_not_followed(gap, tmp_path):
 
 
 # --- what ends it ---
-
-
-def state_of(pid: int) -> str | None:
-    """The one letter of /proc, None when the process is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def cpu_ticks(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
-
-
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_it_dies_with_its_parent(gap):
