@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The probe `work`: the work is done, all of it, in contiguous quanta. Counts and sums; never a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import build
+
+from .csrc_kit import a_cpu, assert_histogram, calls_of, cpu_ticks, measured, run, state_of, wait_until
+
+
+@pytest.fixture(scope="module")
+def work() -> Path:
+    return build.build_probe("work", build.native_arch()).path
+
+
+def l2_of(cpu: int) -> int | None:
+    for index in Path(f"/sys/devices/system/cpu/cpu{cpu}/cache").glob("index*"):
+        if (index / "level").read_text().strip() == "2" and (index / "type").read_text().strip() != "Instruction":
+            return int((index / "size").read_text().strip().removesuffix("K")) * 1024
+    return None
+
+
+def test_a_run_and_its_files_agree(work, tmp_path):
+    cpu = a_cpu()
+    result = measured(work, tmp_path, "--cpu", cpu, "--duration", "300ms")
+    told, detail = result["histograms"]["work_ns"], result["detail"]
+    histogram = assert_histogram(tmp_path, told)
+    assert result["loop"]["iterations"] == told["recorded"] + told["overflow"] + told["negative"] > 0
+    assert detail["steps_done"] == detail["steps"] * result["loop"]["iterations"]
+    assert detail["calibrated"] is True
+    assert detail["steps"].bit_count() == 1
+    assert detail["l2_bytes"] == l2_of(cpu)
+    assert detail["buffer_bytes"] == (detail["l2_bytes"] or 256 * 1024) // 2 == detail["lines"] * detail["line_bytes"]
+    p50, p99 = (histogram.get_value_at_percentile(p) for p in (50, 99))
+    assert result["scalars"]["work_spread"]["value"] == pytest.approx(p99 / p50)
+
+
+def test_quanta_are_contiguous(work, tmp_path):
+    """Their sum is the duration, as far as buckets of 3 digits can tell: no time lies between two."""
+    result = measured(work, tmp_path, "--cpu", a_cpu(), "--duration", "200ms")
+    histogram = assert_histogram(tmp_path, result["histograms"]["work_ns"])
+    total = sum(count * histogram.get_value_from_index(i) for i, count in enumerate(histogram.counts) if count)
+    assert total == pytest.approx(result["duration_ns"], rel=2e-3)
+
+
+def test_steps_and_buffer_may_be_fixed(work, tmp_path):
+    result = measured(work, tmp_path, "--duration", "50ms", "--steps", 1000, "--buffer-bytes", 100_000)
+    detail = result["detail"]
+    assert (detail["steps"], detail["calibrated"], detail["lines"], detail["buffer_bytes"]) == (1000, False, 1562, 99968)
+    assert detail["steps_done"] == 1000 * result["loop"]["iterations"]
+    assert result["params"] == {"buffer_bytes": 100_000, "quantum_ns": 100_000, "steps": 1000, "digits": 3}
+
+
+def test_the_smallest_buffer(work, tmp_path):
+    detail = measured(work, tmp_path, "--duration", "10ms", "--steps", 7, "--buffer-bytes", 128)["detail"]
+    assert (detail["lines"], detail["steps_done"] % 7) == (2, 0)
+
+
+def test_more_steps_are_more_work(work, tmp_path):
+    """It is not optimised away: the shortest quantum of eight times the steps is much longer."""
+    shortest = []
+    for steps in (4096, 32768):
+        out = tmp_path / str(steps)
+        out.mkdir()
+        result = measured(work, out, "--cpu", a_cpu(), "--duration", "200ms", "--steps", steps)
+        shortest.append(result["histograms"]["work_ns"]["min"])
+    assert shortest[1] > 4 * shortest[0]
+
+
+def test_a_longer_quantum_has_more_steps(work, tmp_path):
+    steps = []
+    for quantum in ("10us", "1ms"):
+        out = tmp_path / quantum
+        out.mkdir()
+        steps.append(measured(work, out, "--duration", "50ms", "--quantum", quantum)["detail"]["steps"])
+    assert steps[1] > 4 * steps[0]
+
+
+def test_what_stops_it_is_one_long_quantum(work, tmp_path):
+    argv = [work, "--cpu", str(a_cpu()), "--duration", "2s", "--out", tmp_path]
+    with subprocess.Popen(argv) as probe:
+        try:
+            assert wait_until(lambda: cpu_ticks(probe.pid) >= 30)
+            probe.send_signal(signal.SIGSTOP)
+            assert wait_until(lambda: state_of(probe.pid) == "T")
+            time.sleep(0.3)
+            probe.send_signal(signal.SIGCONT)
+            assert probe.wait(60) == 0
+        finally:
+            probe.kill()
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["histograms"]["work_ns"]["max"] >= 300_000_000
+    assert result["detail"]["steps_done"] == result["detail"]["steps"] * result["loop"]["iterations"]
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_no_system_call_while_measuring(work, tmp_path):
+    counts = []
+    for name, duration in (("short", "50ms"), ("long", "400ms")):
+        out, log = tmp_path / name, tmp_path / f"{name}.strace"
+        out.mkdir()
+        done = run("strace", "-f", "-o", log, work, "--cpu", a_cpu(), "--duration", duration, "--out", out)
+        assert done.returncode == 0, done.stderr
+        counts.append(calls_of(log))
+    assert counts[0] == counts[1]
