@@ -18,11 +18,11 @@ enum { PARAM_THRESHOLD, PARAM_DIGITS, PARAM_RING };
 
 static const struct param params[] = {
 	[PARAM_THRESHOLD] = { "threshold", PARAM_DURATION, "1us", "50ns", "10s",
-			      "an interval at least this long is a gap" },
+			      "an interval at least this long is a gap", NULL },
 	[PARAM_DIGITS] = { "digits", PARAM_INT, "2", "2", "3",
-			   "significant digits of the histogram; 3 exceeds the L1 cache" },
+			   "significant digits of the histogram; 3 exceeds the L1 cache", NULL },
 	[PARAM_RING] = { "ring", PARAM_INT, "65536", "1", "16777216",
-			 "gaps kept one by one; later ones are only counted" },
+			 "gaps kept one by one; later ones are only counted", NULL },
 };
 
 enum { METRIC_GAP, METRIC_STOLEN, METRIC_QUIET, METRIC_GAP_RATE };

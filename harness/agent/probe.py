@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 from .frames import loads_strictly
 from .modes import Mode
@@ -202,14 +202,21 @@ def _problem_of(result: Any, out: str) -> str | None:
 
 
 def result_files(result: dict[str, Any]) -> dict[str, str]:
-    """``{file the probe wrote: metric}`` as its result names them; the list of gaps goes by the metric ``gaps``."""
+    """``{file the probe wrote: metric}`` as its result names them; a list of events (``gaps``) goes by its own name."""
     files = {}
     for metric, histogram in (result.get("histograms") or {}).items():
         files[safe_name(histogram.get("file"), f"histograms.{metric}.file")] = safe_name(metric, "metric")
-    gaps = result.get("gaps")
-    if isinstance(gaps, dict) and "file" in gaps:
-        files[safe_name(gaps["file"], "gaps.file")] = "gaps"
+    for name, events in event_lists(result):
+        if "file" in events:
+            files[safe_name(events["file"], f"{name}.file")] = safe_name(name, "events")
     return files
+
+
+def event_lists(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a probe kept one by one, by name: the gaps of ``gap``, the late wake-ups of ``wake``."""
+    for name, value in result.items():
+        if isinstance(value, dict) and "stored" in value:
+            yield name, value
 
 
 def spooled_name(file: str, metric: str, cpu: int | None) -> str:

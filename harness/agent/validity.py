@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from .modes import Mode
+from .probe import event_lists
 from .spec import RunSpec, Validity
 from .system import parse_cpus
 
@@ -251,13 +252,13 @@ def _counts(seen: Evidence) -> Iterator[Finding]:
             if lost:
                 text = f"{metric} of {where}: {lost} samples dropped or negative"
                 yield "samples-lost", SUSPECT, text, "is the clock sound? see clocksource and dmesg"
-        gaps = result.get("gaps") or {}
-        if gaps.get("dropped"):
-            text = f"{gaps['dropped']} of {gaps.get('count')} gaps of {where} did not fit in the ring"
-            yield "ring-loss", SUSPECT, text, "raise the threshold, or the ring"
-        if "stored" in gaps and "count" in gaps and gaps["stored"] + (gaps.get("dropped") or 0) != gaps["count"]:
-            text = f"of {gaps['count']} gaps {gaps['stored']} were stored and {gaps.get('dropped')} dropped"
-            yield "counts-not-conserved", SUSPECT, text, "this is a bug of the probe: please report"
+        for name, events in event_lists(result):
+            if events.get("dropped"):
+                text = f"{events['dropped']} of {events.get('count')} {name} of {where} did not fit in the ring"
+                yield "ring-loss", SUSPECT, text, "raise the threshold, or the ring"
+            if "count" in events and events["stored"] + (events.get("dropped") or 0) != events["count"]:
+                text = f"of {events['count']} {name} {events['stored']} were stored and {events.get('dropped')} dropped"
+                yield "counts-not-conserved", SUSPECT, text, "this is a bug of the probe: please report"
 
 
 def _knobs(seen: Evidence) -> Iterator[Finding]:

@@ -33,7 +33,8 @@ LOG_HALF = 512 * 1024
 #: What the spool itself adds beside a run's files.
 _NOT_FILES = ("record.json", "MANIFEST")
 
-_GAPS = re.compile(r"gaps\.(?:cpu(0|[1-9][0-9]{0,5})|any)\.jsonl")
+#: A list of events that a probe kept, of one CPU: ``gaps.cpu3.jsonl``.
+_EVENTS = re.compile(r"([a-z][a-z0-9_]{0,31})\.(?:cpu(0|[1-9][0-9]{0,5})|any)\.jsonl")
 
 #: Of a RunRecord, what run.json takes over as it is.
 _KEPT = (
@@ -111,11 +112,10 @@ def write_run(
     files = {name: data for name, data in files.items() if name not in _NOT_FILES}
     verify(record, files)
     metrics, intervals, reasons = metrics_of(record, files, context)
-    gaps = _gaps(files)
     contents = {
         "histograms.hlog": hlog.format_log(intervals, [f"isolbench: {target} {final.name}"]).encode(),
         "log.txt": bounded(files.get("log.txt", b"")),
-        **({} if gaps is None else {"gaps.jsonl.gz": gzip.compress(gaps, mtime=0)}),
+        **{f"{name}.jsonl.gz": gzip.compress(lines, mtime=0) for name, lines in _events(files).items()},
     }
     document = {
         "schema": SCHEMA,
@@ -246,15 +246,16 @@ def bounded(log: bytes) -> bytes:
     return log[:LOG_HALF] + f"\n… {left_out} bytes left out …\n".encode() + log[-LOG_HALF:]
 
 
-def _gaps(files: Mapping[str, bytes]) -> bytes | None:
-    """All CPUs' gaps as one JSON-lines text, each line with its CPU; ``None`` when the probe kept none."""
-    parts = []
+def _events(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Each list of events the probe kept, of all CPUs as one JSON-lines text, each line with its CPU."""
+    lists: dict[str, bytes] = {}
     for name in sorted(files):
-        if place := _GAPS.fullmatch(name):
-            cpu = (place[1] or "null").encode()
+        if place := _EVENTS.fullmatch(name):
+            cpu = (place[2] or "null").encode()
             # Text, not JSON: a noisy run has tens of thousands of lines, and the probe's own bytes are kept.
-            parts.append((b"\n" + files[name]).replace(b"\n{", b'\n{"cpu":' + cpu + b",")[1:])
-    return b"".join(parts) if parts else None
+            lines = (b"\n" + files[name]).replace(b"\n{", b'\n{"cpu":' + cpu + b",")[1:]
+            lists[place[1]] = lists.get(place[1], b"") + lines
+    return lists
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
@@ -324,7 +325,12 @@ def read_json(path: Path, newest: int = SCHEMA) -> dict[str, Any]:
 
 def read_gaps(path: Path) -> Iterator[dict[str, Any]]:
     """The gaps of the run folder ``path``, one by one; none when it kept none. Raises :class:`BrokenResult`."""
-    file = Path(path) / "gaps.jsonl.gz"
+    return read_events(path, "gaps")
+
+
+def read_events(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The same of any list that a probe keeps: ``late`` of ``wake``."""
+    file = Path(path) / f"{safe_name(name, 'events')}.jsonl.gz"
     if not file.exists():
         return
     try:

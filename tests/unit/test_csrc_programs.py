@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ MAINS = sorted(
     path.relative_to(CSRC).as_posix() for folder in ("probes", "bench", "tests") for path in CSRC.glob(f"{folder}/*.c")
 )
 STRICT = [
-    "-O2", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wmissing-prototypes",
+    "-O2", "-std=c11", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wmissing-prototypes",
     "-Werror", "-static",
 ]  # fmt: skip
 OTHER = "aarch64" if build.native_arch() == "x86_64" else "x86_64"
@@ -106,6 +107,53 @@ def test_the_probe_under_sanitisers(sanitised, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("wake", []),
+        ("wake", ["--method", "timerfd", "--digits", "3", "--ring", "2", "--threshold", "100ns"]),
+        ("xwake", []),
+        ("xwake", ["--method", "eventfd", "--ring", "2", "--threshold", "100ns"]),
+        ("work", []),
+        ("work", ["--buffer-bytes", "128", "--digits", "2", "--steps", "3"]),
+    ],
+)
+def test_the_other_probes_under_sanitisers(sanitised, tmp_path, name, extra):
+    if name == "xwake" and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU only")
+    cpu = str(max(os.sched_getaffinity(0)))
+    probe = sanitised(f"probes/{name}.c")
+    for argv in (["--out", str(tmp_path)], []):
+        call = [str(probe), "--cpu", cpu, "--duration", "100ms", *extra, *argv]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "result.json").read_text())["probe"] == name
+
+
+@pytest.mark.parametrize("method", ["futex", "eventfd"])
+def test_the_two_threads_do_not_race(tmp_path, method):
+    if not shutil.which("gcc") or not shutil.which("setarch"):
+        pytest.skip("no gcc, or no setarch (Debian: util-linux)")
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU only")
+    program = tmp_path / "xwake"
+    flags = [flag for flag in STRICT if flag not in ("-static", "-O2")]
+    checks = ["-O1", "-g", "-fsanitize=thread"]
+    argv = ["gcc", *flags, *checks, "-I.", *core(), "probes/xwake.c", "-o", str(program), "-lm"]
+    done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, check=False)
+    if "cannot find" in done.stderr and "tsan" in done.stderr:
+        pytest.skip("gcc without its sanitisers' libraries")
+    assert (done.returncode, done.stderr) == (0, "")
+    # Without address randomisation: older ones find no room for their shadow where the kernel uses more bits of it.
+    argv = ["setarch", "-R", str(program), "--cpu", str(max(os.sched_getaffinity(0))), "--duration", "300ms"]
+    done = subprocess.run(
+        [*argv, "--method", method], capture_output=True, text=True, timeout=120, check=False
+    )  # fmt: skip
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("this kernel's memory layout is beyond this ThreadSanitizer")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
     ("argv", "text"),
     [
         (["feed", "1000000000", "1000", "4", "2"], "100 110 5000 4000 20000 40000 90000 18000000000000 18000000000010"),
@@ -119,6 +167,8 @@ def test_the_probe_under_sanitisers(sanitised, tmp_path):
         (["double"], "1e308 -0.0 5e-324 inf nan 0.1"),
         (["mask"], "0 1 63 64 8191"),
         (["convert", "1000000"], "0 1 9223372036854775807"),
+        (["periods", "100", "1000"], "s 100\nm 350\ns 9223372036854775807\n"),
+        (["list", "0-3,8,99999999999999999999"], "0 4 8 2147483647"),
     ],
 )
 def test_the_parts_under_sanitisers(sanitised, argv, text):
@@ -163,6 +213,31 @@ def test_the_other_architecture_runs_in_an_emulator(foreign, tmp_path):
     got = json.loads(done.stdout)
     assert got["ring"] == [[110, 4890], [4000, 5000]]
     assert got["negative"] == 1
+
+
+@pytest.mark.parametrize("name", ["wake", "xwake", "work"])
+def test_the_other_probes_run_in_an_emulator(name, tmp_path):
+    emulator = shutil.which(f"qemu-{OTHER}-static") or shutil.which(f"qemu-{OTHER}")
+    if not emulator:
+        pytest.skip(f"no qemu-{OTHER} (Debian: qemu-user)")
+    if name == "xwake" and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU only")
+    try:
+        built = build.build_probe(name, OTHER)
+    except BuildError as error:
+        pytest.skip(f"{error} ({error.advice})")
+    argv = [emulator, str(built.path), "--cpu", str(max(os.sched_getaffinity(0))), "--duration", "200ms"]
+    done = subprocess.run([*argv, "--out", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
+    if name == "xwake" and OTHER == "x86_64" and "rate follows" in done.stderr:
+        pytest.skip("the emulated TSC is not invariant")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["probe"], result["arch"]) == (name, OTHER)
+    [told] = result["histograms"].values()
+    left_out = result["detail"].get("not_asleep", 0)
+    assert result["loop"]["iterations"] == told["recorded"] + told["overflow"] + told["negative"] + left_out > 0
+    if "periods" in result["detail"]:
+        assert result["loop"]["iterations"] + told["missed"] == result["detail"]["periods"] == 200
 
 
 # --- the speed bench ---

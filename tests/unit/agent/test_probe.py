@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent import loads, modes
-from harness.agent.probe import BoundedLog, allowance_ns, command, spooled_name
+from harness.agent.probe import BoundedLog, allowance_ns, command, result_files, spooled_name
 from harness.agent.processes import MARKER, kill_marked, marked, read_stat, running_ns, session_ticks
 from harness.agent.spec import LoadSpec, ProbeSpec, RunSpec, SpecError
 from harness.agent.system import AgentError, Tree
@@ -70,6 +70,17 @@ def test_names_in_the_spool() -> None:
     assert spooled_name("gap_ns.hdr", "gap_ns", 1) == "gap_ns.cpu1.hdr"
     assert spooled_name("gap_ns.hdr", "gap_ns", None) == "gap_ns.any.hdr"
     assert spooled_name("gaps.jsonl", "gaps", 12) == "gaps.cpu12.jsonl"
+
+
+def test_every_file_that_a_result_names_is_taken() -> None:
+    result = {
+        "histograms": {"wake_ns": {"file": "wake_ns.hdr"}},
+        "late": {"file": "late.jsonl", "count": 1, "stored": 1, "dropped": 0},
+        "loop": {"iterations": 3},
+    }
+    assert result_files(result) == {"wake_ns.hdr": "wake_ns", "late.jsonl": "late"}
+    with pytest.raises(SpecError):
+        result_files({"late": {"file": "../late.jsonl", "stored": 0}})
 
 
 CPU = max(os.sched_getaffinity(0))

@@ -190,6 +190,8 @@ CASES: list[tuple[str, str, Change]] = [
     ("samples-lost", "suspect", result("histograms", "gap_ns", "negative", value=1)),
     ("ring-loss", "suspect", several(result("gaps", "dropped", value=1), result("gaps", "stored", value=9))),
     ("counts-not-conserved", "suspect", result("gaps", "stored", value=9)),
+    ("ring-loss", "suspect", result("late", value={"count": 3, "stored": 1, "dropped": 2})),
+    ("counts-not-conserved", "suspect", result("late", value={"count": 3, "stored": 2, "dropped": 0})),
     ("knob-ineffective", "suspect", knob(1, ok=False, reason="EPERM", advice="be root")),
     (
         "knob-ineffective",

@@ -118,6 +118,17 @@ def test_gaps_of_an_unpinned_task_have_no_cpu(tmp_path):
     assert load_run(folder).counts("gap_ns", None).total == histogram.total
 
 
+def test_other_events_are_kept_by_their_name(tmp_path, made):
+    record, files = made
+    late = b'{"at_ns":1000,"wake_ns":70}\n'
+    files = {**files, "late.cpu3.jsonl": late}
+    record["files"].append({"name": "late.cpu3.jsonl", "size": len(late), "sha256": hashlib.sha256(late).hexdigest()})
+    folder = write_run(tmp_path, "nuc", record, files, fake.context())
+    assert list(runs.read_events(folder, "late")) == [{"cpu": 3, "at_ns": 1000, "wake_ns": 70}]
+    assert len(list(runs.read_gaps(folder))) == 50
+    assert "late.jsonl.gz" in load_run(folder).document["files"]
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "x" * 200, "a\0b", "a\nb"])
 def test_hostile_names_are_refused(tmp_path, made, name):
     record, files = made
