@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from typing import Any, Iterable, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from .frames import loads_strictly
 from .modes import Mode
@@ -212,7 +212,7 @@ def result_files(result: dict[str, Any]) -> dict[str, str]:
     return files
 
 
-def event_lists(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What a probe kept one by one, by name: the gaps of ``gap``, the late wake-ups of ``wake``."""
     for name, value in result.items():
         if isinstance(value, dict) and "stored" in value:

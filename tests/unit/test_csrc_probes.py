@@ -86,7 +86,9 @@ def test_what_all_results_have(probe, name, tmp_path):
     assert result["loop"]["own_cost_ns"] > 0
     assert set(result["histograms"]) | set(result["scalars"]) == set(METRICS[name])
     described = json.loads(run(probe, "--describe").stdout)["params"]
-    keys = {param.replace("-", "_") + ("_ns" if told["type"] == "duration" else "") for param, told in described.items()}
+    keys = {
+        param.replace("-", "_") + ("_ns" if told["type"] == "duration" else "") for param, told in described.items()
+    }
     assert set(result["params"]) == keys
 
 

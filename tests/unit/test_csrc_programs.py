@@ -23,8 +23,8 @@ MAINS = sorted(
     path.relative_to(CSRC).as_posix() for folder in ("probes", "bench", "tests") for path in CSRC.glob(f"{folder}/*.c")
 )
 STRICT = [
-    "-O2", "-std=c11", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wmissing-prototypes",
-    "-Werror", "-static",
+    "-O2", "-std=c11", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
+    "-Wmissing-prototypes", "-Werror", "-static",
 ]  # fmt: skip
 OTHER = "aarch64" if build.native_arch() == "x86_64" else "x86_64"
 
