@@ -57,8 +57,14 @@ bool offset_answer(struct offset_channel *channel, uint64_t timeout)
 	for (uint32_t i = 1; i <= OFFSET_ROUNDS; i++) {
 		if (!spin_until(&channel->question, base + i, timeout))
 			return false;
-		channel->reading = counter_read_ordered();
+		channel->reading = counter_read_ordered() + channel->skew;
 		atomic_store_explicit(&channel->answer, base + i, memory_order_release);
 	}
 	return true;
+}
+
+bool offset_is_small(const struct offset_bounds *bounds, double granularity, double most)
+{
+	return (double)bounds->low <= (double)bounds->high + 2.0 * granularity &&
+	       (double)bounds->low <= most && (double)bounds->high >= -most;
 }

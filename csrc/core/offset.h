@@ -26,6 +26,7 @@ struct offset_channel {
 	_Alignas(128) _Atomic uint32_t question;
 	_Alignas(128) _Atomic uint32_t answer;
 	uint64_t reading;		/* published by `answer` */
+	uint64_t skew;			/* added to each reading, for tests; 0 */
 };
 
 struct offset_bounds {
@@ -39,5 +40,11 @@ struct offset_bounds {
  */
 bool offset_ask(struct offset_channel *channel, uint64_t timeout, struct offset_bounds *bounds);
 bool offset_answer(struct offset_channel *channel, uint64_t timeout);
+
+/*
+ * Are the two one clock, as far as the round trips can tell? No: not one offset explains
+ * them (but for two steps of `granularity`), or the offset surely exceeds `most`. All in units.
+ */
+bool offset_is_small(const struct offset_bounds *bounds, double granularity, double most);
 
 #endif

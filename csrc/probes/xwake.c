@@ -5,7 +5,8 @@
  *
  * In each period the waker reads the counter (the stamp), publishes it, and wakes. The
  * measured thread reads the counter first thing after its wait and records the difference,
- * so the waker's system call is in it, as it is for who wakes. The waker wakes only a
+ * so the waker's system call is in it, as it is for who wakes, and so is what keeps the
+ * waker from it: it runs under the policy that was asked for the measured thread. The waker wakes only a
  * thread that has answered the wake-up before, and lets an interval pass in between, so
  * that it sleeps; a period in which the answer is still due is missed and counted.
  *
@@ -178,6 +179,7 @@ static struct clock_scale scale;
 static uint64_t threshold_ns;
 static uint64_t late;			/* wake-ups of at least threshold_ns */
 static uint64_t awake;			/* stamps that found it not asleep: no wake-ups */
+static uint64_t beside;			/* it woke on the waker's own CPU, if not pinned */
 static double counter_ns;
 static struct offset_bounds offset_before, offset_after;
 
@@ -198,6 +200,8 @@ static void note(uint64_t stamp, uint64_t now)
 	const uint64_t units = now - stamp;
 	uint64_t ns;
 
+	if (__builtin_expect(placement_cpu_now() == waker_cpu, 0))
+		beside++;
 	if ((int64_t)units < 0) {
 		recorder.negative++;
 		return;
@@ -245,16 +249,13 @@ static void prepare(struct run *run)
 
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no wake-up fits");
-	if (cpu < 0)
-		fault_environment(0, "pin it: --cpu N, any mode but shared",
-				  "a task that is not pinned cannot be woken from another CPU");
-	if (cpu == run->options.waker_cpu)
+	if (cpu >= 0 && cpu == run->options.waker_cpu)
 		fault_usage("--waker-cpu %d: that is the measured CPU", cpu);
 	waker_cpu = run->options.waker_cpu >= 0 ? run->options.waker_cpu :
 						  placement_other_cpu(&run->origin, cpu);
-	if (waker_cpu < 0)
+	if (waker_cpu < 0 || (cpu < 0 && placement_other_cpu(&run->origin, waker_cpu) < 0))
 		fault_environment(0, "allow this task a second CPU (taskset, cpuset)",
-				  "no allowed CPU but the measured one to wake it from");
+				  "there is one allowed CPU only, and no other to wake the task from");
 
 	recorder_init(&recorder, digits,
 		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
@@ -285,21 +286,24 @@ static double as_ns(const struct run *run, int64_t units)
 	return (double)units / run->initial.hz * 1e9;
 }
 
-/* Are the two counters one clock, as far as the round trips can tell? */
 static bool synchronised(const struct run *run, const struct offset_bounds *offset)
 {
-	const double slack = 2.0 * run->granularity_units;
-
-	return (double)offset->low <= (double)offset->high + slack &&
-	       as_ns(run, offset->low) <= OFFSET_MAX_NS &&
-	       as_ns(run, offset->high) >= -OFFSET_MAX_NS;
+	return offset_is_small(offset, run->granularity_units,
+			       OFFSET_MAX_NS * run->initial.hz / 1e9);
 }
 
-static void ask(struct offset_bounds *offset)
+/* A task that is not pinned keeps off the waker's CPU meanwhile: both sides spin. */
+static void ask(const struct run *run, struct offset_bounds *offset)
 {
+	const bool roaming = run->options.cpu < 0;
+
+	if (roaming)
+		placement_stay_off(&run->origin, waker_cpu);
 	if (!offset_ask(&channel, answer_timeout, offset))
 		fault_environment(0, "is it taken by a real-time task?",
 				  "CPU %d did not answer for %.0f s", waker_cpu, ANSWER_TIMEOUT_S);
+	if (roaming)
+		placement_stay_off(&run->origin, -1);
 }
 
 static void warm(struct run *run)
@@ -307,20 +311,21 @@ static void warm(struct run *run)
 	if (run->identity.invariant == STATE_NO)
 		fault_environment(0, "measure on a machine whose TSC is invariant",
 				  "the counter's rate follows the CPU's: those of two CPUs drift apart");
+	placement_cpu_prepare();
 	scale = run->scale;
 	answer_timeout = (uint64_t)(run->initial.hz * ANSWER_TIMEOUT_S);
 	counter_ns = counter_cost_ns(scale);
 	pthread_barrier_wait(&barrier);
-	ask(&offset_before);
+	ask(run, &offset_before);
 	if (!synchronised(run, &offset_before))
 		fault_environment(0, "see dmesg about the TSC, or choose another --waker-cpu",
-				  "the counter of CPU %d is %.0f to %.0f ns ahead of CPU %d's",
+				  "the counter of CPU %d is %.0f to %.0f ns ahead of the task's",
 				  waker_cpu, as_ns(run, offset_before.low),
-				  as_ns(run, offset_before.high), run->options.cpu);
+				  as_ns(run, offset_before.high));
 	be_woken();
 	recorder_reset(&recorder);
 	ring_reset(&ring);
-	late = awake = 0;
+	late = awake = beside = 0;
 	threshold_ns = run->params[PARAM_THRESHOLD];
 }
 
@@ -331,7 +336,7 @@ static void measure(struct run *run)
 	be_woken();
 	run->last = counter_read_ordered();
 	pthread_barrier_wait(&barrier);
-	ask(&offset_after);
+	ask(run, &offset_after);
 }
 
 static void collect(struct run *run)
@@ -381,6 +386,10 @@ static void detail(const struct run *run, struct json *json)
 	json_string(json, "policy", waker_placement.policy);
 	json_i64(json, "priority", waker_placement.priority);
 	json_close(json, '}');
+	if (placement_cpu_now() >= 0)
+		json_u64(json, "woke_on_waker_cpu", beside);
+	else
+		json_null(json, "woke_on_waker_cpu");
 	/* Left out of the histogram. Of an eventfd only the sum is known, and they are in it. */
 	json_u64(json, "not_asleep", method == METHOD_FUTEX ? awake :
 		 periods.served > run->voluntary_switches ?

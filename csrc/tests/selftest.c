@@ -18,8 +18,11 @@
  *   periods INTERVAL DURATION   "s TIME" or "m TIME": at TIME the next deadline is served or
  *                           missed -> JSON: planned, served, missed, deadlines
  *   list LIST               CPU numbers -> 1 for each that is in the list, else 0
+ *   offset SKEW             two threads compare counters, one of which is SKEW units ahead
+ *   small GRANULARITY MOST  "low high" lines -> 1 if such bounds are those of one clock
  */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +30,7 @@
 #include "core/clock.h"
 #include "core/fault.h"
 #include "core/json.h"
+#include "core/offset.h"
 #include "core/options.h"
 #include "core/periods.h"
 #include "core/placement.h"
@@ -337,6 +341,36 @@ static void command_list(char **argv)
 		printf("%d\n", sysfs_list_has(argv[2] ? argv[2] : "", cpu));
 }
 
+static struct offset_channel channel;
+
+static void *answer(void *unused)
+{
+	(void)unused;
+	return offset_answer(&channel, UINT64_C(1) << 62) ? &channel : NULL;
+}
+
+static void command_offset(char **argv)
+{
+	struct offset_bounds bounds;
+	pthread_t other;
+
+	channel.skew = (uint64_t)strtoll(argv[2] ? argv[2] : "0", NULL, 10);
+	if (pthread_create(&other, NULL, answer, NULL) ||
+	    !offset_ask(&channel, UINT64_C(1) << 62, &bounds) || pthread_join(other, NULL))
+		fault_internal("no thread, or no answer");
+	printf("%" PRId64 " %" PRId64 " %" PRIu64 "\n", bounds.low, bounds.high, bounds.round_trip);
+	printf("%d\n", offset_ask(&channel, 1000, &bounds));	/* nobody answers any more */
+}
+
+static void command_small(char **argv)
+{
+	struct offset_bounds bounds = { 0 };
+
+	while (scanf("%" SCNd64 " %" SCNd64, &bounds.low, &bounds.high) == 2)
+		printf("%d\n", offset_is_small(&bounds, (double)argument(argv, 2),
+					       (double)argument(argv, 3)));
+}
+
 static const struct {
 	const char *name;
 	void (*run)(char **argv);
@@ -346,6 +380,7 @@ static const struct {
 	{ "poisson", command_poisson }, { "granularity", command_granularity },
 	{ "json", command_json }, { "double", command_double }, { "mask", command_mask },
 	{ "convert", command_convert }, { "periods", command_periods }, { "list", command_list },
+	{ "offset", command_offset }, { "small", command_small },
 };
 
 int main(int argc, char **argv)

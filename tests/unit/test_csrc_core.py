@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 from decimal import Decimal
 from fractions import Fraction
@@ -266,3 +267,27 @@ def test_a_cpu_list_holds_what_is_in_it(tool, cpus):
 @pytest.mark.parametrize("text", ["(null)", "x", "0-", "1-3:1/2", " ", "-"])
 def test_no_cpu_list_breaks_the_reader(tool, text):
     assert len(ask(tool, "list", text, text="0 1 2 200").split()) == 4
+
+
+# --- two counters ---
+
+
+@pytest.mark.parametrize("skew", [0, 10**6, -(10**6), 10**15])
+def test_the_offset_of_two_counters_is_within_its_bounds(tool, skew):
+    """Two threads of this machine, whose counters are one, but for what is added to the readings of one of them."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU only: the two threads would wait for each other's time slices")
+    first, timed_out = ask(tool, "offset", skew).splitlines()
+    low, high, round_trip = map(int, first.split())
+    assert low <= skew <= high
+    assert 0 < high - low <= round_trip
+    assert timed_out == "0"
+
+
+def test_which_bounds_are_those_of_one_clock(tool):
+    """A granularity of 10 units, and at most 1000 apart."""
+    rows = {
+        "-50 50": 1, "0 0": 1, "1000 2000": 1, "1001 2000": 0, "-2000 -1000": 1, "-2000 -1001": 0,
+        "20 0": 1, "21 0": 0, "-5000 5000": 1,
+    }  # fmt: skip
+    assert ask(tool, "small", 10, 1000, text="\n".join(rows)).split() == [str(answer) for answer in rows.values()]
