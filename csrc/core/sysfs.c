@@ -134,47 +134,67 @@ void sysfs_idle_json(struct json *json, const char *key, const struct sysfs_idle
 	json_close(json, ']');
 }
 
-bool sysfs_timer_interrupts(uint64_t *count, int cpu)
+/* The column of a CPU in the header, which names those that are online: "CPU0 CPU2"; -1: none. */
+static int column_of(const char *header, int cpu)
 {
-	static char text[256 * 1024];
 	char name[16];
-	const char *row, *at;
-	size_t used = 0, column = 0;
-	const int fd = open("/proc/interrupts", O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	int column = 0;
 
-	if (fd < 0 || cpu < 0)
-		return false;
-	while (used < sizeof(text) - 1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0)
-		used += (size_t)n;
-	close(fd);
-	text[used] = '\0';
-
-	/* The header names the CPUs that are online: "CPU0 CPU2". */
 	snprintf(name, sizeof(name), "CPU%d", cpu);
-	for (at = text;; column++) {
-		size_t length;
+	for (const char *at = header + strspn(header, " "); *at; column++) {
+		const size_t length = strcspn(at, " ");
 
-		at += strspn(at, " ");
-		length = strcspn(at, " \n");
-		if (!length)
-			return false;
 		if (length == strlen(name) && !strncmp(at, name, length))
-			break;
+			return column;
 		at += length;
+		at += strspn(at, " ");
 	}
-	row = strstr(text, "\nLOC:");
-	if (!row)
-		return false;
-	row += strlen("\nLOC:");
-	for (size_t i = 0;; i++) {
+	return -1;
+}
+
+static bool number_in(const char *row, int column, uint64_t *value)
+{
+	for (int i = 0; i <= column; i++) {
 		char *end;
 
-		*count = strtoull(row, &end, 10);
+		*value = strtoull(row, &end, 10);
 		if (end == row)
 			return false;
-		if (i == column)
-			return true;
 		row = end;
 	}
+	return true;
+}
+
+/* Line by line in memory that is there: this is also called within a run's account of faults. */
+bool sysfs_timer_interrupts(uint64_t *count, int cpu)
+{
+	static char text[128 * 1024];
+	size_t used = 0;
+	int column = -2;		/* before the header */
+	bool found = false;
+	ssize_t n;
+	int fd;
+
+	fd = cpu < 0 ? -1 : open("/proc/interrupts", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	while (!found && column != -1 &&
+	       (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0) {
+		char *line = text, *end;
+
+		used += (size_t)n;
+		text[used] = '\0';
+		for (; !found && (end = strchr(line, '\n')); line = end + 1) {
+			*end = '\0';
+			line += strspn(line, " ");
+			if (column == -2)
+				column = column_of(line, cpu);
+			else if (column >= 0 && !strncmp(line, "LOC:", 4))
+				found = number_in(line + 4, column, count);
+		}
+		used -= (size_t)(line - text);
+		memmove(text, line, used);
+	}
+	close(fd);
+	return found;
 }

@@ -18,6 +18,7 @@
  *   periods INTERVAL DURATION   "s TIME" or "m TIME": at TIME the next deadline is served or
  *                           missed -> JSON: planned, served, missed, deadlines
  *   list LIST               CPU numbers -> 1 for each that is in the list, else 0
+ *   timer CPU                          -> its timer interrupts, or "unknown"
  *   offset SKEW             two threads compare counters, one of which is SKEW units ahead
  *   small GRANULARITY MOST  "low high" lines -> 1 if such bounds are those of one clock
  */
@@ -341,6 +342,16 @@ static void command_list(char **argv)
 		printf("%d\n", sysfs_list_has(argv[2] ? argv[2] : "", cpu));
 }
 
+static void command_timer(char **argv)
+{
+	uint64_t count;
+
+	if (sysfs_timer_interrupts(&count, (int)argument(argv, 2)))
+		printf("%" PRIu64 "\n", count);
+	else
+		puts("unknown");
+}
+
 static struct offset_channel channel;
 
 static void *answer(void *unused)
@@ -380,7 +391,7 @@ static const struct {
 	{ "poisson", command_poisson }, { "granularity", command_granularity },
 	{ "json", command_json }, { "double", command_double }, { "mask", command_mask },
 	{ "convert", command_convert }, { "periods", command_periods }, { "list", command_list },
-	{ "offset", command_offset }, { "small", command_small },
+	{ "timer", command_timer }, { "offset", command_offset }, { "small", command_small },
 };
 
 int main(int argc, char **argv)

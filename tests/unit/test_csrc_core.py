@@ -269,6 +269,28 @@ def test_no_cpu_list_breaks_the_reader(tool, text):
     assert len(ask(tool, "list", text, text="0 1 2 200").split()) == 4
 
 
+# --- interrupts of a CPU's timer ---
+
+
+def timer_rows() -> dict[int, int]:
+    header, *rows = Path("/proc/interrupts").read_text().splitlines()
+    cpus = [int(name.removeprefix("CPU")) for name in header.split()]
+    for row in rows:
+        name, *numbers = row.split()
+        if name == "LOC:":
+            return dict(zip(cpus, map(int, numbers), strict=False))
+    return {}
+
+
+def test_timer_interrupts_are_those_of_the_kernel(tool):
+    """Between two readings of the same row, for every CPU; a CPU that is not online has none."""
+    before = timer_rows()
+    for cpu, least in before.items():
+        got = int(ask(tool, "timer", cpu))
+        assert least <= got <= timer_rows()[cpu]
+    assert ask(tool, "timer", 8000) == "unknown\n"
+
+
 # --- two counters ---
 
 

@@ -169,6 +169,10 @@ def test_the_two_threads_do_not_race(tmp_path, method):
         (["convert", "1000000"], "0 1 9223372036854775807"),
         (["periods", "100", "1000"], "s 100\nm 350\ns 9223372036854775807\n"),
         (["list", "0-3,8,99999999999999999999"], "0 4 8 2147483647"),
+        (["timer", "0"], ""),
+        (["timer", "8000"], ""),
+        (["offset", "-7"], ""),
+        (["small", "10", "1000"], "-50 50 20 0"),
     ],
 )
 def test_the_parts_under_sanitisers(sanitised, argv, text):
