@@ -79,7 +79,8 @@ class Progress:
                 self._say(f"{target}: {left}{restored(entry)}", important=True)
         elif kind in _SAID:
             self._say(f"{target}: {_SAID[kind].format_map(_Fields(event))}", important=kind in _IMPORTANT)
-        elif kind == "lane-finished" and event.get("failure"):
+        elif kind == "lane-finished" and event.get("failure") and len(self._tasks) > 1:
+            # Of a single lane the outcome, which comes at once, says the same.
             self._say(f"{target}: {event['failure']}", important=True)
 
     def _run(self, kind: str, target: str, event: Event) -> None:

@@ -50,7 +50,7 @@ ROOT = os.getuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="namespaces, mounts and users need root")
 
 #: For tests on connections that freeze: what is waited for in earnest takes minutes.
-SHORT_S = 2.0
+SHORT_S = 1.2
 
 _CLONE_NEWNS, _CLONE_FS, _CLONE_NEWNET = 0x00020000, 0x00000200, 0x40000000
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1

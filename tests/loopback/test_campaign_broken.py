@@ -125,7 +125,7 @@ def test_a_closed_port(lab: Lab, sshd: Server, no_waiting: None) -> None:
     lab.add(sshd, port=1)
     outcome = lab.carry_out(lab.execution())
     assert outcome.exit_code == 3
-    assert one_line(outcome).startswith("box: 127.0.0.1:1: Connection refused (2 tries in ")
+    assert one_line(outcome).startswith("127.0.0.1:1: Connection refused (2 tries in ")
     assert not lab.events("connection-lost")  # connecting has its own patience: not that of a broken connection too
 
 
