@@ -50,6 +50,32 @@ def test_each_trouble_has_its_remedy(change: dict[str, Any], topic: str, remedy:
     assert remedy in troubles[0].advice
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "nohz_full", "expected"),
+    [
+        ("quiet", [], True),
+        ("rcu_nocbs=3", [], False),
+        ("rcu_nocbs=0,2-3 quiet", [], False),
+        ("rcu_nocbs=1-N", [], False),
+        ("rcu_nocbs=all", [], False),
+        ("rcu_nocbs", [], True),  # none at boot
+        ("rcu_nocbs=0-2", [], True),
+        ("nohz_full=2-3", [2, 3], False),  # has it with it
+    ],
+)
+def test_fifo_starves_rcu_on_a_real_time_kernel(cmdline: str, nohz_full: list[int], *, expected: bool) -> None:
+    facts = {
+        **GOOD,
+        "cpus": {**GOOD["cpus"], "nohz_full": nohz_full},
+        "kernel": {"preempt": "PREEMPT_RT", "cmdline": cmdline},
+    }
+    found = [finding for finding in findings(facts) if finding.topic == "RCU"]
+    assert bool(found) is expected
+    assert all("rcu_nocbs=3" in finding.advice for finding in found)
+    facts["kernel"] = {"preempt": "PREEMPT_DYNAMIC", "cmdline": cmdline}
+    assert not [finding for finding in findings(facts) if finding.topic == "RCU"]
+
+
 def test_a_knob_that_is_not_there_says_why() -> None:
     knob = {"available": False, "value": None, "reason": "debugfs is not mounted"}
     (found,) = [f for f in findings({**GOOD, "knobs": {"fair-server": knob}}) if f.topic == "knob fair-server"]
