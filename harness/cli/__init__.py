@@ -81,8 +81,10 @@ def main() -> None:
     """The entry point of the ``isolbench`` command: errors become one line and an exit code."""
     from ..errors import Bug, IsolbenchError
 
+    code: object = 0
     try:
         code = group.main(prog_name="isolbench", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as error:
@@ -99,7 +101,6 @@ def main() -> None:
     except BrokenPipeError:
         # The reader of our output left (`| head`). Python would complain again while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception:  # Python's own exit status for this is 1, which means something else here
         import traceback
 

@@ -7,12 +7,12 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from .render import printable, restored
+from .consoles import Console
+from .render import printable, restored, unheard
 
 if TYPE_CHECKING:
     from ..campaign.events import Event
@@ -118,7 +118,8 @@ class Progress:
 
     def _say(self, text: str, *, important: bool = False) -> None:
         if important or not self._quiet:
-            self._console.print(Text(printable(text)))
+            with unheard():
+                self._console.print(Text(printable(text)))
 
 
 class _Fields(dict[str, object]):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM: the target is put back, the exit code says so, and resume continues."""
+"""Ctrl-C and SIGTERM: the target is put back, the exit code says so, and resume continues. And readers that leave."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -117,3 +118,19 @@ def test_while_connecting(lab: Lab, start_sshd: Callable[..., Server]) -> None:
     assert code == 130
     assert "127.0.0.1:1: Connection refused (1 tries in " in lines[0]  # it did not go on knocking
     assert lines[-1] == "isolbench: interrupted: 0 of 2 runs finished; targets were put back; resume continues"
+
+
+@pytest.mark.parametrize("left", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_a_reader_that_left_changes_neither_the_measurement_nor_the_exit_code(left: tuple[str, ...], lab: Lab) -> None:
+    budget = {"bench": "gap", "metric": "gap_ns", "quantile": "p99.99", "at_most": "1ns"}
+    for name, more, code in (("good", {}, 0), ("over", {"budgets": [budget]}, 1)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        streams = {stream: writer if stream in left else subprocess.PIPE for stream in ("stdout", "stderr")}
+        path = lab.campaign(name=name, **more)
+        process = subprocess.Popen(lab.words("run", str(path)), cwd=lab.folder, stdin=subprocess.DEVNULL, **streams)
+        os.close(writer)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert "BrokenPipe" not in str(err)
+        complete(lab.newest())
