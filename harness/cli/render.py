@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -68,13 +68,16 @@ def test_the_same_execution_gives_the_same_bytes(night, tmp_path):
 
 def test_it_says_what_was_measured_and_what_was_not(page):
     for sentence in (
-        "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 1 cell unsupported",
+        "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported",
         "nuc, gap, load idle: the longest interval was",
         "box is a virtual machine (kvm): its gaps include what the host took.",
         "SCHED_FIFO was refused (EPERM)",
         "the kernel's RT throttling stopped the task for 50 ms in every second",
         "To change it: set kernel.sched_rt_runtime_us to -1",
-        "shared : no valid run; the numbers are of suspect ones",
+        "shared (all loads) : no valid run; the numbers are of suspect ones",
+        "ms under shared (suspect runs only).",
+        "fifo (load spin) , 1 run invalid:",
+        "gap_ns p99.9999",
         "the probe was killed: no progress for 16 s",
         fake.FACTS["kernel"]["cmdline"],
         "6.12.48+deb13-amd64",

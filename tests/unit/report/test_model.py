@@ -72,6 +72,7 @@ def test_too_few_samples_are_said(tmp_path):
     fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, counts))
     assert {q.name: q.enough for q in only_mode(tmp_path).quantiles} == {
         "p50": True, "p90": True, "p99": True, "p99.9": True, "p99.99": False, "p99.999": False,
+        "p99.9999": False, "p99.99999": False,
     }  # fmt: skip
 
 
