@@ -108,7 +108,7 @@ def test_plan_contacts_nothing_and_says_what_it_does_not_know(tmp_path: Path) ->
     found = json.loads(isolbench("plan", "quick", "-i", "i.yaml", "-t", "far", "--json", cwd=tmp_path).stdout)
     assert found["runs"] == 18
     assert len(found["cells"]) == 6
-    assert {cell["not_run"] for cell in found["cells"]} == {"unknown until contact"}
+    assert {(cell["would_run"], cell["reason"]) for cell in found["cells"]} == {("unknown", "unknown until contact")}
 
 
 def test_a_pipe_gets_no_escape_sequence(tmp_path: Path) -> None:
