@@ -158,6 +158,23 @@ def test_show_tells_one_run(night):
     assert str(folder).replace(" ", "") in printed(show, folder, 400)
 
 
+def test_a_minimum_below_the_clocks_step_is_explained(tmp_path):
+    values = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
+    values[[0, 10]] = 5, 10**6
+    folder = fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, values))
+    (line,) = [line for line in printed(show, folder).splitlines() if line.strip().startswith("min")]
+    assert re.search(r"min +0 ns +the clock steps by 0\.413 ns", line)
+
+
+def test_facts_go_on_under_their_own_text(night):
+    folder = next(path for path in run_dirs(night) if path.parent.name == "nuc")
+    lines = uncoloured(printed(show, folder, terminal=True)).splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("    Command line: ")]
+    assert lines[first + 1].startswith("      ")
+    assert "  files" in lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_the_sparkline_rises_with_the_curve():
     quiet, noisy = (
         fake.counts(np.random.default_rng(1), quiet=40, noise=noise) for noise in ([], [(10_000_000, 0.2, 0, 3000)])
