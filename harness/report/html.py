@@ -27,7 +27,7 @@ from ..store.hdr import Counts
 from ..store.hlog import find_interval, tag_of
 from . import chart, grouping, units
 from .model import build_view
-from .terminal import SHOWN, bare, totals
+from .terminal import SHOWN, at_most, bare, totals
 from .view import STATES, ModeView, RunView, Section, TargetView, View
 
 #: Colours of the style sheet; further modes share them.
@@ -120,6 +120,7 @@ def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int],
             needed={name: f"{samples_needed(name):,}" for name in QUANTILES},
             listed=LISTED,
             bare=bare,
+            at_most=at_most,
             budgets=sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result]),
             listed_budgets=max(LISTED, sum(verdict.result != PASSED for verdict in view.budgets)),
             verdicts={PASSED: "valid", FAILED: "invalid", NOT_JUDGED: "suspect"},

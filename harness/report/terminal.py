@@ -8,12 +8,13 @@ markup: what a target or a YAML file says cannot colour, move or hide anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
+from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
 from ..stats.quantiles import samples_needed
 from . import grouping
 from .layout import Column, advice, heading, item, line, plain, table
@@ -117,25 +118,24 @@ def _section(section: Section, console: Console) -> None:
             ]
         )
     table(console, columns, rows)
+    spreads = []
+    for mode in section.modes:
+        gate = mode.quantile(section.gate)
+        if gate and gate.spread and gate.enough and gate.spread.low != gate.spread.high:
+            low, high = (quantity(value, section.unit) for value in (gate.spread.low, gate.spread.high))
+            spreads.append(f"{mode.name} {low} to {high}")
+    if spreads:
+        item(console, f"{section.gate} over runs", ", ".join(spreads))
+    for mode in section.modes:
+        if mode.rate_upper_hz is not None:
+            over = f"no gap over {setting(section.threshold_ns)}" if section.threshold_ns else "no gap counted"
+            bound = quantity(mode.rate_upper_hz, "/s")
+            item(console, mode.name, f"{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence")
 
 
 def _footnotes(target: TargetView, console: Console) -> None:
     """What stands below the tables of a target, once for all of them."""
     console.print()
-    for section in target.sections:
-        spreads = []
-        for mode in section.modes:
-            gate = mode.quantile(section.gate)
-            if gate and gate.spread and gate.enough and gate.spread.low != gate.spread.high:
-                spreads.append(f"{mode.name} {_spread(gate.spread.low, gate.spread.high, section.unit)}")
-        if spreads:
-            item(console, f"{section.title}, load {section.load}: {section.gate} over runs", ", ".join(spreads))
-        for mode in section.modes:
-            if mode.rate_upper_hz is not None:
-                over = f"no gap over {setting(section.threshold_ns)}" if section.threshold_ns else "no gap counted"
-                bound = quantity(mode.rate_upper_hz, "/s")
-                text = f"{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence"
-                item(console, f"{section.title}, {mode.name}, load {section.load}", text)
     modes = [mode for section in target.sections for mode in section.modes]
     small = {q.name for mode in modes for q in mode.quantiles if q.spread and not q.enough}
     if shown := [name for name in SHOWN if name in small]:
@@ -153,16 +153,32 @@ def _budgets(view: View, console: Console) -> None:
     if not view.budgets:
         return
     heading(console, "budgets")
-    kept = [verdict for verdict in view.budgets if verdict.result == PASSED]
-    brief = len(kept) > LISTED_PASSES
-    for verdict in view.budgets:
-        if brief and verdict.result == PASSED:
-            continue
-        text = Text()
-        text.append(verdict.result, style=_RESULTS.get(verdict.result, "green"))
-        line(console, text.append(" ").append_text(plain(verdict.sentence)), indent=4)
-    if brief:
-        line(console, Text(PASSED, style="green").append_text(plain(f" {len(kept):,} others")), indent=4)
+    for (what, allowed), group in groupby(view.budgets, key=lambda verdict: (verdict.what, at_most(verdict))):
+        verdicts = list(group)
+        kept = [verdict for verdict in verdicts if verdict.result == PASSED]
+        listed = verdicts if len(kept) <= LISTED_PASSES else [each for each in verdicts if each.result != PASSED]
+        line(console, f"{what}, at most {allowed}", indent=4)
+        rows = [
+            [
+                plain(verdict.where),
+                plain(verdict.result, _RESULTS.get(verdict.result, "green")),
+                plain(quantity(verdict.value, verdict.unit)),
+                plain(
+                    verdict.why or f"{plural(verdict.runs, 'run')}{', suspect' if verdict.state == 'suspect' else ''}"
+                ),
+            ]
+            for verdict in listed
+        ]
+        table(console, [Column("cell"), Column("verdict"), Column("is", right=True), Column("of")], rows, indent=6)
+        if len(listed) < len(verdicts):
+            line(console, f"and {len(kept):,} that passed", indent=6)
+
+
+def at_most(verdict: Verdict) -> str:
+    """The limit as somebody chose it: ``20 µs``, ``100 ppm``."""
+    if verdict.unit == "ns":
+        return setting(verdict.at_most)
+    return f"{verdict.at_most:,g} {verdict.unit}".rstrip()
 
 
 def _unsupported(view: View, console: Console) -> None:
@@ -196,7 +212,3 @@ def _states(mode: ModeView) -> Text:
         if number:
             text.append(", " if text else "").append(f"{number} {state}", style=STYLES[state])
     return text
-
-
-def _spread(low: float, high: float, unit: str) -> str:
-    return f"{quantity(low, unit)} to {quantity(high, unit)}"

@@ -87,7 +87,7 @@ def test_it_says_what_there_is(night):
     assert "shared (all loads): no valid run, the numbers are of suspect ones" in text
     assert "nuc, 1 attempt (environment): gap.pinned.spin: the probe was killed" in text
     assert f"isolbench show nightly/{fake.EXECUTION} gap.pinned.spin-000000000004-r2-a1" in text
-    assert "gap, fifo, load idle: no gap over 1 µs in 20 s: below 0.150 /s with 95 % confidence" in text
+    assert "fifo: no gap over 1 µs in 20 s: below 0.150 /s with 95 % confidence" in text
     assert "p99.99 over runs: shared" in text
 
 
@@ -95,6 +95,26 @@ def test_rows_have_the_quantiles_with_units(night):
     row = next(line for line in printed(summary, night).splitlines() if line.startswith("  fifo"))
     assert row.split()[:7] == ["fifo", "37", "ns", "40", "ns", "41", "ns"]
     assert re.search(r"<0\.150 +0 ppm  2 valid$", row)
+
+
+def test_budgets_are_a_row_a_cell(night):
+    text = printed(summary, night)
+    part = text[text.index("  budgets") : text.index("  unsupported")]
+    assert "    gap_ns p99.9999, at most 20 µs" in part
+    assert "    stolen_ppm, at most 100 ppm" in part
+    assert re.search(r"^      box, gap, shared, idle  fail +[\d.]+ µs  2 runs, suspect$", part, re.MULTILINE)
+    assert re.search(r"^      nuc, gap, fifo, spin    pass +\d+ ns  1 run$", part, re.MULTILINE)
+    assert len(part.splitlines()) == 1 + 2 * (2 + 11) + 1
+
+
+def test_many_kept_budgets_are_counted(tmp_path):
+    for number in range(1, 25):
+        fake.simple_run(tmp_path, cell=f"gap.m{number}.idle-{number:012x}", mode={"name": f"m{number}"})
+    budget = {"bench": "gap", "metric": "gap_ns", "quantile": "p50", "at_most": "1ms"}
+    fake.plan(tmp_path, ["nuc"], [], 1, [budget])
+    text = printed(summary, tmp_path)
+    assert "and 24 that passed" in text
+    assert "m7, idle" not in text
 
 
 def test_too_few_samples_are_said(tmp_path):
