@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness.report.grouping import compact, failures, findings, missing, universe_of, where
@@ -101,3 +103,14 @@ def test_attempts_that_failed_alike_are_counted():
         (3, "gap.fifo.spin (2), gap.shared.spin", "e.g. load spin had 70% of its time", "gap.fifo.spin-0123-r1-a1"),
         (1, "gap.fifo.spin", "the probe was killed", "gap.fifo.spin-0123-r2-a1"),
     ]
+
+
+def test_facts_and_reasons_have_short_lists_too(tmp_path):
+    long = "not movable: " + ", ".join(f"{irq} (EACCES)" for irq in (24, 25, 26, 28))
+    folder = fake.simple_run(tmp_path, state="suspect", reasons=[{**fake.STEAL, "text": long}])
+    document = json.loads((folder / "run.json").read_text())
+    document["knobs"] = [{"name": "irq-affinity", "reason": long}]
+    (folder / "run.json").write_text(json.dumps(document))
+    (target,) = build_view(tmp_path).targets
+    assert dict(target.facts)["Knobs"] == "irq-affinity: not movable: 24-26, 28 (EACCES)"
+    assert [found.text for found in findings(target.sections)] == ["not movable: 24-26, 28 (EACCES)"]
