@@ -176,7 +176,9 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
     for name, knob in sorted((_get(facts, "knobs") or {}).items()):
         if not isinstance(knob, Mapping):
             continue
-        if knob.get("available"):
+        if knob.get("available") and _get(facts, "privileges", "root") is False:
+            yield Finding("note", f"knob {name}", "needs root to be set")  # how to become that is said once
+        elif knob.get("available"):
             yield Finding("ok", f"knob {name}", "can be set")
         else:
             yield Finding(

@@ -102,6 +102,10 @@ echo END
 """
 
 
+class SudoRefused(TargetUnfit):
+    """The inventory says ``become: sudo``, and sudo does not let us."""
+
+
 @dataclass(frozen=True)
 class Contact:
     """What the first contact found. ``argv_prefix`` goes before every command that needs the privileges we have."""
@@ -163,7 +167,7 @@ def judge(wanted: str, found: dict[str, list[str]]) -> Contact:
     refused = one("nosudo")
     user = one("sudo") or one("user")
     if wanted == "sudo" and refused:
-        raise TargetUnfit(
+        raise SudoRefused(
             f"`become: sudo`, but sudo asks for a password ({refused}); "
             f"as root write '{user} ALL=(root) NOPASSWD: ALL' to /etc/sudoers.d/isolbench",
         )

@@ -45,7 +45,7 @@ def test_a_machine_set_up_well_needs_nothing() -> None:
     ],
 )
 def test_each_trouble_has_its_remedy(change: dict[str, Any], topic: str, remedy: str) -> None:
-    troubles = [finding for finding in findings({**GOOD, **change}) if finding.level != "ok"]
+    troubles = [finding for finding in findings({**GOOD, "knobs": {}, **change}) if finding.level != "ok"]
     assert [finding.topic for finding in troubles] == [topic]
     assert remedy in troubles[0].advice
 
@@ -74,6 +74,13 @@ def test_fifo_starves_rcu_on_a_real_time_kernel(cmdline: str, nohz_full: list[in
     assert all("rcu_nocbs=3" in finding.advice for finding in found)
     facts["kernel"] = {"preempt": "PREEMPT_DYNAMIC", "cmdline": cmdline}
     assert not [finding for finding in findings(facts) if finding.topic == "RCU"]
+
+
+@pytest.mark.parametrize(("root", "level", "text"), [(True, "ok", "can be set"), (False, "note", "needs root")])
+def test_a_knob_takes_root(*, root: bool, level: str, text: str) -> None:
+    (found,) = [f for f in findings({**GOOD, "privileges": {"root": root}}) if f.topic == "knob irq-affinity"]
+    assert found.level == level
+    assert text in found.text
 
 
 def test_a_knob_that_is_not_there_says_why() -> None:
