@@ -108,7 +108,7 @@ class Lane:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
                 owner = self._execution.owner(self.target.name)
-                with open_session(self.target, owner, self._stop.wait) as session:
+                with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
                     self._met = True
                     self._emit("connected", notes=list(session.contact.notes))
                     self._converse(session)
@@ -123,6 +123,9 @@ class Lane:
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)
+
+    def _waiting(self, message: str, seconds: float) -> None:
+        self._emit("waiting", message=message, retry_in_s=round(seconds, 1))
 
     def _converse(self, session: Session) -> None:
         client = session.client
@@ -333,7 +336,7 @@ def lane_outcome(
         usable=usable,
         failed=failed,
         unsupported=len(refused),
-        failure=None if failure is None else str(failure).removeprefix(f"{target}: "),
+        failure=None if failure is None else str(failure),
         advice=None if failure is None else failure.advice,
         fault=None if failure is None else failure.fault,
         stopped=stopped,

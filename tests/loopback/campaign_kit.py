@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -127,6 +128,15 @@ def _end_agent() -> None:
         end_s = time.monotonic() + 30.0
         while agent_pid() == pid and time.monotonic() < end_s:
             time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """No other test session of this user is in here: interrupts and the scheduler's knobs have no namespace."""
+    path = Path(tempfile.gettempdir()) / f"isolbench-tests-{os.getuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -149,8 +149,19 @@ def test_a_closed_port(lab: Lab, sshd: Server, no_waiting: None) -> None:
     lab.add(sshd, port=1)
     outcome = lab.carry_out(lab.execution())
     assert outcome.exit_code == 3
-    assert one_line(outcome).startswith("127.0.0.1:1: Connection refused (2 tries in ")
-    assert not lab.events("connection-lost")  # connecting has its own patience: not that of a broken connection too
+    assert one_line(outcome) == "127.0.0.1:1: Connection refused"
+    assert not lab.events("connection-lost")  # a target that never answered has no connection to lose
+
+
+def test_a_server_that_sheds_load_is_tried_again_and_that_is_told(
+    lab: Lab, sshd: Server, proxy: Proxy, no_waiting: None
+) -> None:
+    lab.add(sshd, port=proxy.port)
+    proxy.at("down", 0, "cut", times=1)
+    execution = lab.execution()
+    assert lab.carry_out(execution).exit_code == 0
+    (event,) = lab.events("waiting")
+    assert "hung up before the login" in event["message"]
 
 
 class TestHostKeys:
