@@ -8,7 +8,14 @@ BIN    := $(VENV)/bin
 # Without a C compiler the probes are built by zig's, which comes from PyPI.
 EXTRAS := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || echo '[zig]')
 
-.PHONY: demo test lint bench clean
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo 'make demo    set up, and measure this machine: about a minute'
+	@echo 'make test    set up what the tests need, and pass them (PYTEST_ARGS=... goes to pytest)'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make bench   every figure that the documents claim, beside its bar'
+	@echo 'make clean   remove what make set up here; the caches stay'
 
 demo: $(VENV)/.demo
 	$(BIN)/isolbench run quick

@@ -81,6 +81,39 @@ def _isolation(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("ok", "tick", f"nohz_full CPUs: {', '.join(map(str, nohz_full))}")
 
 
+def _rcu(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    """On PREEMPT_RT the callbacks of RCU run in threads of each CPU: SCHED_FIFO 1, as mode fifo, so behind its task."""
+    if _get(facts, "kernel", "preempt") != "PREEMPT_RT":
+        return
+    measured = (_get(facts, "cpus", "isolated") or _get(facts, "cpus", "online") or [0])[-1]
+    # nohz_full implies it.
+    if measured not in {*(_get(facts, "cpus", "nohz_full") or []), *_rcu_nocbs(facts)}:
+        yield Finding(
+            "warn",
+            "RCU",
+            f"PREEMPT_RT, and CPU {measured} runs its own RCU callbacks: a busy FIFO task keeps them from running",
+            f"boot with rcu_nocbs={measured}, else expect RCU stalls and memory that is not freed in mode fifo "
+            "(Documentation/admin-guide/kernel-parameters.txt)",
+        )
+
+
+def _rcu_nocbs(facts: Mapping[str, Any]) -> set[int]:
+    """The CPUs of ``rcu_nocbs=`` on the kernel's command line: ``2-3,6``, ``4-N`` (the last) or ``all``."""
+    online = _get(facts, "cpus", "online") or []
+    cpus: set[int] = set()
+    for word in str(_get(facts, "kernel", "cmdline") or "").split():
+        key, _, value = word.partition("=")
+        for part in value.split(",") if key == "rcu_nocbs" else ():
+            first, dash, last = part.partition("-")
+            low, high = (int(end) if end.isdigit() else None for end in (first, last or first))
+            for cpu in online:
+                after = low is not None and low <= cpu
+                before = cpu <= high if high is not None else bool(dash)
+                if part == "all" or (after and before):
+                    cpus.add(cpu)
+    return cpus
+
+
 def _smt(facts: Mapping[str, Any]) -> Iterable[Finding]:
     topology = _get(facts, "cpus", "topology") or {}
     shared = [cpu for cpu, where in topology.items() if len((where or {}).get("siblings") or []) > 1]
@@ -143,7 +176,9 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
     for name, knob in sorted((_get(facts, "knobs") or {}).items()):
         if not isinstance(knob, Mapping):
             continue
-        if knob.get("available"):
+        if knob.get("available") and _get(facts, "privileges", "root") is False:
+            yield Finding("note", f"knob {name}", "needs root to be set")  # how to become that is said once
+        elif knob.get("available"):
             yield Finding("ok", f"knob {name}", "can be set")
         else:
             yield Finding(
@@ -161,4 +196,4 @@ def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
         )
 
 
-_RULES = (_cpus, _isolation, _smt, _clock, _virtual, _privileges, _knobs, _meddlers)
+_RULES = (_cpus, _isolation, _rcu, _smt, _clock, _virtual, _privileges, _knobs, _meddlers)

@@ -12,13 +12,16 @@ import sys
 import time
 from typing import Sequence
 
-from .frames import MAGIC, encode
+from .frames import MAGIC, Decoder, FrameError, encode
 from .paths import Paths
 from .processes import MARKER
-from .server import dial, peer_credentials
+from .server import dial, held_by, peer_credentials
 from .system import AgentError, Tree
 
 START_S = 10.0
+#: Another user's agent that has nothing to do ends within seconds: so long it is waited for.
+FOREIGN_S = 15.0
+_FOREIGN_PAUSE_S = 0.25
 _LOG = "daemon.log"
 _MAX_LOG = 1 << 20
 
@@ -103,34 +106,47 @@ def _start_detached(argv: Sequence[str], environment: dict[str, str], log: str) 
 def connect(paths: Paths, idle_s: float) -> tuple[socket.socket, bytes]:
     """A connection to the daemon that has answered, and what it said so far.
 
-    A daemon that was just about to end closes the connection without a word: then another is started.
+    A daemon that was just about to end closes the connection without a word: then another is started. Another user's
+    is waited for, unless it is at work: :class:`AgentError` of kind ``busy``.
     """
     said = b""
-    for _ in range(5):
+    foreign_end_s = time.monotonic() + FOREIGN_S
+    tries = 5
+    while tries:
         sock = dial(paths.socket)
         if sock is None:
+            tries -= 1
             start(paths, idle_s)
             continue
         _, uid = peer_credentials(sock)
-        if uid not in (0, os.geteuid()):
-            sock.close()
-            raise AgentError(
-                "infrastructure",
-                "busy",
-                f"an agent of uid {uid} holds this machine",
-                "wait until it ends by itself (10 s after its work), or use that user",
-            )
         sock.settimeout(START_S)
         try:
             said = sock.recv(1 << 16)
         except OSError:
             said = b""
+        if uid != os.geteuid():
+            sock.close()
+            in_use = _says_in_use(said)
+            if in_use or time.monotonic() >= foreign_end_s:
+                raise held_by(uid, in_use=in_use)
+            time.sleep(_FOREIGN_PAUSE_S)
+            continue
+        tries -= 1
         if said:
             sock.settimeout(None)
             return sock, said
         sock.close()
         time.sleep(0.05)
     raise AgentError("bug", "start", "the agent ends as soon as it starts; see daemon.log in its state folder")
+
+
+def _says_in_use(said: bytes) -> bool | None:
+    """What another user's agent said when it refused us; None where it did not say (nor need it be an agent)."""
+    try:
+        heads = [frame.head for frame in Decoder(seek_magic=True).feed(said)]
+    except FrameError:
+        return None
+    return next((bool(head["in_use"]) for head in heads if "in_use" in head), None)
 
 
 def attach(paths: Paths, idle_s: float) -> int:

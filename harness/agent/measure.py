@@ -157,7 +157,7 @@ class Measurement:
             status="ok",
             results=results,
             knobs=knobs,
-            effective=self._effective(results),
+            effective=self._effective(measured),
             validity=to_json(judge(seen)),
         )
         if said and said["lines"]:
@@ -167,9 +167,12 @@ class Measurement:
         meanwhile = knob.verify(outcome) if outcome.ok else None
         return {**outcome.to_json(), "advice": knob.advise(outcome), "meanwhile": meanwhile}
 
-    def _effective(self, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The mode as the task itself read it back, by CPU (``any`` where it was not pinned)."""
-        tasks = {"any" if each.get("cpu") is None else str(each["cpu"]): each.get("effective") for each in results}
+    def _effective(self, measured: Sequence[tuple[ProbeProcess, dict[str, Any]]]) -> dict[str, Any]:
+        """The mode as the task itself read it back, by CPU (``any`` where it was not pinned), and its nice value."""
+        tasks = {
+            "any" if probe.cpu is None else str(probe.cpu): {**(result.get("effective") or {}), "nice": probe.nice}
+            for probe, result in measured
+        }
         return {"provider": "scheduler", "tasks": tasks}
 
     def _out(self, cpu: int | None) -> str:

@@ -93,6 +93,8 @@ class ProbeProcess:
                 f"the probe cannot be executed here: {error.strerror}",
                 "is it built for this machine's architecture, and its folder not mounted noexec?",
             ) from None
+        #: As inherited: a probe leaves it as it is, and what an ordinary task gets depends on it.
+        self.nice = os.getpriority(os.PRIO_PROCESS, 0)
         assert self._child.stdout is not None
         self.output = self._child.stdout.fileno()
         os.set_blocking(self.output, False)

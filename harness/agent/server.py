@@ -12,6 +12,7 @@ import time
 from typing import Any, Callable, Mapping
 
 from .frames import MAGIC, Decoder, Frame, FrameError, encode
+from .system import AgentError
 
 _UCRED = 12  # bytes: pid, uid, gid
 
@@ -49,6 +50,16 @@ def peer_credentials(sock: socket.socket) -> tuple[int, int]:
     data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED)
     pid, uid = (int.from_bytes(data[at : at + 4], sys.byteorder) for at in (0, 4))
     return pid, uid
+
+
+def held_by(uid: int, *, in_use: bool | None) -> AgentError:
+    """Why a user cannot have this machine: ``uid`` has an agent here. ``in_use``: it is at work, as far as is known."""
+    return AgentError(
+        "infrastructure",
+        "busy",
+        f"an agent of uid {uid} is at work on this machine" if in_use else f"an agent of uid {uid} holds this machine",
+        "wait until it ends, which it does by itself after its work, or log in as that user",
+    )
 
 
 class Peer:
@@ -113,12 +124,18 @@ class Hub:
     """All descriptors of the worker in one poll(): listener, peers, signals, the supervisor's pipe, and a probe's."""
 
     def __init__(
-        self, listener: socket.socket, supervisor_fd: int, on_frame: Callable[[Peer, Frame], None], uid: int
+        self,
+        listener: socket.socket,
+        supervisor_fd: int,
+        on_frame: Callable[[Peer, Frame], None],
+        uid: int,
+        in_use: Callable[[], bool],
     ) -> None:
         self._listener = listener
         self._supervisor_fd = supervisor_fd
         self._on_frame = on_frame
         self._uid = uid
+        self._in_use = in_use
         self.peers: list[Peer] = []
         self._wake, self._waker = os.pipe()
         for fd in (self._wake, self._waker):
@@ -178,17 +195,10 @@ class Hub:
             return
         peer = Peer(sock)
         _, uid = peer_credentials(sock)
-        if uid not in (0, self._uid):
-            refusal = {
-                "t": "error",
-                "id": None,
-                "fault": "environment",
-                "kind": "not-permitted",
-                "message": f"an agent of uid {self._uid} runs here; you are uid {uid}",
-                "advice": "use the same user, or root",
-            }
+        if uid != self._uid:  # not root either: it does not trust what another user started, and has its own
+            in_use = self._in_use()
             peer.closing = True
-            peer.send(refusal)
+            peer.send({"t": "error", "id": None, "in_use": in_use, **held_by(self._uid, in_use=in_use).to_json()})
             return
         peer.flush()
         self.peers.append(peer)

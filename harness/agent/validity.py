@@ -23,6 +23,10 @@ SUSPEND_NS = 50 * 10**6
 #: Two calibrations of a sound counter agree far better, beyond what either states as its own error.
 MAX_DRIFT_PPM = 100.0
 USER_HZ = 100  # of /proc/stat, on every architecture we run on
+#: The CPU time of a running task is as old as its last tick, at the slowest of 100 Hz: so much may be missing.
+TICK_NS = 10**9 // USER_HZ
+#: A load that works in bursts cannot be told from one that does nothing in less than this.
+LEAST_FOR_ARGV_NS = 20 * TICK_NS
 
 #: A process's name ends after 15 characters; these are the units to stop.
 _UNITS = {"power-profiles-": "power-profiles-daemon", "unattended-upgr": "unattended-upgrades"}
@@ -97,6 +101,10 @@ def _placement(seen: Evidence) -> Iterator[Finding]:
     for result in seen.results:
         cpu = result.get("cpu")
         effective = result.get("effective") or {}
+        start, end = (effective.get(when) or {} for when in ("start", "end"))
+        if not seen.mode.pinned and start and end and start.get("affinity") != end.get("affinity"):
+            text = f"allowed on CPU {start.get('affinity')} at its start, on {end.get('affinity')} at its end"
+            yield "affinity-changed", INVALID, text, "stop what moves tasks: cpuset managers, tuned, numad"
         for when in ("start", "end"):
             state = effective.get(when)
             if not isinstance(state, Mapping):
@@ -191,6 +199,12 @@ def _least_share(seen: Evidence) -> float:
     return MIN_LOAD_SHARE * max(0.0, left)
 
 
+def _unseen_share(seen: Evidence) -> float:
+    """The part of what the load was due that the kernel may not have counted yet: a tick on each CPU."""
+    due_ns = seen.load.get("due_ns")
+    return TICK_NS * len(seen.load.get("cpus") or ()) / due_ns if due_ns else 0.0
+
+
 def _load(seen: Evidence) -> Iterator[Finding]:
     least = _least_share(seen)
     name, share = seen.load.get("name"), seen.load.get("share")
@@ -198,9 +212,13 @@ def _load(seen: Evidence) -> Iterator[Finding]:
     if seen.load.get("ended"):
         text = f"load {name} ended before the measurement did ({seen.load['ended']})"
         yield "load-ended", INVALID, text, "use a load that lasts longer than settle and duration"
-    elif share is not None and share < least:
+    elif share is not None and share + _unseen_share(seen) < least:
         yield "load-short", INVALID, f"load {name} had {share:.0%} of its CPU time, not {least:.0%}", advice
-    elif seen.load.get("kind") == "argv" and not seen.load.get("cpu_time_ns"):
+    elif (
+        seen.load.get("kind") == "argv"
+        and not seen.load.get("cpu_time_ns")
+        and seen.after.get("monotonic_ns", 0) - seen.before.get("monotonic_ns", 0) >= LEAST_FOR_ARGV_NS
+    ):
         yield "load-short", INVALID, f"load {name} used no CPU time at all", "does it do anything?"
 
 

@@ -49,7 +49,7 @@ class Worker:
         self.controller: Peer | None = None
         self.runner: Runner | None = None
         self.cancels: list[tuple[Peer, Any]] = []
-        self._hub = Hub(listener, supervisor_fd, self._on_frame, os.geteuid())
+        self._hub = Hub(listener, supervisor_fd, self._on_frame, os.geteuid(), lambda: self.runner is not None)
         self._marker = marker
         self._restored = restored
         self._idle_s = idle_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +33,60 @@ def entry_of(
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def enrol(path: Path, name: str, keys: dict[str, Any]) -> Target:
+def enrol(
+    path: Path, name: str, keys: dict[str, Any], check: Callable[[Target], None] = lambda _target: None
+) -> Target:
     """Add ``name`` to the inventory ``path`` (made if need be), and return it as the inventory now has it.
 
-    The file is replaced in one step, and only by one that says of all other targets what it said before.
-    :class:`UserError` if the name is taken, or the file written in a way that cannot be extended.
+    :class:`UserError` if the name is taken, or the file written in a way that cannot be extended. ``check`` sees the
+    target before anything is written; what it raises keeps the file as it is.
     """
     if not SAFE_NAME.fullmatch(name):
         raise UserError(f"{name!r} cannot be a name", advice="choose one by --name: letters, digits and . _ + -")
     path = path.resolve()  # a link stays one
-    there = path.exists()
-    before = load_inventory(path).targets if there else load_inventory(None).targets
-    if name in before:
-        raise UserError(f"{name} is in {path} already", advice="choose another --name, or edit the file")
+    known = load_inventory(path if path.exists() else None).targets
+    if name in known:
+        raise UserError(
+            f"{name} is in {path} already",
+            advice=f"choose another --name, edit the file, or pin its new host key: isolbench init --repin {name}",
+        )
     line = f"{name}: {_flow(keys)}"
+    return _replace(path, name, lambda text: _insert(text, line, path), f"add yourself, under targets: {line}", check)
+
+
+def repin(path: Path, name: str, host_key: str, check: Callable[[Target], None] = lambda _target: None) -> Target:
+    """Give the target ``name`` of the inventory ``path`` the host key ``host_key`` in the place of what it had.
+
+    A target that is one of a range gets an entry of its own. Errors and ``check``: see :func:`enrol`.
+    """
+    path = path.resolve()
+    target = load_inventory(path).targets.get(name)
+    if target is None or target.local:
+        raise UserError(f"{name}: no such target in {path}", advice="name the inventory by --inventory")
+    pair = f"host_key: {_flow(host_key)}"
+    return _replace(
+        path,
+        name,
+        lambda text: _with_key(text, name, host_key, path),
+        f"change yourself, in {name}: {pair}",
+        check,
+        expected=target.model_copy(update={"host_key": host_key}),
+    )
+
+
+def _replace(
+    path: Path,
+    name: str,
+    change: Callable[[str], str],
+    otherwise: str,
+    check: Callable[[Target], None],
+    expected: Target | None = None,
+) -> Target:
+    """Put the changed file in the place of ``path`` in one step, if of all others it says what it did before."""
+    there = path.exists()
+    before = load_inventory(path if there else None).targets
     with storage_errors(path):
-        changed = _insert(path.read_text("utf-8") if there else _NEW, line, path)
+        changed = change(path.read_text("utf-8") if there else _NEW)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}")  # beside it: paths in it are relative to its folder
         try:
@@ -56,8 +94,11 @@ def enrol(path: Path, name: str, keys: dict[str, Any]) -> Target:
             if there:
                 shutil.copymode(path, part)
             after = _targets(part)
-            if {key: value for key, value in after.items() if key != name} != before or name not in after:
-                raise UserError(f"{path}: cannot be extended; add yourself, under targets: {line}")
+            others = {key: value for key, value in after.items() if key != name}
+            kept = {key: value for key, value in before.items() if key != name}
+            if others != kept or name not in after or (expected is not None and after[name] != expected):
+                raise UserError(f"{path}: cannot be extended; {otherwise}")
+            check(after[name])
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -71,18 +112,25 @@ def _targets(path: Path) -> dict[str, Target]:
         return {}
 
 
-def _flow(keys: dict[str, Any]) -> str:
-    return yaml.safe_dump(keys, default_flow_style=True, sort_keys=False, width=10_000).strip()
+def _flow(value: Any) -> str:
+    dumped = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return dumped.strip().removesuffix("\n...")
+
+
+def _value(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((value for name, value in pairs if name.value == key), None)
 
 
 def _insert(text: str, line: str, path: Path) -> str:
     """``text`` with ``line`` after the last entry of ``targets``, indented like the others."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    targets = next((value for key, value in pairs if key.value == "targets"), None)
+    targets = _value(yaml.compose(text, Loader=yaml.SafeLoader), "targets")
     if targets is None:
         return f"{text.rstrip()}\n\ntargets:\n  {line}\n".lstrip()
-    if isinstance(targets, yaml.MappingNode) and targets.value and not targets.flow_style:
+    start, end = targets.start_mark.index, targets.end_mark.index
+    if not targets.value:  # {}
+        return f"{text[:start].rstrip(' ')}\n  {line}{text[end:]}"
+    if isinstance(targets, yaml.MappingNode) and not targets.flow_style:
         first = targets.value[0][0]
         last = max(mark.line for mark in (targets.value[-1][1].end_mark, targets.value[-1][0].end_mark))
         lines = text.splitlines(keepends=True)
@@ -94,3 +142,22 @@ def _insert(text: str, line: str, path: Path) -> str:
             lines[at - 1] += "\n"
         return "".join([*lines[:at], " " * first.start_mark.column + line + "\n", *lines[at:]])
     raise UserError(f"{path}: targets are written in one line; add yourself: {line}")
+
+
+def _with_key(text: str, name: str, host_key: str, path: Path) -> str:
+    """``text`` with ``host_key`` in the entry ``name`` of ``targets``; with such an entry, where a range has it."""
+    targets = _value(yaml.compose(text, Loader=yaml.SafeLoader), "targets")
+    entry = _value(targets, name)
+    quoted = f'"{host_key}"'
+    if entry is None:
+        return _insert(text, f"{name}: {{host_key: {quoted}}}", path)
+    old = _value(entry, "host_key")
+    if old is not None:
+        return text[: old.start_mark.index] + quoted + text[old.end_mark.index :]
+    at = entry.start_mark.index
+    if isinstance(entry, yaml.MappingNode) and entry.flow_style:
+        rest = text[at + 1 :]
+        comma = ", " if entry.value else ""
+        return f"{text[: at + 1]}host_key: {quoted}{comma}{rest.lstrip(' ')}"
+    indent = " " * entry.start_mark.column
+    return f"{text[:at]}host_key: {quoted}\n{indent}{text[at:]}"

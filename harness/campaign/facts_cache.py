@@ -31,6 +31,14 @@ def remember(target: Target, facts: dict[str, Any]) -> None:
         return
 
 
+def recalled_at(target: Target) -> float | None:
+    """When what :func:`recall` gives was asked for, in seconds since 1970; None where there is nothing."""
+    try:
+        return _path(target).stat().st_mtime if recall(target) is not None else None
+    except (OSError, RuntimeError):
+        return None
+
+
 def recall(target: Target) -> dict[str, Any] | None:
     """The facts of the last contact, or None. Another version's are not read: what they say may have changed."""
     try:

@@ -43,8 +43,8 @@ WIRE_SLACK_S = 30.0
 LEASE_SLACK_S = 300.0
 #: Waits before another try to connect; the last is repeated.
 BACK_OFF_S = (2.0, 4.0, 8.0, 10.0)
-#: What an agent tells unasked; other news of a target must not look like ours.
-AGENT_EVENTS = ("batch-started", "run-started", "run-failed", "batch-finished")
+#: What an agent tells unasked.
+AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
 #: Before the length of the work is known.
 _LEASE_AT_FIRST_S = 600.0
 #: How often a waiting lane looks up to see whether it was asked to stop.
@@ -108,7 +108,7 @@ class Lane:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
                 owner = self._execution.owner(self.target.name)
-                with open_session(self.target, owner, self._stop.wait) as session:
+                with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
                     self._met = True
                     self._emit("connected", notes=list(session.contact.notes))
                     self._converse(session)
@@ -123,6 +123,9 @@ class Lane:
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)
+
+    def _waiting(self, message: str, seconds: float) -> None:
+        self._emit("waiting", message=message, retry_in_s=round(seconds, 1))
 
     def _converse(self, session: Session) -> None:
         client = session.client
@@ -239,12 +242,16 @@ class Lane:
                         return  # without a word: the agent, still waiting for it, is told to end before it goes on
                     self._acknowledge(client, run)
                 elif frame.type == "event":
-                    kind = frame.head.get("kind")
-                    self._emit(kind if kind in AGENT_EVENTS else "agent-event", **_plain(frame.head))
+                    kind = str(frame.head.get("kind"))
+                    self._emit(kind if self._believable(kind, frame.head) else "agent-event", **_plain(frame.head))
                     if kind == "batch-finished":
                         self._handed_over = False
                         self._batch_finished(frame.head)
                         return
+
+    def _believable(self, kind: str, head: Mapping[str, Any]) -> bool:
+        """News of a kind that agents tell, about nothing but our own runs: the rest is kept, and not shown as ours."""
+        return kind in AGENT_EVENTS and ("run" not in head or str(head["run"]) in self._ledger.wanted)
 
     def _batch_finished(self, head: Mapping[str, Any]) -> None:
         """What the agent could not put back; and what made it give a batch up would do so again: it is our failure."""

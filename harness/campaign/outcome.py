@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..stats.budgets import Verdict
 
 OK, OVER_BUDGET, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 3, 4, 5
 
@@ -45,7 +49,7 @@ class Outcome:
 
     lanes: tuple[LaneOutcome, ...]
     quorum: float
-    over_budget: tuple[str, ...] = ()
+    over_budget: tuple[Verdict, ...] = ()
     signum: int | None = None
 
     @property
@@ -78,7 +82,7 @@ class Outcome:
             return INCOMPLETE
         if self.usable == 0:
             return NOTHING_VALID
-        if self.finished < self.planned and not broken:
+        if self.finished + self.lost < self.planned:
             return INCOMPLETE
         return OK
 
@@ -94,7 +98,8 @@ class Outcome:
             back = f"NOT put back: {left} (isolbench restore --cancel)" if left else "targets were put back"
             return f"interrupted: {done}; {back}; resume continues"
         if code == OVER_BUDGET:
-            return f"{done}; over budget: " + "; ".join(self.over_budget)
+            cells = len({(verdict.target, verdict.cell) for verdict in self.over_budget})
+            return f"{done}; over budget: {cells} cell{'s' if cells > 1 else ''}"
         if code == INFRASTRUCTURE:
             return f"{done}, below the quorum of {self.quorum:.0%}; resume continues"
         if code == NOTHING_VALID:

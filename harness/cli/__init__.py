@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
 
@@ -66,7 +69,14 @@ Exit codes, first match wins:
   4        nothing valid was measured
   5        incomplete: can be resumed
   0        measured
+  70       a bug in isolbench: please report it
 """
+
+#: What a machine may refuse to any program at any moment: no bug of ours, wherever it strikes.
+_ENVIRONMENT = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM")
+)
 
 
 @click.command(
@@ -79,31 +89,64 @@ def group() -> None:
 
 def main() -> None:
     """The entry point of the ``isolbench`` command: errors become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an encoding that lacks a character is no reason to fail
+    code = _run()
+    with contextlib.suppress(OSError, ValueError):  # a full disk behind it, or closed
+        sys.stderr.flush()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Carry out the command line; its exit code. Raises nothing."""
     from ..errors import Bug, IsolbenchError
 
     try:
         code = group.main(prog_name="isolbench", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except click.exceptions.Abort:
-        code = 130
+        return 130
     except click.ClickException as error:
         error.show()
-        code = 2 if isinstance(error, click.UsageError) else error.exit_code
+        return 2 if isinstance(error, click.UsageError) else error.exit_code
     except click.exceptions.Exit as done:
-        code = done.exit_code
+        return done.exit_code
     except IsolbenchError as error:
         from .render import error_lines
 
-        for line in error_lines(error):
-            click.echo(line, err=True)
-        code = error.exit_code
-    except BrokenPipeError:
-        # The reader of our output left (`| head`). Python would complain again while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        _complain(*error_lines(error))
+        return error.exit_code
+    except (BrokenPipeError, SystemExit):  # click and rich turn the first into the second
+        _abandon_stdout()  # the reader of our output left (`| head`)
+        return 0
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT:
+            return _bug(Bug.exit_code)
+        _abandon_stdout()
+        where = error.filename if isinstance(error.filename, str) else "cannot write the output"
+        _complain(f"isolbench: {where}: {error.strerror}")
+        return 3
     except Exception:  # Python's own exit status for this is 1, which means something else here
-        import traceback
+        return _bug(Bug.exit_code)
 
-        traceback.print_exc()
-        click.echo("isolbench: this is a bug in isolbench: please report it with the lines above", err=True)
-        code = Bug.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+
+def _bug(code: int) -> int:
+    import traceback
+
+    _complain(traceback.format_exc().rstrip(), "isolbench: this is a bug in isolbench: please report the lines above")
+    return code
+
+
+def _complain(*lines: str) -> None:
+    with contextlib.suppress(OSError):  # standard error may be as full as standard output
+        for line in lines:
+            click.echo(line, err=True)
+
+
+def _abandon_stdout() -> None:
+    """Python flushes standard output at exit, would fail again, and has a traceback and a status of its own for it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout.flush()

@@ -17,6 +17,7 @@ from .render import console, echo_json, printable, restored
 if TYPE_CHECKING:
     from ..advice import Finding
     from ..config.inventory import Target
+    from ..errors import IsolbenchError
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
@@ -42,17 +43,8 @@ def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> i
         echo_json({name: [asdict(finding) for finding in found] for name, found in findings.items()})
     else:
         for name, found in findings.items():
-            _print(name, found)
+            show(name, found)
     return 3 if any(worst(found) == "fail" for found in findings.values()) else 0
-
-
-def examine_target(target: Target) -> int:
-    """Print what :func:`doctor` says of one target; its exit code."""
-    from ..advice import worst
-
-    found = _target(target)
-    _print(target.name, found)
-    return 3 if worst(found) == "fail" else 0
 
 
 def _controller() -> list[Finding]:
@@ -77,21 +69,49 @@ def _controller() -> list[Finding]:
 
 
 def _target(target: Target) -> list[Finding]:
-    from ..advice import Finding, findings
-    from ..campaign import facts_cache
+    from ..advice import Finding
     from ..errors import IsolbenchError
-    from ..target.session import open_session
 
     if target.disabled is not None:
         return [Finding("note", "inventory", f"disabled: {target.disabled}")]
     try:
-        with open_session(target, f"doctor/{target.name}") as session:
-            facts = session.welcome["facts"]
-            facts_cache.remember(target, facts)
-            found = [*_session(session), *findings(facts), *_modes(target, facts)]
+        return examine(target)
     except IsolbenchError as error:
-        return [Finding("fail", type(error).__name__, str(error), error.advice or "")]
-    return found
+        return [failure(error)]
+
+
+def examine(target: Target) -> list[Finding]:
+    """What ``target`` has and lacks. Raises what :func:`~harness.target.session.open_session` raises."""
+    from ..advice import findings
+    from ..campaign import facts_cache
+    from ..target.session import open_session
+
+    with open_session(target, f"doctor/{target.name}") as session:
+        facts = session.welcome["facts"]
+        facts_cache.remember(target, facts)
+        return [*_session(session), *findings(facts), *_modes(target, facts)]
+
+
+def failure(error: IsolbenchError) -> Finding:
+    """What went wrong, under the name of the thing that it is about."""
+    from .. import errors
+    from ..advice import Finding
+    from ..target.contact import SudoRefused
+    from ..target.transport import AuthenticationFailed
+
+    topics: list[tuple[type[IsolbenchError], str]] = [
+        (AuthenticationFailed, "login"),
+        (errors.HostKeyError, "host key"),
+        (errors.Unreachable, "connection"),
+        (errors.ConnectionLost, "connection"),
+        (errors.Busy, "in use"),
+        (errors.StorageFull, "storage"),
+        (SudoRefused, "sudo"),
+        (errors.UserError, "configuration"),
+        (errors.EnvironmentFault, "target"),
+    ]
+    topic = next((topic for kind, topic in topics if isinstance(error, kind)), "agent")
+    return Finding("fail", topic, str(error), error.advice or "")
 
 
 def _session(session: Any) -> Iterable[Finding]:
@@ -135,7 +155,7 @@ def _modes(target: Target, facts: dict[str, Any]) -> Iterable[Finding]:
             yield Finding("ok", f"mode {mode.name}", "can run")
 
 
-def _print(name: str, found: list[Finding]) -> None:
+def show(name: str, found: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -6,66 +6,158 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
 
+if TYPE_CHECKING:
+    from ..advice import Finding
+    from ..config.inventory import Target
+    from ..target.keys import HostKey
+
 _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:\s]+)(?::(?P<port>[0-9]{1,5}))?")
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
+_SCAN_S = 30.0
 
 
 @click.command(
     help="Add the machine at ADDRESS (user@host, user@host:port) to the inventory. Its host key is shown, to be "
-    "compared with the machine's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and pinned."
+    "compared with the machine's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and pinned. With --repin, "
+    "pin the new key of a target that is there already: it was reinstalled."
 )
-@click.argument("address")
+@click.argument("address", required=False)
 @click.option("--name", help="Its name in the inventory.  [default: the host's first label]")
 @click.option("--identity", type=click.Path(path_type=Path, dir_okay=False), help="The private key to log in with.")
 @click.option("--tag", "tags", multiple=True, help="Repeatable.")
+@click.option("--repin", metavar="NAME", help="Replace the host key of this target, instead of adding one.")
 @click.option("--fingerprint", metavar="SHA256:...", help="Accept exactly this host key, without asking.")
 @click.option("--yes", is_flag=True, help="Accept whatever host key is shown, without asking: trust on first use.")
 @options.inventory
 def init(
+    address: str | None,
+    name: str | None,
+    identity: Path | None,
+    tags: tuple[str, ...],
+    repin: str | None,
+    fingerprint: str | None,
+    yes: bool,
+    inventory: Path | None,
+) -> int:
+    if (address is None) == (repin is None):
+        raise click.UsageError("name an address to add, or a target to pin anew by --repin")
+    if repin is not None and (name or identity or tags):
+        raise click.UsageError("--repin changes the host key alone: --name, --identity and --tag are for a new target")
+    if fingerprint is not None and not _FINGERPRINT.fullmatch(fingerprint):
+        raise click.UsageError(f"--fingerprint: expected SHA256: and 43 characters, found {fingerprint!r}")
+    path = inventory or options.DEFAULT_INVENTORY
+    if address is not None:
+        return _add(address, name, identity, tags, fingerprint, yes, path)
+    assert repin is not None
+    return _repin(repin, fingerprint, yes, path)
+
+
+def _add(
     address: str,
     name: str | None,
     identity: Path | None,
     tags: tuple[str, ...],
     fingerprint: str | None,
     yes: bool,
-    inventory: Path | None,
+    path: Path,
 ) -> int:
     from ..campaign.enrol import enrol, entry_of
     from ..config.inventory import Target
     from ..deadline import Deadline
-    from ..errors import HostKeyError, UserError
+    from ..errors import UserError
     from ..target.connect import scan_host_key
 
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise UserError(f"{address!r}: expected user@host or user@host:port")
     host = match["host"].strip("[]")
-    keys = entry_of(
-        address=host,
-        user=match["user"],
-        port=int(match["port"]) if match["port"] else None,
-        identity=identity,
-        tags=tags,
-    )
+    port = int(match["port"]) if match["port"] else None
+    keys = entry_of(address=host, user=match["user"], port=port, identity=identity, tags=tags)
     name = name or (host if re.fullmatch(r"[0-9.:]+", host) else host.partition(".")[0]).replace(":", "-")
-    key = scan_host_key(Target(name=name, address=host, user=match["user"], port=keys.get("port")), Deadline.after(30))
+    key = scan_host_key(Target(name=name, address=host, user=match["user"], port=port), Deadline.after(_SCAN_S))
     click.echo(f"{address} shows the host key {key.type} {key.fingerprint}", err=True)
+    if not _accepted(key, address, fingerprint, yes):
+        return 2
+    check = _Check()
+    enrol(path, name, {**keys, "host_key": str(key)}, check)
+    click.echo(f"{name} is in {path}", err=True)
+    return check.show(name)
+
+
+def _repin(name: str, fingerprint: str | None, yes: bool, path: Path) -> int:
+    from ..campaign.enrol import repin
+    from ..campaign.execution import target_of
+    from ..config.inventory import load_inventory
+    from ..deadline import Deadline
+    from ..target.connect import scan_host_key
+    from ..target.keys import HostKey
+
+    target = target_of(load_inventory(path), name)
+    key = scan_host_key(target, Deadline.after(_SCAN_S))
+    if target.host_key:
+        old = HostKey.parse(target.host_key)
+        click.echo(f"{name}: pinned is the host key {old.type} {old.fingerprint}", err=True)
+    click.echo(f"{name} shows the host key {key.type} {key.fingerprint}", err=True)
+    if target.host_key == str(key):
+        click.echo("they are the same: nothing was written", err=True)
+        return 0
+    if not _accepted(key, name, fingerprint, yes):
+        return 2
+    check = _Check()
+    repin(path, name, str(key), check)
+    click.echo(f"{name}: its new host key is in {path}", err=True)
+    return check.show(name)
+
+
+def _accepted(key: HostKey, address: str, fingerprint: str | None, yes: bool) -> bool:
+    """Whether the key that was shown is the machine's: by its fingerprint, by --yes, or by a person's word."""
+    from ..errors import HostKeyError, UserError
+
     if fingerprint is not None:
-        if fingerprint != key.fingerprint:
+        if fingerprint.rstrip("=") != key.fingerprint:
             raise HostKeyError(
                 f"{address}: the host key shown is {key.fingerprint}, not {fingerprint}: nothing was written"
             )
-    elif not yes:
-        if not sys.stdin.isatty():
-            raise UserError("the host key has to be confirmed: name it by --fingerprint, or trust it by --yes")
-        click.confirm("is this the machine's own key?", abort=True, err=True)
-    path = inventory or options.DEFAULT_INVENTORY
-    target = enrol(path, name, {**keys, "host_key": str(key)})
-    click.echo(f"{name} is in {path}", err=True)
-    from .doctor import examine_target
+        return True
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UserError("the host key has to be confirmed: name it by --fingerprint, or trust it by --yes")
+    if click.confirm("is this the machine's own key?", err=True):
+        return True
+    click.echo("nothing was written", err=True)
+    return False
 
-    return examine_target(target)
+
+class _Check:
+    """Looks at a target before it is written down: one that lets nobody in is not, or a second try would find its name
+    taken. What else it lacks is shown afterwards."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+
+    def __call__(self, target: Target) -> None:
+        from ..errors import ConnectionLost, HostKeyError, IsolbenchError, Unreachable
+        from .doctor import examine, failure
+
+        try:
+            self._found = examine(target)
+        except (ConnectionLost, HostKeyError, Unreachable):  # a refused login is one of the last
+            click.echo("nothing was written:", err=True)
+            raise
+        except IsolbenchError as error:
+            self._found = [failure(error)]
+
+    def show(self, name: str) -> int:
+        """Print what was found; the exit code."""
+        from ..advice import worst
+        from .doctor import show
+
+        show(name, self._found)
+        return 3 if worst(self._found) == "fail" else 0

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import options
-from .render import console, echo_json
+from .render import console, echo_json, printable
+from .words import bench_titles, plural
 
 if TYPE_CHECKING:
     from ..config.inventory import Inventory
-    from ..plan import Plan
+    from ..plan import Estimate, Plan
 
 #: More cells than this per target are counted on a terminal, not listed. --json has them all.
 _LISTED = 60
+#: More names than this are not all listed.
+_NAMED = 5
 
 
 @click.command(help="Show what CAMPAIGN would run. Contacts nothing, unless told to by --contact.")
@@ -39,99 +44,194 @@ def plan(
 
     known, found = read_plan(campaign, inventory, target_names, sets)
     facts, failures = _facts(found, known, contact=contact)
-    verdicts = _verdicts(found, known, facts)
+    verdicts = _verdicts(found, known, {name: each.facts for name, each in facts.items()})
     if as_json:
-        echo_json(_json(found, verdicts, failures))
+        echo_json(_json(found, verdicts, failures, facts))
     else:
-        _print(found, verdicts, failures)
+        _print(found, verdicts, failures, facts)
 
 
-def _facts(
-    plan: Plan, inventory: Inventory, *, contact: bool
-) -> tuple[dict[str, dict[str, Any] | None], dict[str, str]]:
+@dataclass(frozen=True)
+class _Known:
+    """A target's facts, None for one that was never reached; when they were asked for, in seconds since 1970."""
+
+    facts: dict[str, Any] | None
+    at_s: float | None
+    now: bool = False
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """``status``: ``yes``, ``no`` or ``unknown`` (never reached); ``reason`` where it is not ``yes``."""
+
+    status: str
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return {"yes": "yes", "no": f"no: {self.reason}", "unknown": str(self.reason)}[self.status]
+
+
+def _facts(plan: Plan, inventory: Inventory, *, contact: bool) -> tuple[dict[str, _Known], dict[str, str]]:
     """Of each target what is known: asked now, or remembered; and why it could not be asked."""
     from ..campaign import facts_cache
     from ..errors import IsolbenchError
     from ..target.session import open_session
 
-    known: dict[str, dict[str, Any] | None] = {}
+    known: dict[str, _Known] = {}
     failures: dict[str, str] = {}
     for name in plan.targets:
         target = inventory.targets[name]
-        known[name] = facts_cache.recall(target)
+        known[name] = _Known(facts_cache.recall(target), facts_cache.recalled_at(target))
         if contact:
             try:
                 with open_session(target, f"plan/{name}") as session:
-                    known[name] = session.welcome["facts"]
+                    known[name] = _Known(session.welcome["facts"], time.time(), now=True)
                     facts_cache.remember(target, session.welcome["facts"])
             except IsolbenchError as error:
                 failures[name] = str(error)
     return known, failures
 
 
-def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, Any] | None]) -> dict[str, str | None]:
-    """By cell: None where it would run, else why not. Admission depends on mode and load alone: asked once for each."""
+def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, Any] | None]) -> dict[str, _Verdict]:
+    """By cell. Admission depends on mode and load alone: asked once for each."""
     from ..errors import TargetUnfit
-    from ..plan import admit, place
+    from ..plan import UNKNOWN, admit, place
 
-    verdicts: dict[str, str | None] = {}
-    seen: dict[tuple[str, Any, str, str], str | None] = {}
+    verdicts: dict[str, _Verdict] = {}
+    seen: dict[tuple[str, Any, str, str], _Verdict] = {}
     for cell in plan.cells:
         key = (cell.target, cell.mode, cell.load.name, cell.bench)
         if key not in seen:
             known = facts[cell.target]
             try:
                 placement = None if known is None else place(known, inventory.targets[cell.target])
-                seen[key] = admit(cell, known, placement)
+                why = admit(cell, known, placement)
             except TargetUnfit as error:
-                seen[key] = str(error)
+                why = str(error)
+            seen[key] = _Verdict("yes" if why is None else "unknown" if why == UNKNOWN else "no", why)
         verdicts[cell.id] = seen[key]
     return verdicts
 
 
-def _json(plan: Plan, verdicts: Mapping[str, str | None], failures: Mapping[str, str]) -> dict[str, Any]:
-    estimate = plan.estimate
+def _feasible(plan: Plan, verdicts: Mapping[str, _Verdict]) -> Estimate:
+    """The time of what would run, or may: what a target is known not to do takes none."""
+    from ..plan import estimate
+
+    cells = [cell for cell in plan.cells if verdicts[cell.id].status != "no"]
+    return estimate(cells, plan.repeat, plan.sessions)
+
+
+def _json(
+    plan: Plan, verdicts: Mapping[str, _Verdict], failures: Mapping[str, str], facts: Mapping[str, _Known]
+) -> dict[str, Any]:
+    from ..plan import LaneEstimate
+
+    feasible = _feasible(plan, verdicts)
+    nothing = LaneEstimate(0, 0.0)
     return {
         "campaign": plan.campaign.name,
         "runs": plan.runs,
-        "seconds": round(estimate.seconds, 1),
+        "runs_feasible": feasible.runs,
+        "seconds": round(feasible.seconds, 1),
         "disabled": dict(plan.disabled),
         "not_reached": dict(failures),
         "targets": {
-            name: {"runs": lane.runs, "seconds": round(lane.seconds, 1)} for name, lane in estimate.lanes.items()
+            name: {
+                "runs": lane.runs,
+                "runs_feasible": feasible.lanes.get(name, nothing).runs,
+                "seconds": round(feasible.lanes.get(name, nothing).seconds, 1),
+                "facts_of": None if facts[name].at_s is None else round(facts[name].at_s or 0),
+            }
+            for name, lane in plan.estimate.lanes.items()
         },
-        "cells": [{**cell.to_json(), "not_run": verdicts[cell.id]} for cell in plan.cells],
+        "cells": [
+            {**cell.to_json(), "would_run": verdicts[cell.id].status, "reason": verdicts[cell.id].reason}
+            for cell in plan.cells
+        ],
     }
 
 
-def _print(plan: Plan, verdicts: Mapping[str, str | None], failures: Mapping[str, str]) -> None:
+def _print(
+    plan: Plan, verdicts: Mapping[str, _Verdict], failures: Mapping[str, str], facts: Mapping[str, _Known]
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from ..plan import format_seconds
 
     out = console()
-    each = plan.repeat * plan.sessions
-    for name in plan.targets:
-        cells = plan.cells_of(name)
-        lane = plan.estimate.lanes[name]
-        out.print(Text(f"{name}: {len(cells)} cells x {each} runs, {format_seconds(lane.seconds)}", style="bold"))
-        if name in failures:
-            out.print(Text(f"  not reached: {failures[name]}"))
+    feasible = _feasible(plan, verdicts)
+    for names, rows in _groups(plan, verdicts).items():
+        seconds = max(feasible.lanes[name].seconds if name in feasible.lanes else 0.0 for name in names)
+        runs = _runs(feasible.lanes[names[0]].runs if names[0] in feasible.lanes else 0, len(rows) * _each(plan))
+        each = f"{plural(len(rows), 'cell')} x {plural(_each(plan), 'run')}" + (" on each" if len(names) > 1 else "")
+        head = f"{_listed_names(names)}: {runs} ({each}), {format_seconds(seconds)}{_as_of(names, facts)}"
+        out.print(Text(printable(head), style="bold"))
+        for name in names:
+            if name in failures:
+                out.print(Text(printable(f"  not reached: {name}: {failures[name]}")))
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("  bench", "mode", "load", "duration", "would run"):
-            table.add_column(column)
-        for cell in cells[:_LISTED]:
-            why = verdicts[cell.id]
-            table.add_row(
-                *map(Text, (f"  {cell.bench}", cell.mode.name, cell.load.name, f"{cell.duration_ns / 1e9:g} s")),
-                Text("yes" if why is None else f"no: {why}" if not why.startswith("unknown") else why),
-            )
+            table.add_column(column, no_wrap=column != "would run")
+        for title, mode, load, duration_ns, verdict in rows[:_LISTED]:
+            shown = (f"  {title}", mode, load, f"{duration_ns / 1e9:g} s", str(verdict))
+            table.add_row(*(Text(printable(text)) for text in shown))
         out.print(table)
-        if len(cells) > _LISTED:
-            out.print(Text(f"  ... and {len(cells) - _LISTED} cells more (--json lists them all)"))
-    for name, why in plan.disabled.items():
-        out.print(Text(f"{name}: disabled: {why}"))
+        if len(rows) > _LISTED:
+            out.print(Text(f"  ... and {plural(len(rows) - _LISTED, 'cell')} more (--json lists them all)"))
+    for why, disabled in _inverted(plan.disabled).items():
+        out.print(Text(printable(f"{_listed_names(disabled)}: disabled: {why}")))
     if plan.filtered:
-        out.print(Text(f"{plan.filtered} cells taken away by include and exclude"))
-    out.print(Text(f"{plan.campaign.name}: {plan.runs} runs, {plan.estimate} (lanes run side by side)"))
+        out.print(Text(f"{plural(plan.filtered, 'cell')} taken away by include and exclude"))
+    unsupported = sum(verdict.status == "no" for verdict in verdicts.values())
+    refused = f"; {plural(unsupported, 'cell')} unsupported" if unsupported else ""
+    side_by_side = ", targets side by side" if len(plan.targets) > 1 else ""
+    time_it_takes = f"about {feasible} without retries{side_by_side}"
+    out.print(Text(f"{plan.campaign.name}: {_runs(feasible.runs, plan.runs)}, {time_it_takes}{refused}"))
+
+
+Row = tuple[str, str, str, int, _Verdict]
+
+
+def _groups(plan: Plan, verdicts: Mapping[str, _Verdict]) -> dict[tuple[str, ...], list[Row]]:
+    """The targets that would do the same, together: a lab's boards are mostly alike."""
+    title = bench_titles(plan)
+    alike: dict[tuple[Row, ...], list[str]] = {}
+    for name in plan.targets:
+        rows = tuple(
+            (title[cell.id], cell.mode.name, cell.load.name, cell.duration_ns, verdicts[cell.id])
+            for cell in plan.cells_of(name)
+        )
+        alike.setdefault(rows, []).append(name)
+    return {tuple(names): list(rows) for rows, names in alike.items()}
+
+
+def _each(plan: Plan) -> int:
+    return plan.repeat * plan.sessions
+
+
+def _runs(feasible: int, asked: int) -> str:
+    return plural(asked, "run") if feasible == asked else f"{feasible} of {plural(asked, 'run')}"
+
+
+def _as_of(names: Sequence[str], facts: Mapping[str, _Known]) -> str:
+    """When the oldest of the facts were asked for; nothing where all are of now, or there are none."""
+    times = [at_s for name in names if (at_s := facts[name].at_s) is not None and not facts[name].now]
+    if not times:
+        return ""
+    then = time.localtime(min(times))
+    today = then[:3] == time.localtime()[:3]
+    return f" (as of {time.strftime('%H:%M' if today else '%Y-%m-%d %H:%M', then)}; --contact asks again)"
+
+
+def _listed_names(names: Sequence[str]) -> str:
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: _NAMED - 1])}, ... {names[-1]} ({len(names)} targets)"
+
+
+def _inverted(disabled: Mapping[str, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, why in disabled.items():
+        found.setdefault(why, []).append(name)
+    return found

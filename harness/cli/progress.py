@@ -7,16 +7,18 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from .render import printable, restored
+from .consoles import Console
+from .render import printable, restored, unheard
+from .words import bench_titles, plural
 
 if TYPE_CHECKING:
     from ..campaign.events import Event
     from ..campaign.execution import Execution
+    from ..plan import Plan
 
 #: A terminal is redrawn this often: a machine that measures itself should not be busy with drawing.
 _REFRESH_HZ = 2
@@ -43,10 +45,15 @@ class Progress:
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
         self._planned: dict[str, int] = {}
+        self._names = _names(execution.plan)
+        self._each = execution.plan.repeat * execution.plan.sessions
 
     def __enter__(self) -> Progress:
         plan, path = self._execution.plan, self._execution.path
-        self._say(f"{plan.campaign.name} {self._execution.id}: {plan.runs} runs, about {plan.estimate}, {path}")
+        self._say(
+            f"{plan.campaign.name} {self._execution.id}: {plural(plan.runs, 'run')}, about {plan.estimate} without "
+            f"retries, {path}"
+        )
         for target, why in plan.disabled.items():
             self._say(f"{target}: disabled: {why}")
         self._bars.start()
@@ -69,7 +76,7 @@ class Progress:
         elif kind == "contacted":
             self._progress(target, planned=event.get("planned", 0), doing="measuring")
         elif kind == "run-started":
-            self._progress(target, doing=str(event.get("run", "")))
+            self._progress(target, doing=self._shown(event.get("run", "")))
         elif kind in ("run-stored", "run-failed"):
             self._run(kind, target, event)
         elif kind in ("restored", "not-restored"):
@@ -78,8 +85,9 @@ class Progress:
             for entry in what if isinstance(what, list) else [what]:
                 self._say(f"{target}: {left}{restored(entry)}", important=True)
         elif kind in _SAID:
-            self._say(f"{target}: {_SAID[kind].format_map(_Fields(event))}", important=kind in _IMPORTANT)
-        elif kind == "lane-finished" and event.get("failure"):
+            self._say(f"{target}: {_SAID[kind].format_map(self._fields(event))}", important=kind in _IMPORTANT)
+        elif kind == "lane-finished" and event.get("failure") and len(self._tasks) > 1:
+            # Of a single lane the outcome, which comes at once, says the same.
             self._say(f"{target}: {event['failure']}", important=True)
 
     def _run(self, kind: str, target: str, event: Event) -> None:
@@ -99,7 +107,16 @@ class Progress:
                 if fault == "invalid"
                 else f"failed ({fault}): {event.get('reason')}{again}"
             )
-        self._say(f"{target} {count} {event.get('run')} {what}", important=failed)
+        self._say(f"{target} {count} {self._shown(event.get('run'))} {what}", important=failed)
+
+    def _shown(self, run: object) -> str:
+        """``pinned/idle 2/3`` for a run of the plan: the hash in its name tells a person nothing."""
+        cell, _, repeat = str(run).rpartition("-r")
+        return f"{self._names[cell]} {repeat}/{self._each}" if cell in self._names else str(run)
+
+    def _fields(self, event: Event) -> _Fields:
+        cell = str(event.get("cell"))
+        return _Fields({**event, "cell": self._names.get(cell, cell), "run": self._shown(event.get("run", "?"))})
 
     def _progress(
         self, target: str, *, done: int | None = None, planned: int | None = None, doing: str | None = None
@@ -117,7 +134,18 @@ class Progress:
 
     def _say(self, text: str, *, important: bool = False) -> None:
         if important or not self._quiet:
-            self._console.print(Text(printable(text)))
+            with unheard():
+                self._console.print(Text(printable(text)))
+
+
+def _names(plan: Plan) -> dict[str, str]:
+    """By cell id ``mode/load``, with the bench in front where there is more than one."""
+    titles = bench_titles(plan)
+    several = len(set(titles.values())) > 1
+    return {
+        cell.id: (f"{titles[cell.id]} " if several else "") + f"{cell.mode.name}/{cell.load.name}"
+        for cell in plan.cells
+    }
 
 
 class _Fields(dict[str, object]):
@@ -129,6 +157,7 @@ class _Fields(dict[str, object]):
 
 _SAID = {
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",
+    "waiting": "{message}; trying again in {retry_in_s:g} s",
     "unsupported": "{cell} is not supported: {reason}",
     "adopted": "the agent kept on measuring: {runs} runs of its batch are to come",
     "cancelled": "stopped, and put back as it was found",

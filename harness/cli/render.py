@@ -4,20 +4,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import click
 
 from ..errors import IsolbenchError
+from .written import Written
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..campaign.execution import Execution
     from ..campaign.outcome import Outcome
+    from ..stats.budgets import Verdict
+
+#: For tables in a pipe: wide enough that nothing is wrapped or cut.
+_PIPE_WIDTH = 10_000
 
 
 def printable(text: object) -> str:
@@ -37,6 +45,20 @@ def restored(entry: Any) -> str:
     return printable(f"{what}: {done}" if entry.get("ok") else f"{what}: NOT put back: {entry.get('reason')}")
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Whoever reads our output may leave (`| head`): what is measured, and the exit code, do not hang on it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def error_lines(error: IsolbenchError) -> list[str]:
     """One line for each problem, and one for the advice."""
     lines = [f"isolbench: {printable(line)}" for line in str(error).splitlines() or [type(error).__name__]]
@@ -51,11 +73,17 @@ def echo_json(value: Any) -> None:
 
 
 def console() -> Console:
-    """stdout for tables: coloured on a terminal; in a pipe plain, 100 columns wide whatever the environment says."""
-    from rich.console import Console
+    """stdout for tables: coloured on a terminal; in a pipe plain, as wide as it takes, whatever the environment says.
+
+    Where the encoding has no ``µ`` and the like, they are spelt in ASCII.
+    """
+    from .consoles import Console
 
     found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=100, color_system=None, force_terminal=False)
+    file = cast("IO[str]", Written(sys.stdout, strip=not found.is_terminal))
+    if found.is_terminal:
+        return Console(file=file, highlight=False)
+    return Console(file=file, highlight=False, width=_PIPE_WIDTH, color_system=None, force_terminal=False)
 
 
 def outcome_json(execution: Execution, outcome: Outcome) -> Mapping[str, Any]:
@@ -68,22 +96,47 @@ def outcome_json(execution: Execution, outcome: Outcome) -> Mapping[str, Any]:
         "planned": outcome.planned,
         "finished": outcome.finished,
         "usable": outcome.usable,
-        "over_budget": list(outcome.over_budget),
+        "over_budget": [_budget(verdict) for verdict in outcome.over_budget],
         "lanes": [asdict(lane) for lane in outcome.lanes],
     }
 
 
+def _budget(verdict: Verdict) -> Mapping[str, Any]:
+    keys = (
+        "target",
+        "bench",
+        "mode",
+        "load",
+        "cell",
+        "metric",
+        "quantile",
+        "unit",
+        "value",
+        "at_most",
+        "runs",
+        "state",
+    )
+    return {key: getattr(verdict, key) for key in keys}
+
+
 def say_outcome(execution: Execution, outcome: Outcome, page: Path | None) -> None:
-    """The table, what went wrong with whose advice, one sentence, and the report's path last."""
-    from ..report.terminal import summary
+    """The tables with all that went wrong, or that alone where nothing was measured; one sentence; the report's path.
+
+    What the tables say is not said again, and what befell many targets alike is said once.
+    """
+    from ..report.terminal import bare, summary
 
     if outcome.finished or outcome.usable or any(lane.unsupported for lane in outcome.lanes):
         summary(execution.path, console())
-    for lane in outcome.lanes:
-        if lane.failure:
-            click.echo(f"isolbench: {lane.target}: {printable(lane.failure)}", err=True)
-            if lane.advice:
-                click.echo(f"  advice: {printable(lane.advice)}", err=True)
+    else:
+        failures: dict[tuple[str, str | None], list[str]] = {}
+        for lane in outcome.lanes:
+            if lane.failure:
+                failures.setdefault((bare(lane.target, lane.failure), lane.advice), []).append(lane.target)
+        for (failure, advice), targets in failures.items():
+            click.echo(f"isolbench: {', '.join(targets)}: {printable(failure)}", err=True)
+            if advice:
+                click.echo(f"  advice: {printable(advice)}", err=True)
     click.echo(f"isolbench: {printable(outcome.sentence)}", err=True)
     if page is not None:
         click.echo(str(page))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -13,9 +14,21 @@ from . import options
 @click.command(help="Write the HTML report of EXECUTION: a folder, an id, or a campaign's name (its newest).")
 @click.argument("execution")
 @options.results
-@click.option("--out", "-o", type=click.Path(path_type=Path, dir_okay=False), help="[default: its folder/report.html]")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file; - is stdout.  [default: its folder/report.html]",
+)
 def report(execution: str, results: Path, out: Path | None) -> None:
     from ..campaign.execution import find
-    from .reporting import write_report
+    from ..report import html
+    from .reporting import file_or_stdout, write_report
 
-    click.echo(str(write_report(find(execution, results), out)))
+    file = file_or_stdout(out)
+    path = find(execution, results)
+    if out is not None and file is None:
+        sys.stdout.buffer.write(html.render(path).encode("utf-8"))
+        sys.stdout.buffer.flush()
+    else:
+        click.echo(str(write_report(path, file)))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
     from ..target.session import open_session
 
     owner = f"restore/{target.name}"
-    with open_session(target, owner) as session:
+    with open_session(target, owner, time.sleep) as session:
         entries = list(session.welcome.get("restored") or [])
         lease = session.welcome.get("lease")
         batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
@@ -71,7 +72,7 @@ def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
             )
     # Only its owner may cancel a batch: a person who says --cancel speaks for the owner.
     speaking_for = ((lease or {}).get("owner") or {}).get("id", owner)
-    with open_session(target, speaking_for) as session:
+    with open_session(target, speaking_for, time.sleep) as session:
         session.client.cancel(Deadline.after(_ANSWER_S))
         return [*entries, *session.client.restore(Deadline.after(_ANSWER_S))]
 

@@ -74,21 +74,22 @@ def _carry_out(
     from ..config.inventory import load_inventory
     from ..errors import IsolbenchError
     from .progress import Progress
-    from .render import echo_json, error_lines, outcome_json, say_outcome
+    from .render import echo_json, error_lines, outcome_json, say_outcome, unheard
     from .reporting import write_report
 
     known = execution.inventory() if inventory is None else load_inventory(inventory)
     with Progress(execution, quiet=as_json) as progress:
         outcome = carry_out(execution, known, lanes=lanes, listeners=(progress.listen,))
     page = None
-    if report and outcome.finished:
-        try:
-            page = write_report(execution.path)
-        except IsolbenchError as error:  # a full disk, mostly: how the measurement ended is said all the same
-            for line in error_lines(error):
-                click.echo(line, err=True)
-    if as_json:
-        echo_json({**outcome_json(execution, outcome), "report": None if page is None else str(page)})
-    else:
-        say_outcome(execution, outcome, page)
+    with unheard():
+        if report and outcome.finished:
+            try:
+                page = write_report(execution.path)
+            except IsolbenchError as error:  # a full disk, mostly: how the measurement ended is said all the same
+                for line in error_lines(error):
+                    click.echo(line, err=True)
+        if as_json:
+            echo_json({**outcome_json(execution, outcome), "report": None if page is None else str(page)})
+        else:
+            say_outcome(execution, outcome, page)
     return outcome.exit_code

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``show``: a run or an execution in the terminal."""
+"""``show``: an execution, a run or a failed attempt in the terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from .render import console, echo_json
 
 
 @click.command(
-    help="Show an execution (a folder, an id, a campaign's name) or one run of it: REFERENCE may be a run's folder, or "
-    "an execution followed by RUN, a run's name or the beginning of it."
+    help="Show an execution (a folder, an id; a campaign's name is its newest), or one run or failed attempt of it: "
+    "REFERENCE may be their folder, or an execution followed by RUN, the name or the beginning of it. An attempt's "
+    "name ends in `-a` and its number."
 )
 @click.argument("reference")
 @click.argument("run", required=False)
@@ -21,44 +22,56 @@ from .render import console, echo_json
 @options.as_json
 def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
     from ..campaign.execution import find
-    from ..report.terminal import show as show_run
+    from ..report import detail
     from ..report.terminal import summary
-    from ..store.runs import load_run
+    from ..store.runs import iter_runs, load_attempt, load_run
 
     path = Path(reference)
     if run is not None:
         path = _find_run(find(reference, results), run)
-    elif not (path / "run.json").exists():
+    elif not _is_run(path) and not _is_attempt(path):
         path = find(reference, results)
         if as_json:
-            from ..store.runs import iter_runs
-
             echo_json([dict(each.document) for each in iter_runs(path)])
         else:
             summary(path, console())
         return
+    failed = _is_attempt(path)
     if as_json:
-        echo_json(dict(load_run(path).document))
+        echo_json(load_attempt(path) if failed else dict(load_run(path).document))
+    elif failed:
+        detail.show_attempt(path, console())
     else:
-        show_run(path, console())
+        detail.show(path, console())
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").exists()
+
+
+def _is_attempt(path: Path) -> bool:
+    return (path / "attempt.json").exists()
 
 
 def _find_run(execution: Path, name: str) -> Path:
-    """The one run whose name begins with ``name`` (or with its target: ``rpi5-01/gap...``)."""
+    """The one run whose name begins with ``name`` (or with its target: ``rpi5-01/gap...``), else the one attempt."""
     from ..errors import UserError
-    from ..store.runs import run_dirs
+    from ..store.runs import attempt_dirs, run_dirs
 
-    found = [
-        folder
-        for folder in run_dirs(execution)
-        if folder.name.startswith(name) or f"{folder.parent.name}/{folder.name}".startswith(name)
-    ]
-    exact = [folder for folder in found if folder.name == name]
+    attempts = attempt_dirs(execution)
+    runs = list(run_dirs(execution)) if (execution / "runs").is_dir() else []
+    found = [folder for folder in runs if _begins(folder, name)] or [each for each in attempts if _begins(each, name)]
+    exact = [folder for folder in [*runs, *attempts] if name in (folder.name, f"{folder.parent.name}/{folder.name}")]
     if len(exact) == 1:
         return exact[0]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UserError(f"{execution}: no run begins with {name!r}")
+        raise UserError(f"{execution}: no run and no failed attempt begins with {name!r}")
     listed = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found[:6])
-    raise UserError(f"{name!r} is the beginning of {len(found)} runs: {listed}{', ...' if len(found) > 6 else ''}")
+    what = "runs" if found[0].parent.parent.name == "runs" else "failed attempts"
+    raise UserError(f"{name!r} is the beginning of {len(found)} {what}: {listed}{', …' if len(found) > 6 else ''}")
+
+
+def _begins(folder: Path, name: str) -> bool:
+    return folder.name.startswith(name) or f"{folder.parent.name}/{folder.name}".startswith(name)

@@ -81,6 +81,7 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
 
 
 def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None:
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -89,21 +90,28 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         click.echo(f"no executions in {results}/")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("execution", "target", "state", "runs", "failed", "last"):
+    for column in ("execution", "target", "state", "runs", "failed attempts", "last"):
         table.add_column(column)
     for row in rows:
         last = f"{row['last']} {row['last_at']}" if row["last"] else ""
         table.add_row(
-            *map(Text, (f"{row['campaign']}/{row['execution']}", row["target"], row["state"])),
+            *map(Text, (_name(row), row["target"], row["state"])),
             Text(f"{row['finished']}/{row['planned']}"),
-            Text(str(row["failed_attempts"] or "")),
+            Text(str(row["failed_attempts"])),
             Text(last),
         )
     out.print(table)
-    for row in rows:
-        if row["failure"] and row["state"] == "failed":
-            out.print(Text(printable(f"{row['target']}: {row['failure']}")))
-        if row["state"] in ("failed", "stopped"):
-            out.print(Text(f"continue by: isolbench resume {row['campaign']}/{row['execution']}"))
+    for name in dict.fromkeys(map(_name, rows)):
+        own = [row for row in rows if _name(row) == name]
+        for row in own:
+            if row["failure"] and row["state"] == "failed":
+                said = Text(printable(f"{row['target']} failed: {row['failure']}"))
+                out.print(Padding(said, (0, 0, 0, 2)))  # what a terminal wraps is indented as well
+        if any(row["state"] in ("failed", "stopped") for row in own):
+            out.print(Text(f"  continue by: isolbench resume {name}"))
     for line in broken:
         out.print(Text(printable(line)))
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['campaign']}/{row['execution']}"

@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from ..agent.spec import LoadSpec, ModeSpec
 from ..errors import ConfigError
@@ -24,8 +32,8 @@ from .types import (
     Text,
     TimeOfDay,
     at_least,
-    build,
     duration_within,
+    problems,
     to_duration,
     to_line,
     to_list,
@@ -254,17 +262,54 @@ def load_campaign(path: Path) -> Campaign:
 
 
 def _from_document(document: Document, path: Path) -> Campaign:
+    """Checked part by part, then as a whole; where parts are wrong, the whole of the others."""
     shelf = _Shelf(path)
+    found: list[tuple[tuple[int, int], str]] = []
+    kept: dict[str, list[int]] = {}
+    campaign: Campaign | None
     try:
-        campaign = build(Campaign, document, context=shelf)
-    except ConfigError as error:
-        raise ConfigError(error.problems + shelf.problems) from None
+        campaign = Campaign.model_validate(document.data, context=shelf)
+    except ValidationError as error:
+        found = problems(error, document, Campaign)
+        campaign, kept = _sound_part(document.data, error, shelf)
     benches = {name: bench for name, bench in shelf.found.items() if bench is not None}
-    found = check(campaign, benches)
-    if found:
-        raise ConfigError([document.problem(document.nearest(loc), what) for loc, what in found])
+    for loc, what in check(campaign, benches) if campaign is not None else ():
+        listed = kept.get(str(loc[0]))
+        if listed is not None:
+            loc = (loc[0], listed[int(loc[1])], *loc[2:])
+        loc = document.nearest(loc)
+        found.append((document.position(loc), document.problem(loc, what)))
+    if found or campaign is None:
+        raise ConfigError([text for _, text in sorted(found, key=lambda item: item[0])] + shelf.problems)
     campaign._definitions.update(benches)
     return campaign
+
+
+def _sound_part(
+    data: Mapping[str, Any], error: ValidationError, shelf: _Shelf
+) -> tuple[Campaign | None, dict[str, list[int]]]:
+    """``data`` without what ``error`` names, and of each shortened list the places that its items had.
+
+    None where what is left cannot be looked at: without its benches a campaign means nothing.
+    """
+    bad = {tuple(item["loc"][:2]) for item in error.errors(include_url=False)}
+    wrong_keys = {loc[0] for loc in bad}
+    if "benches" in wrong_keys:
+        return None, {}
+    rest: dict[str, Any] = {"campaign": "unnamed", "targets": ["unnamed"], "duration": "1s"}
+    kept: dict[str, list[int]] = {}
+    for key, value in data.items():
+        if key not in wrong_keys:
+            rest[key] = value
+        elif key in ("include", "exclude", "budgets") and isinstance(value, list) and (key,) not in bad:
+            kept[key] = [index for index in range(len(value)) if (key, index) not in bad]
+            rest[key] = [value[index] for index in kept[key]]
+    if "axes" in wrong_keys:
+        rest = {key: value for key, value in rest.items() if key not in ("include", "exclude")}
+    try:
+        return Campaign.model_validate(rest, context=shelf), kept
+    except ValidationError:
+        return None, {}
 
 
 def campaign_from_data(data: Any, benches: Mapping[str, Bench]) -> Campaign:
@@ -289,7 +334,9 @@ def find_campaign(name: str) -> Path:
     shipped = folder / f"{name}.yaml"
     if shipped.is_file():
         return shipped
-    raise ConfigError([f"no campaign {name!r}: no such file, and none shipped{suggest(name, known_campaigns())}"])
+    beside = next((file for file in (Path(f"{name}.yaml"), Path(f"{name}.yml")) if file.is_file()), None)
+    near = suggest(name, known_campaigns()) if beside is None else f"; did you mean {str(beside)!r}?"
+    raise ConfigError([f"no campaign {name!r}: no such file, and none shipped{near}"])
 
 
 def known_campaigns() -> list[str]:

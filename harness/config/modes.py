@@ -66,6 +66,9 @@ def to_load(value: Any) -> LoadSpec:
     name = to_name(key)
     if name in LOADS:
         raise wrong(f"{name!r} is a load that isolbench brings: choose another name")
+    if isinstance(raw, str) and raw.strip():
+        words = ", ".join(raw.split())
+        raise wrong_at([((name,), f"a command is a list of its arguments, no shell reads it: {{{name}: [{words}]}}")])
     argv = to_nonempty_list(raw)
     bad = []
     for index, part in enumerate(argv):

@@ -79,7 +79,7 @@ def build_cells(
 def _emptied(total: int, not_included: int, excluded: Sequence[int]) -> str:
     parts = [f"include leaves out {not_included}"] if not_included else []
     parts += [f"exclude[{index}] takes {count}" for index, count in enumerate(excluded) if count]
-    return f"nothing is left of {total} cells: " + ", ".join(parts)
+    return f"nothing is left of {total} cell{'' if total == 1 else 's'}: " + ", ".join(parts)
 
 
 def _filters(

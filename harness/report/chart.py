@@ -30,6 +30,9 @@ GRID = 161
 #: Two points nearer than this (in SVG units, about a pixel) are one.
 _FINE = 0.7
 _LABEL_GAP = 15.0
+#: Names at the ends of the curves: the widest letters of the page's font, and how many of them leave room for a plot.
+_LETTER = 8.2
+_LONGEST_LABEL = 36
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,10 @@ def draw(
     narrow: bool = False,
 ) -> Chart:
     """Lay out one plot. ``narrow`` leaves out names at the curves' ends, single runs and every other label."""
+    longest = max((len(curve.name) for curve in curves), default=0)
+    labelled = not narrow and longest <= _LONGEST_LABEL  # the legend has them all
     left, top = 64, 14
-    right, bottom = width - (14 if narrow else 96), height - 44
+    right, bottom = width - (max(96, round(24 + _LETTER * longest)) if labelled else 14), height - 44
 
     def x(decades: float) -> float:
         return left + (right - left) * min(1.0, decades / scale.decades)
@@ -131,7 +136,7 @@ def draw(
         lines.append(Line(curve.name, curve.slot, curve.dashed, own, light, _r(end_x), _r(end_y), end_y))
     threshold = None
     if threshold_ns is not None and scale.low < threshold_ns < scale.high:
-        threshold = Tick(_r(y(threshold_ns)), f"gap threshold {setting(threshold_ns)}".replace("us", "µs"))
+        threshold = Tick(_r(y(threshold_ns)), f"gap threshold {setting(threshold_ns)}")
     return Chart(
         width=width,
         height=height,
@@ -139,7 +144,7 @@ def draw(
         right=right,
         top=top,
         bottom=bottom,
-        labelled=not narrow,
+        labelled=labelled,
         x_ticks=_x_ticks(scale, x, 40 if narrow else 56),
         y_ticks=_y_ticks(scale, y),
         minor=tuple(_r(y(value)) for value in _minor(scale)),
@@ -204,7 +209,7 @@ def _x_ticks(scale: Scale, x: Axis, room: float) -> tuple[Tick, ...]:
 
 def _y_ticks(scale: Scale, y: Axis) -> tuple[Tick, ...]:
     first, last = math.ceil(math.log10(scale.low) - 1e-9), math.floor(math.log10(scale.high) + 1e-9)
-    return tuple(Tick(_r(y(10.0**n)), setting(10.0**n).replace("us", "µs")) for n in range(first, last + 1))
+    return tuple(Tick(_r(y(10.0**n)), setting(10.0**n)) for n in range(first, last + 1))
 
 
 def _minor(scale: Scale) -> list[float]:

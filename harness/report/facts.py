@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .grouping import compact
+
 
 def rows(facts: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Label and text of what matters to a reader; ``run`` is the newest run.json, or empty before the first.
@@ -100,7 +102,9 @@ def _knobs(knobs: object) -> str:
     for knob in knobs:
         if isinstance(knob, Mapping) and "name" in knob and knob.get("needed") is not False:
             reason = knob.get("reason")
-            parts.append(f"{knob['name']}: {reason}" if reason else f"{knob['name']} = {knob.get('effective')}")
+            parts.append(
+                f"{knob['name']}: {compact(str(reason))}" if reason else f"{knob['name']} = {knob.get('effective')}"
+            )
     return " · ".join(parts)
 
 

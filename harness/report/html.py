@@ -19,14 +19,15 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
 from ..stats.quantiles import QUANTILES, Spread, samples_needed
 from ..store import hdr
 from ..store.files import BrokenResult, write_file
 from ..store.hdr import Counts
 from ..store.hlog import find_interval, tag_of
-from . import chart, units
+from . import chart, grouping, units
 from .model import build_view
-from .terminal import totals
+from .terminal import SHOWN, at_most, bare, totals
 from .view import STATES, ModeView, RunView, Section, TargetView, View
 
 #: Colours of the style sheet; further modes share them.
@@ -36,6 +37,8 @@ LIGHT_LINES = 24
 #: Reasons, attempts and unsupported cells listed at length; the rest is counted.
 LISTED = 200
 _HEAT_STEPS = 7
+#: Verdicts on budgets in the order of their table: what asks for something comes first, and is never left out.
+_FIRST = {FAILED: 0, NOT_JUDGED: 1, PASSED: 2}
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ class Glance:
 
     target: str
     key: str
-    bench: str
+    title: str
     load: str
-    modes: tuple[tuple[ModeView | None, int, str], ...]  # view, heat 0..6, reason why unsupported
+    modes: tuple[tuple[ModeView | None, int, bool], ...]  # view, heat 0..6, whether it is unsupported
 
 
 def write_report(execution_dir: Path, out: Path) -> None:
@@ -107,9 +110,20 @@ def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int],
             totals=totals(view),
             bar=_bar(view),
             headlines=headlines(view),
-            quantiles=QUANTILES[:1] + QUANTILES[2:],
+            quantiles=SHOWN,
+            findings={
+                each.target.name: grouping.findings(each.target.sections, each.target.unsupported) for each in targets
+            },
+            without_valid={each.target.name: grouping.without_valid(each.target.sections) for each in targets},
+            missing=_missing(view),
+            failures=grouping.failures(view.attempts),
             needed={name: f"{samples_needed(name):,}" for name in QUANTILES},
             listed=LISTED,
+            bare=bare,
+            at_most=at_most,
+            budgets=sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result]),
+            listed_budgets=max(LISTED, sum(verdict.result != PASSED for verdict in view.budgets)),
+            verdicts={PASSED: "valid", FAILED: "invalid", NOT_JUDGED: "suspect"},
             style=Markup(style),  # noqa: S704 - our own files
             script=Markup(script),  # noqa: S704
             policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
@@ -127,8 +141,12 @@ def headlines(view: View) -> list[str]:
             if not known:
                 continue
             ordered = sorted(known, key=lambda mode: mode.maximum.high if mode.maximum else 0.0)
-            parts = [f"{_time(mode.maximum.high)} under {mode.name}" for mode in ordered if mode.maximum]
-            where = f"{target.name}, {section.bench}, load {section.load}"
+            parts = [
+                f"{_time(mode.maximum.high)} under {mode.name}{'' if mode.basis == 'valid' else ' (suspect runs only)'}"
+                for mode in ordered
+                if mode.maximum
+            ]
+            where = f"{target.name}, {section.title}, load {section.load}"
             sentences.append(f"{where}: the longest interval was {_series(parts)}.")
         if target.virtual is not None:
             text = f"{target.name} is a virtual machine ({target.virtual}): its gaps include what the host took."
@@ -216,7 +234,7 @@ def _glance(view: View, targets: Sequence[TargetFigures]) -> list[Glance]:
         for figure in each.figures:
             section = figure.section
             by_name = {mode.name: mode for mode in section.modes}
-            why = {entry.mode: entry.reason for entry in section.unsupported}
+            why = {entry.mode for entry in section.unsupported}
             cells = []
             for name in view.modes:
                 mode = by_name.get(name)
@@ -224,9 +242,14 @@ def _glance(view: View, targets: Sequence[TargetFigures]) -> list[Glance]:
                 if mode and mode.maximum and high > low:
                     share = (math.log10(max(1.0, mode.maximum.high)) - low) / (high - low)
                     heat = min(_HEAT_STEPS - 1, int(share * _HEAT_STEPS))
-                cells.append((mode, heat, why.get(name, "")))
-            rows.append(Glance(each.target.name, figure.key, section.bench, section.load, tuple(cells)))
+                cells.append((mode, heat, name in why))
+            rows.append(Glance(each.target.name, figure.key, section.title, section.load, tuple(cells)))
     return rows
+
+
+def _missing(view: View) -> tuple[grouping.Missing, ...]:
+    every = {target.name: grouping.universe_of(target.sections, target.unsupported) for target in view.targets}
+    return grouping.missing(view.unsupported, every)
 
 
 def _bar(view: View) -> list[tuple[str, float, float, int]]:
@@ -259,15 +282,15 @@ def _environment() -> jinja2.Environment:
 
 
 def _time(value: float | None) -> str:
-    return units.duration(value).replace("us", "µs")
+    return units.duration(value)
 
 
 def _quantity(value: float | None, unit: str) -> str:
-    return units.quantity(value, unit).replace("us", "µs")
+    return units.quantity(value, unit)
 
 
 def _threshold(value: int | None) -> str:
-    return "the threshold" if value is None else units.setting(value).replace("us", "µs")
+    return "the threshold" if value is None else units.setting(value)
 
 
 def _spread(value: Spread, unit: str) -> str:

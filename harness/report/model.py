@@ -11,19 +11,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..stats.budgets import RunValue, judge, limits_of, values_of
 from ..stats.quantiles import QUANTILES
+from ..stats.variants import Variant, titles, variant_of_cell, variant_of_run
 from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
 from . import facts
+from .grouping import compact
 from .modes import at, mode_view, name_of, objects, text_of
 from .view import STATES, Attempt, Failure, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
 _VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity")
+#: A section of a target: bench variant, load, metric.
+Key = tuple[Variant, str, str]
+_ALLOW = "let sudo work without a password"
 _RESULT = ("loop", "clock", "params", "duration_ns")
 
 
@@ -39,7 +46,9 @@ def build_view(execution_dir: Path) -> View:
     plan = _optional(path / "plan.json", warnings)
     cells = {str(cell["cell"]): cell for cell in objects(plan.get("cells")) if "cell" in cell}
     attempts = [_attempt(document) for document in iter_attempts(path, warnings)]
-    grouped: dict[str, dict[tuple[str, str, str], dict[str, list[Run]]]] = {}
+    grouped: dict[str, dict[Key, dict[str, list[Run]]]] = {}
+    limits = limits_of(at(plan, "config", "budgets"))
+    values: list[RunValue] = []
     states: Counter[str] = Counter()
     newest: dict[str, Run] = {}
     meta: dict[str, str] = {}
@@ -49,10 +58,13 @@ def build_view(execution_dir: Path) -> View:
             newest[run.target] = run  # the one that set most, to say what could be had
         meta = meta or {key: str(run.document[key]) for key in ("campaign", "execution")}
         where = grouped.setdefault(run.target, {})
+        values.extend(values_of(run, limits))
         for metric in dict.fromkeys(m["metric"] for m in run.metrics if m.get("kind") == "histogram"):
             spec = run.document["spec"]
-            key = (name_of(spec.get("bench")), name_of(spec.get("load")), str(metric))
+            key = (variant_of_run(run), name_of(spec.get("load")), str(metric))
             where.setdefault(key, {}).setdefault(run.cell, []).append(_slim(run))
+    seen = [variant for keys in grouped.values() for variant, _, _ in keys]
+    named = titles([*map(variant_of_cell, cells.values()), *seen], _mapping(plan.get("benches")))
     per_cell = _runs_per_cell(plan)
     lanes = {lane.stem: _optional(lane, warnings) for lane in sorted((path / "lanes").glob("*.json"))}
     names = list(dict.fromkeys([*_names(plan), *sorted([*grouped, *lanes, *(a.target for a in attempts)])]))
@@ -60,10 +72,13 @@ def build_view(execution_dir: Path) -> View:
     unsupported_cells = 0
     for name in names:
         lane = lanes.get(name, {})
-        unsupported = tuple(_unsupported(name, each) for each in objects(lane.get("unsupported")))
+        unsupported = tuple(_unsupported(name, each, cells, named) for each in objects(lane.get("unsupported")))
         unsupported_cells += len(unsupported)
         own = tuple(attempt for attempt in attempts if attempt.target == name)
-        sections = _sections(name, grouped.get(name, {}), cells, unsupported, own, per_cell)
+        sections = _sections(name, grouped.get(name, {}), cells, named, unsupported, own, per_cell)
+        notes = _notes(lane)
+        if any("sudo asks for a password" in note for note in notes):
+            sections, own = without_sudo(sections), tuple(replace(a, advice=_no_sudo(a.advice)) for a in own)
         known = lane.get("facts")
         found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
         last = newest[name].document if name in newest else {}
@@ -78,7 +93,7 @@ def build_view(execution_dir: Path) -> View:
                 sections=sections,
                 unsupported=unsupported,
                 attempts=own,
-                notes=_notes(lane),
+                notes=notes,
                 failure=_failure(lane.get("failure")),
             )
         )
@@ -95,13 +110,15 @@ def build_view(execution_dir: Path) -> View:
         warnings=tuple(warnings),
         disabled=tuple((str(name), str(why)) for name, why in (at(plan, "disabled") or {}).items()),
         states={state: states[state] for state in STATES},
+        budgets=judge(values, plan),
     )
 
 
 def _sections(
     target: str,
-    groups: Mapping[tuple[str, str, str], Mapping[str, list[Run]]],
+    groups: Mapping[Key, Mapping[str, list[Run]]],
     cells: Mapping[str, Mapping[str, Any]],
+    named: Mapping[Variant, str],
     unsupported: tuple[Unsupported, ...],
     attempts: tuple[Attempt, ...],
     per_cell: int | None,
@@ -109,7 +126,7 @@ def _sections(
     order = {cell: place for place, cell in enumerate(cells)}
     failed = Counter(attempt.run.rpartition("-r")[0] for attempt in attempts)
     sections = []
-    for (bench, load, metric), by_cell in groups.items():
+    for (variant, load, metric), by_cell in groups.items():
         modes = []
         for cell in sorted(by_cell, key=lambda cell: (order.get(cell, len(order)), cell)):
             modes.append(mode_view(by_cell[cell], metric, failed=failed[cell], planned=per_cell))
@@ -120,18 +137,22 @@ def _sections(
         sections.append(
             Section(
                 target=target,
-                bench=bench,
+                bench=variant.bench,
+                title=named[variant],
                 load=load,
                 metric=metric,
                 unit=str(about.get("unit", "ns")),
                 gate=gate if gate in QUANTILES else "p99.99",
                 modes=tuple(modes),
                 threshold_ns=threshold if isinstance(threshold, int) else None,
-                unsupported=tuple(each for each in unsupported if (each.bench, each.load) == (bench, load)),
+                duration_ns=variant.duration_ns,
+                settle_ns=variant.settle_ns,
+                unsupported=tuple(each for each in unsupported if (each.bench, each.load) == (named[variant], load)),
             )
         )
     first = {name: place for place, name in enumerate(dict.fromkeys(name_of(c.get("load")) for c in cells.values()))}
-    return tuple(sorted(sections, key=lambda s: (s.bench, first.get(s.load, len(first)), s.load, s.metric)))
+    titled = {title: place for place, title in enumerate(dict.fromkeys(named.values()))}
+    return tuple(sorted(sections, key=lambda s: (titled[s.title], first.get(s.load, len(first)), s.load, s.metric)))
 
 
 def _slim(run: Run) -> Run:
@@ -153,9 +174,35 @@ def _attempt(document: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _unsupported(target: str, entry: Mapping[str, Any]) -> Unsupported:
+def _unsupported(
+    target: str, entry: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]], named: Mapping[Variant, str]
+) -> Unsupported:
     bench, mode, load = (name_of(entry.get(key)) for key in ("bench", "mode", "load"))
-    return Unsupported(target, bench, mode, load, str(entry.get("reason") or "no reason given"))
+    cell = cells.get(str(entry.get("cell")))
+    title = bench if cell is None else named[variant_of_cell(cell)]
+    return Unsupported(target, title, mode, load, compact(str(entry.get("reason") or "no reason given")))
+
+
+def without_sudo(sections: Iterable[Section]) -> tuple[Section, ...]:
+    """Advice for a target whose sudo was found to ask for a password: ``become: sudo`` is not enough there."""
+    return tuple(
+        replace(
+            section,
+            modes=tuple(
+                replace(mode, reasons=tuple(replace(each, advice=_no_sudo(each.advice)) for each in mode.reasons))
+                for mode in section.modes
+            ),
+        )
+        for section in sections
+    )
+
+
+def _no_sudo(advice: str) -> str:
+    return advice.replace("become: sudo in the inventory", _ALLOW).replace("become: sudo", _ALLOW)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _knobs(run: Run) -> int:

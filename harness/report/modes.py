@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..stats.quantiles import QUANTILES, enough, spread
 from ..store.runs import Run
+from .grouping import compact, one_of, pattern
 from .view import ModeView, QuantileView, Reason, RunView
-
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int | None = None) -> ModeView:
@@ -87,17 +85,14 @@ def _reasons(runs: Iterable[RunView]) -> tuple[Reason, ...]:
         mine = set()
         for reason in run.reasons:
             state, rule, text, advice = (text_of(reason, key) for key in ("state", "rule", "text", "advice"))
-            key = (state, rule, _NUMBER.sub("#", text), advice)
+            text = compact(text)
+            key = (state, rule, pattern(text), advice)
             mine.add(key)
             texts.setdefault(key, []).append(text)
         seen.update(mine)
     rank = {"invalid": 0, "suspect": 1}
     ordered = sorted(seen, key=lambda key: (rank.get(key[0], 2), -seen[key], key))
-    return tuple(Reason(key[0], key[1], _one_of(texts[key]), key[3], runs=seen[key]) for key in ordered)
-
-
-def _one_of(texts: Sequence[str]) -> str:
-    return texts[0] if len(set(texts)) == 1 else f"e.g. {texts[0]}"
+    return tuple(Reason(key[0], key[1], one_of(texts[key]), key[3], runs=seen[key]) for key in ordered)
 
 
 def name_of(value: object) -> str:

@@ -7,28 +7,28 @@ markup: what a target or a YAML file says cannot colour, move or hide anything.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from ..stats.quantiles import QUANTILES, enough, samples_needed
-from ..store.hdr import Counts, fraction
-from ..store.runs import Run, load_run
-from . import facts as fact_rows
+from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
+from ..stats.quantiles import samples_needed
+from . import grouping
+from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
-from .modes import run_view
-from .units import count, plural, printable, quantity, setting
+from .units import plural, quantity, setting
 from .view import STATES, ModeView, Section, TargetView, View
 
-_STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "red"}
-_SHOWN = ("p50", "p99", "p99.9", "p99.99")
-_BARS = "▁▂▃▄▅▆▇█"
+#: How states look.
+STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "red"}
+#: The quantiles of a table: what a core of some hundred million intervals a second can tell.
+SHOWN = ("p50", "p99", "p99.9", "p99.99", "p99.9999")
+#: Budgets that were kept, listed one by one; more are counted.
+LISTED_PASSES = 20
+_RESULTS = {FAILED: "red", NOT_JUDGED: "yellow"}
 
 
 def summary(execution_dir: Path, console: Console) -> None:
@@ -37,25 +37,27 @@ def summary(execution_dir: Path, console: Console) -> None:
 
 
 def print_view(view: View, console: Console) -> None:
-    _line(console, f"{view.campaign} {view.execution}", "bold")
-    _line(console, totals(view))
+    line(console, f"{view.campaign} {view.execution}", "bold")
+    line(console, totals(view))
     for target in view.targets:
         _target(target, console)
+    _budgets(view, console)
+    _unsupported(view, console)
     if view.disabled:
-        _heading(console, "disabled in the inventory")
+        heading(console, "disabled in the inventory")
         for name, why in view.disabled:
-            _item(console, name, why)
+            item(console, name, why)
     if view.attempts:
-        _heading(console, "failed attempts")
-        for attempt in view.attempts:
-            _item(
-                console, f"{attempt.target} {attempt.run} attempt {attempt.attempt} ({attempt.fault})", attempt.reason
-            )
-            _advice(console, attempt.advice)
+        heading(console, "failed attempts")
+        for each in grouping.failures(view.attempts):
+            label = f"{each.target}, {plural(each.number, 'attempt')} ({each.fault})"
+            item(console, label, f"{each.where}: {each.reason}")
+            advice(console, each.advice)
+            item(console, "log", f"isolbench show {view.campaign}/{view.execution} {each.example}", indent=6)
     if view.warnings:
-        _heading(console, "result files that could not be read")
+        heading(console, "result files that could not be read")
         for warning in view.warnings:
-            _item(console, "skipped", warning)
+            item(console, "skipped", warning)
 
 
 def totals(view: View) -> str:
@@ -65,155 +67,127 @@ def totals(view: View) -> str:
     parts = [done + (f": {states}" if states else "")]
     if view.attempts:
         parts.append(f"{plural(len(view.attempts), 'attempt')} failed")
+    if over := sum(verdict.result == FAILED for verdict in view.budgets):
+        parts.append(f"{over} over budget")
     if view.unsupported:
         parts.append(f"{plural(len(view.unsupported), 'cell')} unsupported")
     return "; ".join(parts)
+
+
+def bare(target: str, message: str) -> str:
+    """``message`` without the target's name in front, where it stands already."""
+    return message.removeprefix(f"{target}: ")
 
 
 def _target(target: TargetView, console: Console) -> None:
     known = dict(target.facts)
     about = [text for label in ("Kernel", "Machine") if (text := known.get(label))]
     console.print()
-    _line(console, f"{target.name}: {' · '.join(about)}" if about else target.name, "bold")
+    line(console, f"{target.name}: {' · '.join(about)}" if about else target.name, "bold")
     if target.failure:
-        _item(console, f"ended early ({target.failure.fault})", target.failure.message)
-        _advice(console, target.failure.advice)
+        item(console, f"ended early ({target.failure.fault})", bare(target.name, target.failure.message))
+        advice(console, target.failure.advice)
     if not target.sections:
-        _line(console, "  nothing measured")
+        line(console, "nothing measured", indent=2)
     for section in target.sections:
         _section(section, console)
+    if target.sections:
+        _footnotes(target, console)
     for note in target.notes:
-        _item(console, "note", note)
-    if target.unsupported:
-        _heading(console, "unsupported on this target")
-        for each in target.unsupported:
-            _item(console, f"{each.bench}.{each.mode}.{each.load}", each.reason)
+        item(console, "note", note)
 
 
 def _section(section: Section, console: Console) -> None:
     console.print()
-    _line(console, f"  {section.bench}, load {section.load}: {section.metric}, median of runs (max: of any)")
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column(Text("mode"), overflow="ellipsis", no_wrap=True, max_width=12)
-    for name in (*_SHOWN, "max", "over/s", "stolen"):
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    table.add_column(Text("runs"), no_wrap=True)
+    over = f"; gaps are over {setting(section.threshold_ns)}" if section.threshold_ns else ""
+    text = f"{section.title}, load {section.load}: {section.metric}, median of runs (max: the longest of any){over}"
+    line(console, text, indent=2)
+    columns = [Column("mode"), *(Column(name, right=True) for name in (*SHOWN, "max"))]
+    columns += [Column("gaps/s", right=True, group=1), Column("stolen", right=True, group=1), Column("runs", group=1)]
+    rows = []
     for mode in section.modes:
-        cells = [_quantile(mode, name, section.unit) for name in _SHOWN]
-        cells.append(_plain(quantity(mode.maximum.high, section.unit) if mode.maximum else "-"))
-        cells.append(_plain(_rate(mode)))
         stolen = mode.scalars.get("stolen_ppm")
-        cells.append(_plain(quantity(stolen.median, "ppm") if stolen else "-"))
-        table.add_row(Text(printable(mode.name)), *cells, _states(mode))
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
-    _footnotes(section, console)
-
-
-def _footnotes(section: Section, console: Console) -> None:
-    gates = []
+        rows.append(
+            [
+                plain(mode.name),
+                *(_quantile(mode, name, section.unit) for name in SHOWN),
+                plain(quantity(mode.maximum.high, section.unit) if mode.maximum else "-"),
+                plain(_rate(mode)),
+                plain(quantity(stolen.median, "ppm") if stolen else "-"),
+                _states(mode),
+            ]
+        )
+    table(console, columns, rows)
+    spreads = []
     for mode in section.modes:
         gate = mode.quantile(section.gate)
-        if gate and gate.spread and gate.enough and gate.spread.runs > 1:
-            gates.append(f"{mode.name} {_spread(gate.spread.low, gate.spread.high, section.unit)}")
-    if gates:
-        _item(console, f"{section.gate} over runs", ", ".join(gates))
-    small = sorted({q.name for mode in section.modes for q in mode.quantiles if q.spread and not q.enough})
-    if shown := [name for name in small if name in _SHOWN]:
-        needed = ", ".join(f"{name} {samples_needed(name):,}" for name in shown)
-        _item(console, "n too small", f"a run has fewer samples than a 95 % bound needs ({needed})")
+        if gate and gate.spread and gate.enough and gate.spread.low != gate.spread.high:
+            low, high = (quantity(value, section.unit) for value in (gate.spread.low, gate.spread.high))
+            spreads.append(f"{mode.name} {low} to {high}")
+    if spreads:
+        item(console, f"{section.gate} over runs", ", ".join(spreads))
     for mode in section.modes:
-        if mode.basis == "suspect":
-            _item(console, mode.name, "no valid run: the numbers are of suspect ones")
-        elif mode.basis is None:
-            _item(console, mode.name, "no usable run: no numbers")
         if mode.rate_upper_hz is not None:
             over = f"no gap over {setting(section.threshold_ns)}" if section.threshold_ns else "no gap counted"
             bound = quantity(mode.rate_upper_hz, "/s")
-            _item(console, mode.name, f"{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence")
-        for reason in mode.reasons:
-            _item(console, f"{mode.name}, {plural(reason.runs, 'run')} {reason.state}", reason.text)
-            _advice(console, reason.advice)
+            item(console, mode.name, f"{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence")
 
 
-def show(run_dir: Path, console: Console) -> None:
-    """Print one run in detail. Raises :class:`~harness.store.files.BrokenResult`, naming the file."""
-    run = load_run(Path(run_dir))
-    document = run.document
-    _line(console, f"{run.target} {run.name}", "bold")
-    _line(console, f"{document['campaign']} {document['execution']}, session {document.get('session', '?')}")
-    state = Text("validity: ")
-    state.append(run.state, style=_STYLES[run.state])
-    console.print(state)
-    for reason in document["validity"].get("reasons") or []:
-        _item(console, str(reason.get("state", "")), str(reason.get("text", "")))
-        _advice(console, str(reason.get("advice") or ""))
-    for metric in run.metrics:
-        if metric.get("kind") == "histogram":
-            _histogram(run, metric, console)
-    scalars = [m for m in run.metrics if m.get("kind") == "scalar"]
-    if scalars:
-        _heading(console, "other metrics")
-        for metric in scalars:
-            upper = metric.get("upper")
-            bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
-            _item(console, str(metric["metric"]), quantity(metric.get("value"), str(metric["unit"])) + bound)
-    _heading(console, "mode")
-    requested = document["spec"].get("mode")
-    _item(console, "requested", _short(requested))
-    effective = document.get("effective")
-    for key, value in (effective if isinstance(effective, Mapping) else {}).items():
-        if key == "tasks" and isinstance(value, Mapping):
-            for cpu, task in value.items():
-                start = task.get("start") if isinstance(task, Mapping) else None
-                _item(console, "read back, not pinned" if cpu == "any" else f"read back, CPU {cpu}", _short(start))
-        else:
-            _item(console, key, _short(value))
-    _heading(console, "facts")
-    for label, text in fact_rows.rows({}, document):
-        _item(console, label, text)
-    _item(console, "files", str(run.path))
+def _footnotes(target: TargetView, console: Console) -> None:
+    """What stands below the tables of a target, once for all of them."""
+    console.print()
+    modes = [mode for section in target.sections for mode in section.modes]
+    small = {q.name for mode in modes for q in mode.quantiles if q.spread and not q.enough}
+    if shown := [name for name in SHOWN if name in small]:
+        needed = ", ".join(f"{name} {samples_needed(name):,}" for name in shown)
+        item(console, "n too small", f"a run has fewer samples than a 95 % bound needs ({needed})")
+    for state, where in grouping.without_valid(target.sections):
+        text = "no valid run, the numbers are of suspect ones" if state == "suspect" else "no usable run, no numbers"
+        item(console, where, text)
+    for each in grouping.findings(target.sections, target.unsupported):
+        item(console, f"{each.where}, {plural(each.runs, 'run')} {each.state}", each.text)
+        advice(console, each.advice)
 
 
-def _histogram(run: Run, metric: Mapping[str, object], console: Console) -> None:
-    name, unit = str(metric["metric"]), str(metric.get("unit", "ns"))
-    cpu = metric.get("cpu")
-    counts = run.counts(name, cpu if isinstance(cpu, int) else None)
-    view = run_view(run, name)
-    _heading(console, f"{name}, {'not pinned' if cpu is None else f'CPU {cpu}'}")
-    _item(console, "recorded", f"{count(view.recorded)}, {count(view.overflow)} beyond the range")
-    exact_max = metric.get("max") if isinstance(metric.get("max"), int) else None
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for _ in range(3):
-        table.add_column(no_wrap=True, justify="right")
-    table.add_column()
-    smallest = metric.get("min")
-    table.add_row(
-        Text("min"), _plain(quantity(smallest if isinstance(smallest, int) else None, unit)), Text(""), Text("")
-    )
-    for level in QUANTILES:
-        value = counts.value_at(fraction(level), exact_max if isinstance(exact_max, int) else None)
-        note = "" if enough(level, counts.total) else f"n too small: needs {samples_needed(level):,}"
-        table.add_row(Text(level), _plain(quantity(value, unit)), Text(""), Text(note))
-    table.add_row(
-        Text("max"), _plain(quantity(exact_max if isinstance(exact_max, int) else None, unit)), Text(""), Text("")
-    )
-    console.print(Padding(table, (0, 0, 0, 2), expand=False))
-    _item(console, "shape", f"{sparkline(counts)}  (p50 left to p99.9999 right, height log)")
+def _budgets(view: View, console: Console) -> None:
+    if not view.budgets:
+        return
+    heading(console, "budgets")
+    for (what, allowed), group in groupby(view.budgets, key=lambda verdict: (verdict.what, at_most(verdict))):
+        verdicts = list(group)
+        kept = [verdict for verdict in verdicts if verdict.result == PASSED]
+        listed = verdicts if len(kept) <= LISTED_PASSES else [each for each in verdicts if each.result != PASSED]
+        line(console, f"{what}, at most {allowed}", indent=4)
+        rows = [
+            [
+                plain(verdict.where),
+                plain(verdict.result, _RESULTS.get(verdict.result, "green")),
+                plain(quantity(verdict.value, verdict.unit)),
+                plain(
+                    verdict.why or f"{plural(verdict.runs, 'run')}{', suspect' if verdict.state == 'suspect' else ''}"
+                ),
+            ]
+            for verdict in listed
+        ]
+        table(console, [Column("cell"), Column("verdict"), Column("is", right=True), Column("of")], rows, indent=6)
+        if len(listed) < len(verdicts):
+            line(console, f"and {len(kept):,} that passed", indent=6)
 
 
-def sparkline(counts: Counts, width: int = 40) -> str:
-    """The percentile curve in one line: x as in a percentile plot, 1/(1-p) on a log axis from p50; height log."""
-    if counts.total == 0:
-        return "empty"
-    values = []
-    for step in range(width):
-        exponent = math.log10(2) + step / (width - 1) * (6 - math.log10(2))
-        value = counts.value_at(1 - Fraction(10**-exponent).limit_denominator(10**9))
-        values.append(math.log10(max(1, value or 1)))
-    low, high = min(values), max(values)
-    if high == low:
-        return _BARS[0] * width
-    return "".join(_BARS[min(len(_BARS) - 1, int((value - low) / (high - low) * len(_BARS)))] for value in values)
+def at_most(verdict: Verdict) -> str:
+    """The limit as somebody chose it: ``20 µs``, ``100 ppm``."""
+    if verdict.unit == "ns":
+        return setting(verdict.at_most)
+    return f"{verdict.at_most:,g} {verdict.unit}".rstrip()
+
+
+def _unsupported(view: View, console: Console) -> None:
+    if not view.unsupported:
+        return
+    heading(console, "unsupported")
+    every = {target.name: grouping.universe_of(target.sections, target.unsupported) for target in view.targets}
+    for each in grouping.missing(view.unsupported, every):
+        item(console, f"{', '.join(each.targets)}: {each.where}", each.reason)
 
 
 def _quantile(mode: ModeView, name: str, unit: str) -> Text:
@@ -222,7 +196,7 @@ def _quantile(mode: ModeView, name: str, unit: str) -> Text:
         return Text("-")
     if not view.enough:
         return Text("n too small", style="dim")
-    return _plain(quantity(view.spread.median, unit))
+    return plain(quantity(view.spread.median, unit))
 
 
 def _rate(mode: ModeView) -> str:
@@ -236,38 +210,5 @@ def _states(mode: ModeView) -> Text:
     numbers: Sequence[tuple[str, int]] = [*((state, mode.number(state)) for state in STATES), ("failed", mode.failed)]
     for state, number in numbers:
         if number:
-            text.append(" " if text else "").append(f"{number} {state}", style=_STYLES[state])
+            text.append(", " if text else "").append(f"{number} {state}", style=STYLES[state])
     return text
-
-
-def _spread(low: float, high: float, unit: str) -> str:
-    first, last = quantity(low, unit), quantity(high, unit)
-    return first if first == last else f"{first} to {last}"
-
-
-def _short(value: object) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
-
-
-def _plain(text: str) -> Text:
-    return Text(printable(text))
-
-
-def _line(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(printable(text), style=style))
-
-
-def _heading(console: Console, text: str) -> None:
-    console.print()
-    console.print(Text(f"  {printable(text)}", style="bold"))
-
-
-def _item(console: Console, label: str, text: str) -> None:
-    body = Text(f"{printable(label)}: ", style="dim")
-    body.append(printable(text), style="not dim")
-    console.print(Padding(body, (0, 0, 0, 4), expand=False))
-
-
-def _advice(console: Console, advice: str) -> None:
-    if advice:
-        console.print(Padding(Text(f"advice: {printable(advice)}"), (0, 0, 0, 6), expand=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-_NS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns"))
+_NS = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns"))
 
 
 def three_digits(value: float) -> str:
@@ -22,7 +22,7 @@ def three_digits(value: float) -> str:
 
 
 def duration(value_ns: float | None) -> str:
-    """``1.23 us``, ``38 ns``: nanoseconds are whole, the rest has three digits. ``None`` is a dash."""
+    """``1.23 µs``, ``38 ns``: nanoseconds are whole, the rest has three digits. ``None`` is a dash."""
     if value_ns is None:
         return "-"
     if abs(value_ns) < 999.5:
@@ -34,7 +34,7 @@ def duration(value_ns: float | None) -> str:
 
 
 def setting(value_ns: float) -> str:
-    """A time that somebody chose, without digits it does not have: ``1 us``, ``2.5 ms``."""
+    """A time that somebody chose, without digits it does not have: ``1 µs``, ``2.5 ms``."""
     for size, unit in _NS:
         if value_ns >= size:
             return f"{value_ns / size:g} {unit}"

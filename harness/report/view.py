@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..stats.budgets import Verdict
 from ..stats.quantiles import Spread, rate_upper
 
 STATES = ("valid", "suspect", "invalid")
@@ -96,7 +97,7 @@ class ModeView:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A cell that the target cannot do, and why: no pass, no failure."""
+    """A cell that the target cannot do, and why: no pass, no failure. ``bench`` is the section's ``title``."""
 
     target: str
     bench: str
@@ -128,16 +129,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class Section:
-    """One target x bench x load x metric, with its modes in the order of the plan."""
+    """One target x bench variant x load x metric, with its modes in the order of the plan.
+
+    ``title`` names the bench with what sets it apart from others of the execution: ``gap threshold=5us``.
+    """
 
     target: str
     bench: str
+    title: str
     load: str
     metric: str
     unit: str
     gate: str
     modes: tuple[ModeView, ...]
     threshold_ns: int | None
+    duration_ns: int | None
+    settle_ns: int | None
     unsupported: tuple[Unsupported, ...]
 
 
@@ -169,6 +176,7 @@ class View:
     warnings: tuple[str, ...]
     disabled: tuple[tuple[str, str], ...] = ()
     states: Mapping[str, int] = field(default_factory=dict)
+    budgets: tuple[Verdict, ...] = ()
 
     @property
     def finished(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import median_low
 
 from ..store.hdr import QUANTILES, fraction
 
@@ -21,7 +22,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Spread:
-    """One number per run, over runs: median, smallest, largest, and of how many runs."""
+    """One number per run, over runs: median, smallest, largest, and of how many runs.
+
+    Of an even number of runs the median is the lower of the two in the middle: a value that a run had.
+    """
 
     median: float
     low: float
@@ -34,9 +38,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
     known = sorted(value for value in values if value is not None)
     if not known:
         return None
-    half, odd = divmod(len(known), 2)
-    median = known[half] if odd else (known[half - 1] + known[half]) / 2
-    return Spread(median, known[0], known[-1], len(known))
+    return Spread(median_low(known), known[0], known[-1], len(known))
 
 
 def samples_needed(name: str, confidence: float = CONFIDENCE) -> int:

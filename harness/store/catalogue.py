@@ -27,7 +27,7 @@ from .hlog import find_interval, tag_of
 from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"1"
+INDEX_VERSION = b"2"
 INDEX_NAME = "runs.parquet"
 
 _TEXT = pa.string()
@@ -37,11 +37,14 @@ _COLUMNS: dict[str, Any] = {
     "execution": _TEXT,
     "target": _TEXT,
     "bench": _TEXT,
+    "params": _TEXT,
     "mode": _TEXT,
     "where": _TEXT,
     "sched": _TEXT,
     "hold": _TEXT,
     "load": _TEXT,
+    "duration_ns": _COUNT,
+    "settle_ns": _COUNT,
     "cell": _TEXT,
     "repeat": _COUNT,
     "attempt": _COUNT,
@@ -180,9 +183,12 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
             for key in ("campaign", "execution", "target", "cell", "repeat", "attempt", "session")
         },
         "bench": spec.get("bench"),
+        "params": _params(spec),
         "mode": mode.get("name"),
         **{key: mode.get(key) for key in ("where", "sched", "hold")},
         "load": load_spec.get("name"),
+        "duration_ns": spec.get("duration_ns"),
+        "settle_ns": spec.get("settle_ns"),
         "state": run.state,
         "reasons": ", ".join(dict.fromkeys(str(reason.get("rule")) for reason in reasons)),
         "kernel": identity.get("kernel_release"),
@@ -192,6 +198,12 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
         quantiles: Mapping[str, Any] = metric.get("quantiles") or {}
         numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
         yield {**common, **numbers, **{name: quantiles.get(name) for name in QUANTILES}}
+
+
+def _params(spec: Mapping[str, Any]) -> str:
+    """The probe's parameters as asked, ``digits=2 ring=65536 threshold=1000ns``. They say what is measured."""
+    params = (spec.get("probe") or {}).get("params") or {}
+    return " ".join(f"{name}={params[name]}" for name in sorted(params))
 
 
 def _load_index(path: Path) -> Any:

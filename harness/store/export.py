@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import UserError
 from . import hdr
@@ -36,7 +36,7 @@ def export(path: Path, format: str, out: Path | BinaryIO, *, merge_cells: bool =
             frame.attrs = {}  # pandas would put them into the file, local paths and all
             frame.to_parquet(buffer, index=False)
         elif format == "csv":
-            frame.to_csv(buffer, index=False, lineterminator="\n")
+            frame.to_csv(buffer, index=False, lineterminator="\n", float_format=_csv_number)
         else:
             frame.to_json(buffer, orient="records", lines=True)
         data = buffer.getvalue()
@@ -48,6 +48,11 @@ def export(path: Path, format: str, out: Path | BinaryIO, *, merge_cells: bool =
         out.write(data)
         out.flush()
     return warnings
+
+
+def _csv_number(value: Any) -> str:
+    """What a spreadsheet's reader needs: six digits, a thousand million whole ns. Parquet and JSON keep every bit."""
+    return f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
 
 
 def _log(path: Path, merge_cells: bool, warnings: list[str]) -> str:

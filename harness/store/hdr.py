@@ -38,7 +38,7 @@ _MAX_LENGTH = 500_000  # buckets; the same bound as the Python library's
 _BATCH = 512  # histograms decoded in one pass: some megabytes of scratch memory
 
 #: The quantiles that are kept of every histogram.
-QUANTILES = ("p50", "p90", "p99", "p99.9", "p99.99", "p99.999")
+QUANTILES = ("p50", "p90", "p99", "p99.9", "p99.99", "p99.999", "p99.9999", "p99.99999")
 
 
 class HistogramError(BrokenResult):

@@ -183,6 +183,11 @@ def load_run(path: Path) -> Run:
     return Run(Path(path), _checked(Path(path) / "run.json"))
 
 
+def attempt_dirs(execution_dir: Path) -> list[Path]:
+    """The failed runs of an execution, in order of target and name."""
+    return [folder for target in _folders(Path(execution_dir) / "attempts") for folder in _folders(target)]
+
+
 def run_dirs(path: Path) -> Iterator[Path]:
     """The finished runs under ``path``, in order of name: a results root, a campaign, an execution, a target or a run.
 
@@ -225,17 +230,21 @@ def iter_runs(path: Path, warnings: list[str] | None = None) -> Iterator[Run]:
                 warnings.append(str(error))
 
 
+def load_attempt(path: Path) -> dict[str, Any]:
+    """The ``attempt.json`` in the folder ``path``. Raises :class:`~harness.store.files.BrokenResult`."""
+    document = read_document(Path(path) / "attempt.json", SCHEMA)
+    _strings(document, Path(path) / "attempt.json", ("target", "run", "cell", "reason", "fault"))
+    return document
+
+
 def iter_attempts(execution_dir: Path, warnings: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """The ``attempt.json`` of each failed run of an execution. A broken one is named in ``warnings`` and skipped."""
-    for target in _folders(Path(execution_dir) / "attempts"):
-        for folder in _folders(target):
-            try:
-                document = read_document(folder / "attempt.json", SCHEMA)
-                _strings(document, folder / "attempt.json", ("target", "run", "cell", "reason", "fault"))
-                yield document
-            except BrokenResult as error:
-                if warnings is not None:
-                    warnings.append(str(error))
+    for folder in attempt_dirs(execution_dir):
+        try:
+            yield load_attempt(folder)
+        except BrokenResult as error:
+            if warnings is not None:
+                warnings.append(str(error))
 
 
 def bounded(log: bytes) -> bytes:

@@ -86,7 +86,7 @@ class KeyAuth(AuthStrategy):
         return AuthenticationFailed(
             f"{self._hop.label}: login refused ({tried})" + (f": {reasons}" if reasons else ""),
             advice="isolbench logs in by key alone, never by password: set `identity` in the inventory, or load the "
-            f"key into an agent (ssh-add); on the target: ssh-copy-id {self._hop.label}",
+            f"key into an agent (ssh-add); to put yours on the target: ssh-copy-id {self._hop.ssh_words}",
         )
 
 

@@ -23,7 +23,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 from ..deadline import Deadline
 from ..errors import HostKeyError, IsolbenchError, Unreachable
 from .auth import KeyAuth
-from .dial import Line, Refused, connect_tcp, start_proxy_command
+from .dial import CLOSED, Line, Refused, connect_tcp, start_proxy_command
 from .keys import HostKey, KnownHosts
 from .route import Hop, route
 from .transport import AuthenticationFailed, TargetAddress
@@ -72,14 +72,16 @@ class Trusted(Policy):
         self._known = KnownHosts.load(pinned, where, [ours, hop.known_hosts])
         self._hop = hop
         # A jump host is no target: its key belongs into the user's own file.
-        port = "" if hop.port == 22 else f"-p {hop.port} "
-        self._pin = f"isolbench init {hop.label}" if last else f"ssh {port}{hop.user}@{hop.host} true"
+        self._pin = f"isolbench init --repin {target.name}" if last else f"ssh {hop.ssh_words} true"
+        self._replaced = last  # the inventory's word comes before any file with the old key
 
     def algorithms(self, offered: Sequence[str]) -> Sequence[str]:
         return self._known.algorithms(self._hop.key_host, self._hop.port, offered)
 
     def missing_host_key(self, _client: paramiko.SSHClient, _hostname: str, key: paramiko.PKey) -> None:
-        self._known.verify(self._hop.key_host, self._hop.port, HostKey.of(key), pin_command=self._pin)
+        self._known.verify(
+            self._hop.key_host, self._hop.port, HostKey.of(key), pin_command=self._pin, replaced=self._replaced
+        )
 
 
 class _Shown(HostKeyError):
@@ -142,10 +144,11 @@ def _tunnel(links: list[Link], through: Hop, to: Hop, deadline: Deadline) -> par
             transport: paramiko.Transport = links[-1].connection.transport
             return transport.open_channel("direct-tcpip", (to.host, to.port), ("", 0), timeout=deadline.remaining() + 1)
     except paramiko.ChannelException as error:
-        message = f"{to.label}: {through.label} cannot reach it: {error.text}"
-        if error.code == 2:  # SSH_OPEN_CONNECT_FAILED: refused there, as it might be to us
-            raise Refused(message) from None
-        raise Unreachable(message, advice=f"AllowTcpForwarding in sshd_config of {through.host}") from None
+        failed = error.code == 2  # SSH_OPEN_CONNECT_FAILED: refused there, as it might be to us
+        raise Unreachable(
+            f"{to.label}: {through.label} cannot reach it: {error.text}",
+            advice=CLOSED if failed else f"AllowTcpForwarding in sshd_config of {through.host}",
+        ) from None
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise Unreachable(f"{to.label}: the connection to {through.label} broke{said(error)}") from error
 

@@ -102,6 +102,10 @@ echo END
 """
 
 
+class SudoRefused(TargetUnfit):
+    """The inventory says ``become: sudo``, and sudo does not let us."""
+
+
 @dataclass(frozen=True)
 class Contact:
     """What the first contact found. ``argv_prefix`` goes before every command that needs the privileges we have."""
@@ -134,10 +138,10 @@ def contact(transport: Transport, target: TargetPrivileges, deadline: Deadline) 
     found = parse(done.stdout.decode("utf-8", "replace"))
     if found is None:
         raise TargetUnfit(
-            f"{target.name}: the first contact's script did not end (status {done.status}): {done.last_words()}",
+            f"the first contact's script did not end (status {done.status}): {done.last_words()}",
             advice="it needs a POSIX /bin/sh with id, uname, mkdir, chmod and rm",
         )
-    return judge(target.name, wanted, found)
+    return judge(wanted, found)
 
 
 def parse(output: str) -> dict[str, list[str]] | None:
@@ -154,7 +158,7 @@ def parse(output: str) -> dict[str, list[str]] | None:
     return found
 
 
-def judge(name: str, wanted: str, found: dict[str, list[str]]) -> Contact:
+def judge(wanted: str, found: dict[str, list[str]]) -> Contact:
     """From the script's answers to a Contact, or to the error that says what would help. Pure."""
 
     def one(key: str) -> str:
@@ -163,13 +167,13 @@ def judge(name: str, wanted: str, found: dict[str, list[str]]) -> Contact:
     refused = one("nosudo")
     user = one("sudo") or one("user")
     if wanted == "sudo" and refused:
-        raise TargetUnfit(
-            f"{name}: `become: sudo`, but sudo asks for a password ({refused}); "
+        raise SudoRefused(
+            f"`become: sudo`, but sudo asks for a password ({refused}); "
             f"as root write '{user} ALL=(root) NOPASSWD: ALL' to /etc/sudoers.d/isolbench",
         )
-    python, version = _python(name, found.get("python", []), found.get("broken", []))
+    python, version = _python(found.get("python", []), found.get("broken", []))
     if not one("root"):
-        raise _no_place(name, found.get("tried", []))
+        raise _no_place(found.get("tried", []))
     notes = [f"{place}: {why}" for place, _, why in (tried.partition("\t") for tried in found.get("tried", []))]
     if refused:
         notes.append(f"not root, and sudo asks for a password ({refused}): privileged modes and knobs are out of reach")
@@ -190,7 +194,7 @@ def judge(name: str, wanted: str, found: dict[str, list[str]]) -> Contact:
     )
 
 
-def _python(name: str, tried: list[str], broken: list[str]) -> tuple[str, tuple[int, int, int]]:
+def _python(tried: list[str], broken: list[str]) -> tuple[str, tuple[int, int, int]]:
     """The path and version of the Python that will do; else what is wrong with the others."""
     needed = ".".join(map(str, OLDEST_PYTHON))
     advice = f"isolbench's agent needs Python {needed} or newer on the target; its standard library is enough"
@@ -209,17 +213,17 @@ def _python(name: str, tried: list[str], broken: list[str]) -> tuple[str, tuple[
         )
     complaints += ["{} does not start: {}".format(*line.partition("\t")[::2]) for line in broken]
     if not complaints:
-        raise TargetUnfit(f"{name}: no Python: python3 is not on its PATH", advice=advice)
-    raise TargetUnfit(f"{name}: no Python that will do: {'; '.join(dict.fromkeys(complaints))}", advice=advice)
+        raise TargetUnfit("no Python: python3 is not on its PATH", advice=advice)
+    raise TargetUnfit(f"no Python that will do: {'; '.join(dict.fromkeys(complaints))}", advice=advice)
 
 
-def _no_place(name: str, tried: list[str]) -> IsolbenchError:
+def _no_place(tried: list[str]) -> IsolbenchError:
     reasons = [tuple(line.partition("\t")[::2]) for line in tried]
     listed = "; ".join(f"{place}: {why}" for place, why in reasons)
     full = [place for place, why in reasons if why.startswith("full:") or "No space left" in why]
     if full:
-        return StorageFull(f"{name}: no space: {listed}", advice=f"free {LEAST_FREE_KB // 1024} MiB in {full[0]}")
+        return StorageFull(f"no space: {listed}", advice=f"free {LEAST_FREE_KB // 1024} MiB in {full[0]}")
     return TargetUnfit(
-        f"{name}: no place for files that may be executed: {listed}",
+        f"no place for files that may be executed: {listed}",
         advice="make one of these writable, and not mounted noexec",
     )

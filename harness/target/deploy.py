@@ -171,7 +171,7 @@ def _ask(transport: Transport, contact: Contact, sha256: str, data: bytes, deadl
     receiver = [contact.python, "-I", "-B", "-c", _RECEIVER]
     arguments = [contact.deploy_root, sha256, str(len(data)), str(KEEP)]
     done = transport.run([*contact.argv_prefix, *receiver, *arguments], stdin=data, deadline=deadline)
-    where = f"{transport.name}: {contact.deploy_root}"
+    where = contact.deploy_root
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         word, _, answer = line.partition(" ")
         if word == "isolbench-deploy":

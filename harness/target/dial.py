@@ -26,8 +26,12 @@ _KEEPALIVE_PROBES = 2
 _USER_TIMEOUT_MS = 30_000
 
 
+#: The remedy where a machine answers, and nobody listens.
+CLOSED = "is the machine up, and sshd listening on that port?"
+
+
 class Refused(Unreachable):
-    """The port answered "not now" (closed, or sshd sheds load): worth another try after a while."""
+    """A server was there, and said "not now" (it sheds load, or is being restarted): worth another try in a while."""
 
 
 @dataclass
@@ -72,7 +76,7 @@ class Line:
 
 
 def connect_tcp(host: str, port: int, deadline: Deadline) -> Line:
-    """Connect to the first address of ``host`` that answers. Raises Refused, or Unreachable with every reason."""
+    """Connect to the first address of ``host`` that answers. Raises Unreachable with every reason."""
     where = f"{host}:{port}"
     reasons: list[str] = []
     refused = False
@@ -94,9 +98,9 @@ def connect_tcp(host: str, port: int, deadline: Deadline) -> Line:
             if said not in reasons:
                 reasons.append(said)
     message = f"{where}: {'; '.join(reasons)}"
-    if refused:
-        raise Refused(message, advice="is the machine up, and sshd listening on that port?")
-    raise Unreachable(message, advice="is the machine switched on, and is there a route (ping) to it?")
+    raise Unreachable(
+        message, advice=CLOSED if refused else "is the machine switched on, and is there a route (ping) to it?"
+    )
 
 
 def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, tuple[object, ...]]]:

@@ -164,8 +164,11 @@ class KnownHosts:
             entry for layer in self.layers for entry in layer if not entry.revoked and entry.matches(host.lower())
         )
 
-    def verify(self, host: str, port: int, shown: HostKey, *, pin_command: str) -> None:
-        """Raise :class:`HostKeyError` unless ``shown`` is the key that the deciding layer names."""
+    def verify(self, host: str, port: int, shown: HostKey, *, pin_command: str, replaced: bool = False) -> None:
+        """Raise :class:`HostKeyError` unless ``shown`` is the key that the deciding layer names.
+
+        ``pin_command`` is for the advice; ``replaced`` if it puts the new key in the place of the old one by itself.
+        """
         name = host_name(host, port)
         names = {name, host.lower()}
         for layer in self.layers:
@@ -183,8 +186,9 @@ class KnownHosts:
             raise HostKeyError(
                 f"{name}: wrong host key: it shows {shown.type} {shown.fingerprint}, "
                 f"known is {expected.key.type} {expected.key.fingerprint} ({expected.where})",
-                advice=f"somebody may stand in between; if it was reinstalled, remove the old key from "
-                f"{expected.where} and pin the new one: {pin_command}",
+                advice="somebody may stand in between; if it was reinstalled, "
+                + ("" if replaced else f"remove the old key from {expected.where} and ")
+                + f"pin the new one: {pin_command}",
             )
         if any(entry.key == shown for entry in self._plain(host)):
             return

@@ -133,7 +133,7 @@ class LocalTransport:
         self._channels: list[LocalChannel] = []
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
-        deadline.check(f"{self.name}: {argv[0]}")
+        deadline.check(argv[0])
         try:
             process = _spawn(argv)
         except OSError as error:  # as a shell would say it: 127 not found, 126 not executable
@@ -143,16 +143,16 @@ class LocalTransport:
             stdout, stderr = process.communicate(stdin, deadline.remaining())
             return Completed(process.returncode, stdout, stderr)
         except subprocess.TimeoutExpired:
-            raise ConnectionLost(f"{self.name}: {argv[0]}: no end within {deadline.budget_s:g} s") from None
+            raise ConnectionLost(f"{argv[0]}: no end within {deadline.budget_s:g} s") from None
         finally:
             _end(process)
 
     def open(self, argv: Sequence[str], *, deadline: Deadline) -> LocalChannel:
-        deadline.check(f"{self.name}: {argv[0]}")
+        deadline.check(argv[0])
         try:
-            channel = LocalChannel(_spawn(argv), f"{self.name}: {argv[0]}")
+            channel = LocalChannel(_spawn(argv), argv[0])
         except OSError as error:
-            raise ConnectionLost(f"{self.name}: {argv[0]}: {error.strerror}") from None
+            raise ConnectionLost(f"{argv[0]}: {error.strerror}") from None
         self._channels.append(channel)
         return channel
 

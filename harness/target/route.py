@@ -47,6 +47,11 @@ class Hop:
     def label(self) -> str:
         return f"{self.user}@{self.host}" + ("" if self.port == 22 else f":{self.port}")
 
+    @property
+    def ssh_words(self) -> str:
+        """The same as arguments of ssh and its like."""
+        return ("" if self.port == 22 else f"-p {self.port} ") + f"{self.user}@{self.host}"
+
 
 def route(target: TargetAddress, config: str | None = None) -> list[Hop]:
     """All hops to ``target``, the first to connect to first. Only the first can have a ``proxy_command``.

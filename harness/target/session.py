@@ -6,7 +6,6 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ..errors import ConnectionLost, IsolbenchError, TargetUnfit
 from .client import AgentClient
 from .contact import Contact, contact
 from .deploy import deploy_agent
-from .transport import Channel, Pause, open_transport
+from .transport import Channel, Pause, Waiting, open_transport
 
 #: Seconds for each step: a contact forks a few programs, a deployment sends some 100 kB, an agent imports Python.
 STEP_S = 60.0
@@ -39,7 +38,7 @@ def who() -> str:
     return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
 
 
-def _ended(target: Target, channel: Channel, error: ConnectionLost) -> IsolbenchError:
+def _ended(channel: Channel, error: ConnectionLost) -> IsolbenchError:
     """An agent that ended by itself would do so again: unlike a lost connection, it is not worth another try."""
     try:
         status = channel.exit_status(Deadline.after(1.0))
@@ -48,19 +47,21 @@ def _ended(target: Target, channel: Channel, error: ConnectionLost) -> Isolbench
     if status is None or status < 0:
         return error
     said = channel.stderr_tail().strip() or str(error)
-    return TargetUnfit(f"{target.name}: the agent ended with status {status} before it answered: {said}")
+    return TargetUnfit(f"the agent ended with status {status} before it answered: {said}")
 
 
 @contextmanager
-def open_session(target: Target, owner: str, pause: Pause = time.sleep) -> Iterator[Session]:
+def open_session(
+    target: Target, owner: str, pause: Pause | None = None, waiting: Waiting | None = None
+) -> Iterator[Session]:
     """Reach ``target`` and talk to its agent as ``owner`` (the id by which a lease may be taken over).
 
-    ``pause``: see :func:`harness.target.transport.open_transport`.
+    ``pause``, ``waiting``: see :func:`harness.target.transport.open_transport`.
 
     Raises what the transport, the contact and the deployment raise: see :mod:`harness.errors`. On leaving, the
     connection is closed; the agent on the other side lives on for as long as it has something to do.
     """
-    transport = open_transport(target, pause=pause)
+    transport = open_transport(target, pause=pause, waiting=waiting)
     try:
         found = contact(transport, target, Deadline.after(STEP_S))
         path = deploy_agent(transport, found, Deadline.after(STEP_S))
@@ -71,7 +72,7 @@ def open_session(target: Target, owner: str, pause: Pause = time.sleep) -> Itera
             try:
                 welcome = client.hello({"id": owner, "who": who()}, Deadline.after(STEP_S))
             except ConnectionLost as error:
-                raise _ended(target, channel, error) from error
+                raise _ended(channel, error) from error
             yield Session(target, found, client, welcome)
         finally:
             client.close()

@@ -23,7 +23,7 @@ from .connect import Link, close_all, connect_all, said, watchdog, ways_to
 from .dial import Refused
 from .quoting import command_line
 from .sshchannel import SshChannel, run_on_channel
-from .transport import AuthenticationFailed, Completed, Pause, TargetAddress
+from .transport import Completed, Pause, TargetAddress, Waiting
 
 #: One try to connect, all hops and the login, unless inventory or configuration say otherwise.
 CONNECT_TIMEOUT_S = 15.0
@@ -71,11 +71,12 @@ class SshTransport:
         target: TargetAddress,
         deadline: Deadline | None = None,
         backoff: Backoff | None = None,
-        pause: Pause = time.sleep,
+        pause: Pause | None = time.sleep,
+        waiting: Waiting | None = None,
     ) -> SshTransport:
         """Connect, patiently while the server sheds load, and not at all while its key is in doubt.
 
-        ``pause`` waits between tries; what it returns, if true, ends the patience.
+        ``pause``, ``waiting``: see :func:`~harness.target.transport.open_transport`.
         """
         backoff = backoff or Backoff()
         ways = ways_to(target)
@@ -89,19 +90,17 @@ class SshTransport:
                 return cls(target.name, last.label, connect_all(ways, deadline.at_most(each_s)))
             except Refused as error:
                 pause_s = next(pauses, None)
-                if pause_s is None or pause_s >= deadline.remaining() or pause(pause_s):
-                    spent = time.monotonic() - started
-                    raise Unreachable(
-                        f"{target.name}: {error} ({tried} tries in {spent:.1f} s)", advice=error.advice
-                    ) from error
-            except AuthenticationFailed:
-                raise
-            except Unreachable as error:
-                raise Unreachable(f"{target.name}: {error}", advice=error.advice) from error
+                if pause is not None and pause_s is not None and pause_s < deadline.remaining():
+                    if waiting is not None:
+                        waiting(str(error), pause_s)
+                    if not pause(pause_s):
+                        continue
+                tries = f" ({tried} tries in {time.monotonic() - started:.1f} s)" if tried > 1 else ""
+                raise Unreachable(f"{error}{tries}", advice=error.advice) from error
         raise AssertionError("a Backoff has at least one try")
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
-        what = f"{self.name}: {argv[0]}"
+        what = argv[0]
         # The shell that we start says where the login shell's own noise (.bashrc, motd) ends, then becomes the command.
         mark = f"isolbench-{random.getrandbits(64):016x}"
         marked = ["/bin/sh", "-c", 'echo "$0 $$"; echo "$0" >&2; exec "$@"', mark, *argv]
@@ -116,7 +115,7 @@ class SshTransport:
         done = Completed(status, out, _after(mark, stderr)[1])
         if not pid:
             raise TargetUnfit(
-                f"{self.name}: the login shell of {self._label} ran no command: {done.last_words()}",
+                f"the login shell of {self._label} ran no command: {done.last_words()}",
                 advice="commands over SSH must work: see the account's shell, .bashrc, and ForceCommand in sshd_config",
             )
         return done
@@ -134,7 +133,7 @@ class SshTransport:
                     channel.exit_status(deadline)
 
     def open(self, argv: Sequence[str], *, deadline: Deadline) -> SshChannel:
-        return self._open(argv, f"{self.name}: {argv[0]}", deadline)
+        return self._open(argv, argv[0], deadline)
 
     def _open(self, argv: Sequence[str], what: str, deadline: Deadline) -> SshChannel:
         line = command_line(argv)

@@ -11,7 +11,6 @@ Every wait takes a :class:`~harness.deadline.Deadline`. When it passes, the call
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,10 +123,20 @@ class Transport(Protocol):
 
 #: Waits for so many seconds, or until somebody asks for an end: then what it returns is true.
 Pause = Callable[[float], object]
+#: Told before each pause: why there is one, and how many seconds it lasts.
+Waiting = Callable[[str, float], None]
 
 
-def open_transport(target: TargetAddress, deadline: Deadline | None = None, pause: Pause = time.sleep) -> Transport:
-    """Connect to ``target``. Without a ``deadline`` the back-off of a refusing server is allowed to run its course.
+def open_transport(
+    target: TargetAddress,
+    deadline: Deadline | None = None,
+    pause: Pause | None = None,
+    waiting: Waiting | None = None,
+) -> Transport:
+    """Connect to ``target``, trying again while its server sheds load; without a ``pause`` it is tried once.
+
+    Without a ``deadline`` the back-off is allowed to run its course. No message begins with the target's name: whoever
+    shows it knows which target is meant.
 
     Raises :class:`~harness.errors.Unreachable`, :class:`AuthenticationFailed`, :class:`~harness.errors.HostKeyError`.
     """
@@ -137,4 +146,4 @@ def open_transport(target: TargetAddress, deadline: Deadline | None = None, paus
         return LocalTransport(target.name)
     from .ssh import SshTransport  # fabric costs 0.1 s to import
 
-    return SshTransport.connect(target, deadline, pause=pause)
+    return SshTransport.connect(target, deadline, pause=pause, waiting=waiting)

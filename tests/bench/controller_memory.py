@@ -39,11 +39,12 @@ LACKING = 10
 
 
 def new_execution(folder: Path, name: str, repeat: int, cells: int) -> Execution:
+    loads = ["idle", *({f"load{n}": ["sleep", str(60 + n)]} for n in range(1, cells))]
     campaign = {
         "campaign": name,
         "targets": ["local"],
         "benches": ["gap"],
-        "axes": {"mode": ["pinned"], "load": ["idle", *({f"load{n}": ["sleep", str(60 + n)]} for n in range(1, cells))]},
+        "axes": {"mode": ["pinned"], "load": loads},
         "settle": "0s",
         "duration": "50ms",
         "repeat": repeat,

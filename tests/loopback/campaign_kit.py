@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ ROOT = os.getuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="namespaces, mounts and users need root")
 
 #: For tests on connections that freeze: what is waited for in earnest takes minutes.
-SHORT_S = 2.0
+SHORT_S = 1.2
 
 _CLONE_NEWNS, _CLONE_FS, _CLONE_NEWNET = 0x00020000, 0x00000200, 0x40000000
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
@@ -127,6 +128,15 @@ def _end_agent() -> None:
         end_s = time.monotonic() + 30.0
         while agent_pid() == pid and time.monotonic() < end_s:
             time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """No other test session of this user is in here: interrupts and the scheduler's knobs have no namespace."""
+    path = Path(tempfile.gettempdir()) / f"isolbench-tests-{os.getuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ import pytest
 
 from harness.config.targets import Target
 
-from .campaign_kit import lab, no_waiting, own_machine, probe_cache
+from .campaign_kit import alone, lab, no_waiting, own_machine, probe_cache
 from .proxy import Proxy
 
-__all__ = ["lab", "no_waiting", "own_machine", "probe_cache"]  # fixtures, for tests of whole campaigns
+__all__ = ["alone", "lab", "no_waiting", "own_machine", "probe_cache"]  # fixtures
 
 ROOT = os.getuid() == 0
 

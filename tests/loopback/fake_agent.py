@@ -65,6 +65,8 @@ def pushed(behaviour: str) -> list[dict[str, object]]:
     outside = {"t": "run", "run": "../../evil", "files": [{"name": "../../evil", "size": 0, "sha256": ""}]}
     return [
         {"t": "event", "kind": EVIL, "run": EVIL, "self": 1, "target": "other"},
+        {"t": "event", "kind": ["run-started"], "run": []},
+        {"t": "event", "kind": "run-started", "run": [EVIL]},
         {"t": "event", "kind": "run-failed", "run": EVIL, "reason": EVIL, "fault": EVIL},
         *([outside, {"t": "run", "run": 7}, {"t": "run"}] if behaviour == "runs outside" else []),
     ]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,23 @@ def test_a_whole_batch(agent: Agent, gap: bytes) -> None:
     assert client.list_runs(EXECUTION, soon())["runs"] == []
     client.release(token, soon())
     client.bye(soon())
+
+
+def test_an_inherited_policy_is_not_measured(tmp_path: Path, gap: bytes) -> None:
+    chrt, nice = shutil.which("chrt"), shutil.which("nice")
+    if chrt is None or nice is None:
+        pytest.skip("no chrt and nice (util-linux, coreutils) here")
+    if ROOT and os.path.isdir("/run/systemd/system"):
+        pytest.skip("systemd starts the agent here: it inherits nothing from us")
+    with agent_in(tmp_path, prefix=[nice, "-n", "5", chrt, "--batch", "0"]) as agent:
+        client = agent.attach()
+        sha256 = client.put("gap", gap, soon())
+        submit(client, [run_spec(1, sha256, mode="shared"), run_spec(2, sha256, mode="pinned")])
+        heard = listen(client)
+    for files in heard.runs.values():
+        [task] = record_of(files).effective["tasks"].values()
+        assert (task["start"]["policy"], task["end"]["policy"]) == ("other", "other")
+        assert task["nice"] == 5
 
 
 def test_what_nobody_fetched_stays_and_is_not_measured_again(agent: Agent, gap: bytes) -> None:

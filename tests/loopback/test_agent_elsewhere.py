@@ -16,7 +16,7 @@ import pytest
 
 from harness.agent.spec import LoadSpec
 from harness.build import build_probe
-from harness.errors import BuildError
+from harness.errors import BuildError, Busy
 from harness.target.client import split_files
 
 from .agent_kit import (
@@ -29,6 +29,7 @@ from .agent_kit import (
     settings,
     soon,
     submit,
+    until,
     without_measured,
 )
 
@@ -97,26 +98,43 @@ def test_without_privilege_it_measures_and_says_what_it_could_not(nobodys: Path,
         assert settings() == before
 
 
-def test_another_users_agent_is_not_ours_to_use(nobodys: Path, tmp_path: Path) -> None:
+def at_work(agent: Agent, gap: bytes) -> None:
+    client = agent.attach()
+    sha256 = client.put("gap", gap, soon())
+    submit(client, [run_spec(1, sha256, mode="shared", duration_ns=3600 * 10**9)])
+    until(lambda: (frame := client.next(soon())) and frame.head.get("kind") == "run-started", "it did not start")
+
+
+def test_another_users_agent_is_not_ours_to_use(nobodys: Path, tmp_path: Path, gap: bytes) -> None:
     with agent_in(nobodys, **unprivileged(nobodys)) as theirs:  # type: ignore[arg-type]
-        theirs.attach()
+        at_work(theirs, gap)
         ours = Agent(tmp_path)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Agent, "socket", theirs.socket)
-            with pytest.raises(Exception, match=f"an agent of uid {NOBODY} holds this machine"):
+            with pytest.raises(Busy, match=f"an agent of uid {NOBODY} is at work on this machine"):
                 ours.attach()
             ours.clients[0].close()
 
 
-def test_roots_agent_refuses_another_user(nobodys: Path, tmp_path: Path) -> None:
+def test_roots_agent_refuses_another_user(nobodys: Path, tmp_path: Path, gap: bytes) -> None:
     with agent_in(tmp_path) as ours:
-        ours.attach()
+        at_work(ours, gap)
         theirs = Agent(nobodys, **unprivileged(nobodys))  # type: ignore[arg-type]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Agent, "socket", ours.socket)
-            with pytest.raises(Exception, match=f"an agent of uid 0 runs here; you are uid {NOBODY}"):
+            with pytest.raises(Busy, match="an agent of uid 0 is at work on this machine"):
                 theirs.attach()
             theirs.clients[0].close()
+
+
+def test_another_users_agent_without_work_is_waited_for(nobodys: Path, tmp_path: Path) -> None:
+    with agent_in(nobodys, **unprivileged(nobodys), idle_s=0.5) as theirs:  # type: ignore[arg-type]
+        theirs.attach().close()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Agent, "socket", theirs.socket)
+            ours = Agent(tmp_path)
+            assert ours.attach().welcome["uid"] == 0
+            ours.end()
 
 
 @pytest.fixture(scope="session")

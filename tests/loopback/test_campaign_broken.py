@@ -11,7 +11,7 @@ from harness.campaign.events import Listener
 from harness.campaign.execution import Execution
 from harness.campaign.outcome import Outcome
 
-from .campaign_kit import Lab, complete, hurry, once, spooled, tidy
+from .campaign_kit import Lab, complete, hurry, once, spooled, tidy, wait_for
 from .conftest import Server
 from .proxy import Proxy
 
@@ -121,12 +121,47 @@ def test_it_measures_on_while_nobody_listens(lab: Lab, proxy: Proxy, execution: 
     assert spooled() == []
 
 
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+def test_broken_while_what_was_missed_is_fetched(
+    how: str, lab: Lab, sshd: Server, start_proxy: Callable[[int], Proxy], no_waiting: None
+) -> None:
+    """Three runs wait in the spool, some 7 kB each; hello and list end at 10 kB. It breaks in the second."""
+    first, second = start_proxy(sshd.port), start_proxy(sshd.port)
+    lab.add(sshd, port=first.port)
+    execution = lab.execution(repeat=3)
+    lab.carry_out(execution, once(first.refuse, "run-started"), once(first.cut, "run-started"))
+    wait_for(lambda: len([name for name in spooled() if not name.startswith("tmp-")]) == 3, "all is measured")
+    lab.enter("box", port=second.port)
+    second.at("down", 20_000, how, times=1)
+    with hurry():
+        outcome = lab.carry_out(execution)
+    assert outcome.exit_code == 3
+    assert 0 < outcome.finished < 3
+    second.cut()
+    second.thaw()
+    assert lab.carry_out(execution).exit_code == 0
+    complete(execution)
+    assert len(lab.events("batch-submitted")) == 1
+    assert spooled() == []
+
+
 def test_a_closed_port(lab: Lab, sshd: Server, no_waiting: None) -> None:
     lab.add(sshd, port=1)
     outcome = lab.carry_out(lab.execution())
     assert outcome.exit_code == 3
-    assert one_line(outcome).startswith("box: 127.0.0.1:1: Connection refused (2 tries in ")
-    assert not lab.events("connection-lost")  # connecting has its own patience: not that of a broken connection too
+    assert one_line(outcome) == "127.0.0.1:1: Connection refused"
+    assert not lab.events("connection-lost")  # a target that never answered has no connection to lose
+
+
+def test_a_server_that_sheds_load_is_tried_again_and_that_is_told(
+    lab: Lab, sshd: Server, proxy: Proxy, no_waiting: None
+) -> None:
+    lab.add(sshd, port=proxy.port)
+    proxy.at("down", 0, "cut", times=1)
+    execution = lab.execution()
+    assert lab.carry_out(execution).exit_code == 0
+    (event,) = lab.events("waiting")
+    assert "hung up before the login" in event["message"]
 
 
 class TestHostKeys:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from harness.agent import facts
+from harness.cli.planning import read_plan
+from harness.errors import UserError
 
 from .campaign_kit import Lab, complete, needs_root, tidy
 from .conftest import Server
@@ -24,29 +26,42 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if ".cache" not in path.parts}
 
 
+def problems(campaign: Path, inventory: Path | None = None) -> list[str]:
+    """What is wrong with the files, as `run` finds it before it does anything."""
+    try:
+        read_plan(str(campaign), inventory, (), ())
+    except UserError as error:
+        return str(error).splitlines()
+    return []
+
+
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_names_of_campaigns(name: str, lab: Lab) -> None:
+def test_names(name: str, lab: Lab) -> None:
+    """Of campaigns, benches, loads, modes and targets: each is a mistake in its file, with its place there."""
     path = lab.campaign()
-    path.write_text(json.dumps({**json.loads(path.read_text()), "campaign": name}))
+    assert problems(path) == []
+    axes = {"mode": ["pinned"], "load": ["idle"]}
+    changes: list[dict[str, Any]] = [
+        {"campaign": name},
+        {"benches": [name]},
+        {"axes": {**axes, "load": [{name: ["/bin/true"]}]}},
+        {"axes": {**axes, "mode": [name]}},
+    ]
+    document = json.loads(path.read_text())
+    for change in changes:
+        path.write_text(json.dumps({**document, **change}))
+        assert [line for line in problems(path) if line.startswith(f"{path}:1:")], change
+    lab.inventory.write_text(json.dumps({"targets": {name: {"address": "127.0.0.1"}}}))
+    assert [line for line in problems(lab.campaign(), lab.inventory) if line.startswith(f"{lab.inventory}:1:")]
+
+
+def test_a_name_that_leads_outside_ends_it_before_it_begins(lab: Lab) -> None:
+    path = lab.campaign()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "campaign": "../out"}))
     before = files(lab.folder)
     said = lab.cli("run", str(path))
     assert said.code == 2
     assert said.lines[0].startswith(f"isolbench: {path}:1:")
-    assert files(lab.folder) == before
-
-
-def test_names_of_targets_benches_and_loads(lab: Lab) -> None:
-    lab.campaign()
-    before = {lab.inventory, *files(lab.folder)}
-    for name in BAD_NAMES:
-        lab.campaign()
-        lab.inventory.write_text(json.dumps({"targets": {name: {"address": "127.0.0.1"}}}))
-        said = lab.cli("run", "short.yaml")
-        assert (said.code, said.lines[0].split(":")[1].strip()) == (2, str(lab.inventory)), name
-        lab.inventory.write_text("targets: {}\n")
-        for change in ({"benches": [name]}, {"axes": {"load": [{name: ["/bin/true"]}]}}, {"axes": {"mode": [name]}}):
-            lab.campaign(**change)
-            assert lab.cli("run", "short.yaml").code == 2, (name, change)
     assert files(lab.folder) == before
 
 

@@ -124,9 +124,7 @@ def test_the_controller(seed: int, lab: Lab) -> None:
     assert said.code == 0, said.err
     complete(execution)
     started = [event["run"] for event in lab.events("run-started")]
-    assert len(started) == len(
-        set(started)
-    )  # of what it begins alone the agent tells nobody
+    assert len(started) == len(set(started))  # of what it begins alone the agent tells nobody
     assert spooled() == []
     assert not list(execution.path.glob("attempts/*/*"))
 

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM: the target is put back, the exit code says so, and resume continues."""
+"""Ctrl-C and SIGTERM: the target is put back, the exit code says so, and resume continues. And readers that leave."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from .campaign_kit import ROOT, Lab, complete, machine_state, measuring, needs_root, spooled, tidy, wait_for
+from .campaign_kit import ROOT, Lab, complete, machine_state, measuring, spooled, tidy, wait_for
 from .conftest import Server
 from .proxy import Proxy
 
@@ -108,12 +109,28 @@ def test_while_the_connection_is_gone_the_target_is_called_once_more(lab: Lab, s
     assert measuring() == []
 
 
-@needs_root
-def test_while_connecting(lab: Lab, start_sshd: Callable[..., Server]) -> None:
-    lab.add(start_sshd(), port=1)
+def test_while_connecting(lab: Lab, sshd: Server, start_proxy: Callable[[int], Proxy]) -> None:
+    lab.add(sshd, port=start_proxy(1).port)  # hangs up, as a server that sheds load does
     with lab.start("run", str(lab.campaign())) as process:
-        wait_for(lambda: lab.events("lane-started"), "it knocks")
+        wait_for(lambda: lab.events("waiting"), "it waits to knock again")
         code, lines = end(process, signal.SIGINT)
     assert code == 130
-    assert "127.0.0.1:1: Connection refused (1 tries in " in lines[0]  # it did not go on knocking
+    assert "hung up before the login" in lines[0]
+    assert "tries in" not in lines[0]  # it did not go on knocking
     assert lines[-1] == "isolbench: interrupted: 0 of 2 runs finished; targets were put back; resume continues"
+
+
+@pytest.mark.parametrize("left", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_a_reader_that_left_changes_neither_the_measurement_nor_the_exit_code(left: tuple[str, ...], lab: Lab) -> None:
+    budget = {"bench": "gap", "metric": "gap_ns", "quantile": "p99.99", "at_most": "1ns"}
+    for name, more, code in (("good", {}, 0), ("over", {"budgets": [budget]}, 1)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        streams = {stream: writer if stream in left else subprocess.PIPE for stream in ("stdout", "stderr")}
+        path = lab.campaign(name=name, **more)
+        process = subprocess.Popen(lab.words("run", str(path)), cwd=lab.folder, stdin=subprocess.DEVNULL, **streams)
+        os.close(writer)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert "BrokenPipe" not in str(err)
+        complete(lab.newest())

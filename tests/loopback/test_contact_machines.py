@@ -132,7 +132,7 @@ def test_busybox_for_everything(
 @needs_root
 class TestUnfit:
     def test_no_python(self, start_sshd: Callable[..., Server], meet: Callable[..., Contact]) -> None:
-        with pytest.raises(TargetUnfit, match=r"^box: no Python: python3 is not on its PATH$") as caught:
+        with pytest.raises(TargetUnfit, match=r"^no Python: python3 is not on its PATH$") as caught:
             meet(start_sshd(mounts=[HIDE_PYTHON]))
         assert "3.9" in str(caught.value.advice)
 
@@ -202,7 +202,7 @@ class TestUnfit:
 
     def test_full_disks(self, start_sshd: Callable[..., Server], meet: Callable[..., Contact]) -> None:
         small = [f"mount -t tmpfs -o size=1m none {p}" for p in ("$home", "/var/tmp", "/dev/shm", "/run/user", "/tmp")]
-        with pytest.raises(StorageFull, match=r"^box: no space: .*/var/tmp/isolbench-0: full: \d+ KiB free"):
+        with pytest.raises(StorageFull, match=r"^no space: .*/var/tmp/isolbench-0: full: \d+ KiB free"):
             meet(start_sshd(mounts=["mkdir -p /run/user", *small]))
 
     def test_another_users_folder_is_not_trusted(

@@ -20,7 +20,7 @@ from harness.config.targets import Target
 from harness.deadline import Deadline
 from harness.errors import ConnectionLost, Unreachable
 from harness.target.ssh import Backoff, SshTransport
-from harness.target.transport import AuthenticationFailed
+from harness.target.transport import AuthenticationFailed, open_transport
 
 from .conftest import Server, free_port
 from .proxy import Proxy
@@ -52,19 +52,11 @@ def through(proxy: Proxy, sshd_target: Callable[..., Target]) -> Iterator[SshTra
 class TestConnecting:
     def test_a_closed_port(self, sshd_target: Callable[..., Target]) -> None:
         port = free_port()
-        with pytest.raises(Unreachable, match=rf"^box: 127.0.0.1:{port}: Connection refused \(3 tries in"):
-            SshTransport.connect(sshd_target(port=port), ample(), QUICK)
-
-    def test_a_server_that_comes_up_in_time(
-        self, start_sshd: Callable[..., Server], sshd_target: Callable[..., Target]
-    ) -> None:
-        server = start_sshd()
-        front = Late(server.port)
-        with contextlib.closing(front):
-            transport = SshTransport.connect(
-                sshd_target(server, port=front.port), ample(), Backoff(first_s=0.05, most_s=0.1, tries=100)
-            )
-            transport.close()
+        pauses: list[float] = []
+        with pytest.raises(Unreachable, match=rf"^127.0.0.1:{port}: Connection refused$") as caught:
+            SshTransport.connect(sshd_target(port=port), ample(), QUICK, pause=pauses.append)
+        assert "sshd listening" in str(caught.value.advice)
+        assert not pauses  # nobody listens: waiting would change nothing
 
     def test_a_black_hole(self, sshd_target: Callable[..., Target]) -> None:
         with black_hole() as port, pytest.raises(Unreachable, match=r"no answer within 0\.\d+ s"):
@@ -119,6 +111,25 @@ class TestConnecting:
             assert "PerSourcePenalties" in str(caught.value.advice)
             assert server.connections == 3
 
+    def test_a_person_is_told_and_need_not_wait(self, sshd_target: Callable[..., Target]) -> None:
+        with contextlib.closing(Grumpy()) as server:
+            said: list[tuple[str, float]] = []
+            pauses: list[float] = []
+
+            def waiting(why: str, seconds: float) -> None:
+                said.append((why, seconds))
+
+            with pytest.raises(Unreachable):
+                SshTransport.connect(
+                    sshd_target(port=server.port), ample(), QUICK, pause=pauses.append, waiting=waiting
+                )
+            assert [seconds for _, seconds in said] == pauses
+            assert len(pauses) == 2
+            assert all("Not allowed at this time" in why for why, _ in said)
+            with pytest.raises(Unreachable, match=r"Not allowed at this time$"):
+                open_transport(sshd_target(port=server.port))  # without a pause
+            assert server.connections == 4
+
     def test_a_server_that_sheds_load(
         self, start_sshd: Callable[..., Server], sshd_target: Callable[..., Target]
     ) -> None:
@@ -132,8 +143,10 @@ class TestConnecting:
             SshTransport.connect(target, ample(), Backoff(first_s=0.05, most_s=0.1, tries=100)).close()
 
     def test_the_deadline_ends_the_patience(self, sshd_target: Callable[..., Target]) -> None:
-        with pytest.raises(Unreachable, match=r"\(1 tries in|\(2 tries in"):
-            SshTransport.connect(sshd_target(port=free_port()), short(), Backoff(first_s=0.4, most_s=10, tries=100))
+        with contextlib.closing(Grumpy()) as server:
+            with pytest.raises(Unreachable, match=r"Not allowed at this time"):
+                SshTransport.connect(sshd_target(port=server.port), short(), Backoff(first_s=0.4, most_s=10, tries=100))
+            assert server.connections < 3
 
     def test_a_throttled_line_is_only_slow(self, proxy: Proxy, sshd_target: Callable[..., Target]) -> None:
         proxy.bytes_per_s = 20_000
@@ -157,9 +170,9 @@ class TestRunning:
     def test_frozen_during_a_command(self, through: SshTransport, proxy: Proxy) -> None:
         channel = through.open(["/bin/cat"], deadline=ample())
         proxy.freeze()
-        with pytest.raises(ConnectionLost, match=r"box: /bin/cat: no answer within 0\.6 s"):
+        with pytest.raises(ConnectionLost, match=r"/bin/cat: no answer within 0\.6 s"):
             channel.read(1, short())
-        with pytest.raises(ConnectionLost, match=r"box: /bin/true: no answer within 0\.6 s"):
+        with pytest.raises(ConnectionLost, match=r"/bin/true: no answer within 0\.6 s"):
             through.run(["/bin/true"], deadline=short())
 
     def test_a_thawed_channel_goes_on(self, through: SshTransport, proxy: Proxy) -> None:
@@ -220,7 +233,7 @@ class TestRunning:
 
     def test_a_write_that_nobody_reads(self, through: SshTransport) -> None:
         channel = through.open(["/bin/sleep", "1000"], deadline=ample())
-        with pytest.raises(ConnectionLost, match=re.escape("box: /bin/sleep: not read within 0.6 s")):
+        with pytest.raises(ConnectionLost, match=re.escape("/bin/sleep: not read within 0.6 s")):
             channel.write(b"x" * 20_000_000, short())
         channel.close()
         assert through.run(["/bin/true"], deadline=ample()).ok  # the connection is none the worse for it
@@ -230,25 +243,6 @@ class TestRunning:
             with pytest.raises(ConnectionLost):
                 through.run(["/bin/sleep", "1000"], deadline=Deadline.after(0.2))
         assert through.run(["/bin/true"], deadline=ample()).ok
-
-
-class Late:
-    """A port that refuses at first, and passes on from 0.3 s later."""
-
-    def __init__(self, server_port: int) -> None:
-        self.port = free_port()
-        self._server_port = server_port
-        self._proxy: Proxy | None = None
-        self._timer = threading.Timer(0.3, self._come_up)
-        self._timer.start()
-
-    def _come_up(self) -> None:
-        self._proxy = Proxy(self._server_port, port=self.port)
-
-    def close(self) -> None:
-        self._timer.join()
-        if self._proxy is not None:
-            self._proxy.close()
 
 
 class Grumpy:

@@ -46,7 +46,7 @@ def test_an_unknown_key_is_refused_and_the_remedy_named(
         reaches(target)
     message = str(caught.value)
     assert f"unknown host key ssh-ed25519 {fingerprint_by_ssh_keygen(sshd.host_key, tmp_path)}" in message
-    assert f"isolbench init {target.user}@127.0.0.1:{sshd.port}" in message
+    assert f"isolbench init --repin {target.name}" in message
 
 
 def test_a_wrong_key_names_both_and_where_the_known_one_stands(
@@ -57,6 +57,8 @@ def test_a_wrong_key_names_both_and_where_the_known_one_stands(
     with pytest.raises(HostKeyError) as caught:
         reaches(sshd_target(host_key=other))
     assert f"it shows ssh-ed25519 {shown}, known is ssh-ed25519 {known} (host_key of box in the" in str(caught.value)
+    assert "pin the new one: isolbench init --repin box" in str(caught.value.advice)
+    assert "remove" not in str(caught.value.advice)
     file = tmp_path / "lab.known_hosts"
     file.write_text(f"# the lab\n{name(sshd)} {other}\n")
     with pytest.raises(HostKeyError, match=f"known is ssh-ed25519 {known.replace('+', '.')} .{file}:2."):

@@ -63,7 +63,7 @@ def test_megabytes_both_ways(local: LocalTransport) -> None:
 
 def test_a_passed_deadline_ends_the_whole_group(local: LocalTransport, tmp_path: Path) -> None:
     script = f"sleep 1000 & echo $! >{tmp_path}/child; echo $$ >{tmp_path}/parent; wait"
-    with pytest.raises(ConnectionLost, match=r"local: /bin/sh: no end within 0.3 s"):
+    with pytest.raises(ConnectionLost, match=r"/bin/sh: no end within 0.3 s"):
         local.run(["/bin/sh", "-c", script], deadline=soon(0.3))
     assert gone(int((tmp_path / "parent").read_text()))
     assert gone(int((tmp_path / "child").read_text()))
@@ -93,7 +93,7 @@ def test_a_flood_on_standard_error_does_not_stop_the_channel(local: LocalTranspo
 
 def test_a_write_that_nobody_reads(local: LocalTransport) -> None:
     channel = local.open(["/bin/sleep", "1000"], deadline=soon())
-    with pytest.raises(ConnectionLost, match="local: /bin/sleep: no answer within"):
+    with pytest.raises(ConnectionLost, match=r"/bin/sleep: no answer within"):
         channel.write(b"x" * 10_000_000, soon(0.3))
 
 

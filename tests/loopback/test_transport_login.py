@@ -68,6 +68,7 @@ def test_a_stranger_is_refused_at_once(
         whoami(sshd_target(port=proxy.port, identity=tmp_path / "stranger"))
     assert proxy.connections == 1
     assert "never by password" in str(caught.value.advice)
+    assert f"ssh-copy-id -p {proxy.port} " in str(caught.value.advice)
 
 
 def test_no_key_at_all(sshd_target: Callable[..., Target]) -> None:

@@ -45,9 +45,42 @@ def test_a_machine_set_up_well_needs_nothing() -> None:
     ],
 )
 def test_each_trouble_has_its_remedy(change: dict[str, Any], topic: str, remedy: str) -> None:
-    troubles = [finding for finding in findings({**GOOD, **change}) if finding.level != "ok"]
+    troubles = [finding for finding in findings({**GOOD, "knobs": {}, **change}) if finding.level != "ok"]
     assert [finding.topic for finding in troubles] == [topic]
     assert remedy in troubles[0].advice
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "nohz_full", "expected"),
+    [
+        ("quiet", [], True),
+        ("rcu_nocbs=3", [], False),
+        ("rcu_nocbs=0,2-3 quiet", [], False),
+        ("rcu_nocbs=1-N", [], False),
+        ("rcu_nocbs=all", [], False),
+        ("rcu_nocbs", [], True),  # none at boot
+        ("rcu_nocbs=0-2", [], True),
+        ("nohz_full=2-3", [2, 3], False),  # has it with it
+    ],
+)
+def test_fifo_starves_rcu_on_a_real_time_kernel(cmdline: str, nohz_full: list[int], *, expected: bool) -> None:
+    facts = {
+        **GOOD,
+        "cpus": {**GOOD["cpus"], "nohz_full": nohz_full},
+        "kernel": {"preempt": "PREEMPT_RT", "cmdline": cmdline},
+    }
+    found = [finding for finding in findings(facts) if finding.topic == "RCU"]
+    assert bool(found) is expected
+    assert all("rcu_nocbs=3" in finding.advice for finding in found)
+    facts["kernel"] = {"preempt": "PREEMPT_DYNAMIC", "cmdline": cmdline}
+    assert not [finding for finding in findings(facts) if finding.topic == "RCU"]
+
+
+@pytest.mark.parametrize(("root", "level", "text"), [(True, "ok", "can be set"), (False, "note", "needs root")])
+def test_a_knob_takes_root(*, root: bool, level: str, text: str) -> None:
+    (found,) = [f for f in findings({**GOOD, "privileges": {"root": root}}) if f.topic == "knob irq-affinity"]
+    assert found.level == level
+    assert text in found.text
 
 
 def test_a_knob_that_is_not_there_says_why() -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.campaign.outcome import LaneOutcome, Outcome
+from harness.stats.budgets import FAILED, Verdict
 
+OVER = Verdict("a", "gap", "fifo", "idle", "c-1", "gap_ns", "p99.99", "ns", 31_000, 20_000, 3, "valid", FAILED)
 GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
 
 
@@ -29,7 +31,7 @@ GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
         ((replace(GOOD, finished=0, usable=0, stopped="until 06:30"),), {}, 5, "0 of 10"),
         ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 2}, 130, "interrupted"),
         ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 15}, 143, "interrupted"),
-        ((GOOD,), {"over_budget": ("p99.99 31 us > 20 us",)}, 1, "over budget"),
+        ((GOOD,), {"over_budget": (OVER, OVER)}, 1, "over budget: 1 cell"),
         ((replace(GOOD, finished=0, usable=0, failure="x"),), {"signum": 2}, 130, "interrupted"),
     ],
 )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device interrupts off the measured CPUs: each IRQ's affinity, and the default for IRQs to come.
+"""Device interrupts to the housekeeping CPUs, off the measured ones and their SMT siblings: each IRQ's affinity, and
+the default for IRQs to come. A handler on a sibling takes its share of the measured core.
 
 Some cannot be moved: those of a single CPU's chip, and managed ones of multi-queue devices (EIO, EPERM); they are
 listed with their errno. A managed IRQ of an idle queue never fires, so one that stays is no harm by itself.
@@ -57,15 +58,16 @@ class IrqAffinity:
         return {"available": known, "value": value, "reason": reason}
 
     def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
-        """``requested`` and ``effective`` are the IRQs still allowed on the measured CPUs: none, and those left."""
-        away = frozenset(measured)
+        """``requested`` and ``effective`` are the IRQs still allowed where none should be: none, and those left."""
+        # A sibling that has to keep house, for want of another CPU, takes interrupts as well.
+        away = frozenset({*measured, *self._siblings(measured)} - (set(housekeeping) - set(measured)))
         before = {irq: self.tree.read(_path(irq)) or "" for irq in self._irqs()}
         allowed = {irq: parse_cpus(text) for irq, text in before.items()}
         if not before and not self.tree.exists(_DEFAULT):
             return Outcome(self.name, [], None, None, None, "/proc/irq cannot be read")
         here = {irq: cpus for irq, cpus in allowed.items() if away & set(cpus)}
         stay = sorted(here, key=int)
-        detail = {"measured": sorted(away), "per_cpu": self._per_cpu()}
+        detail = {"measured": sorted(measured), "cleared": sorted(away), "per_cpu": self._per_cpu()}
         if not housekeeping:
             why = "no other CPU to move interrupts to"
             return Outcome(self.name, [], stay, None, None, why, detail=detail)
@@ -81,11 +83,11 @@ class IrqAffinity:
             return Outcome(self.name, [], stay, stay, code, "undo cannot be written", detail=detail)
         refused = {}
         for irq, cpus in here.items():
-            number = self.tree.write(_path(irq), format_cpus(set(cpus) - away or set(housekeeping)))
+            number = self.tree.write(_path(irq), format_cpus(set(cpus) & set(housekeeping) or set(housekeeping)))
             if number:
                 refused[irq] = errno_name(number)
         if move_default:
-            rest = set(parse_mask(default)) - away or set(housekeeping)
+            rest = set(parse_mask(default)) & set(housekeeping) or set(housekeeping)
             number = self.tree.write(_DEFAULT, format_mask(rest))
             if number:
                 refused["default"] = errno_name(number)
@@ -103,13 +105,18 @@ class IrqAffinity:
             detail={**detail, "moved": len(here) - len(left), "unmovable": refused},
         )
 
+    def _siblings(self, cpus: Sequence[int]) -> list[int]:
+        listed = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+        return [other for cpu in cpus for other in parse_cpus(self.tree.read(listed.format(cpu)))]
+
     def _left(self, away: frozenset[int]) -> list[str]:
         left = [irq for irq in self._irqs() if away & set(parse_cpus(self.tree.read(_path(irq))))]
         return left + (["default"] if away & set(parse_mask(self.tree.read(_DEFAULT))) else [])
 
     def verify(self, outcome: Outcome) -> str | None:
-        back = sorted(set(self._left(frozenset(outcome.detail.get("measured", [])))) - set(outcome.effective or []))
-        return f"interrupts came back to the measured CPU: {', '.join(back)}" if back else None
+        cleared = outcome.detail.get("cleared", [])
+        back = sorted(set(self._left(frozenset(cleared))) - set(outcome.effective or []))
+        return f"interrupts came back to CPU {format_cpus(cleared)}: {', '.join(back)}" if back else None
 
     def restore(self) -> None:
         return

@@ -49,9 +49,11 @@ class Mode:
         return quiet + (("rt-throttling", "fair-server") if self.priority else ())
 
     def probe_argv(self, cpu: int | None) -> list[str]:
-        """The options that make a probe put itself there; ``cpu`` is None for one that is not pinned."""
-        place = [] if cpu is None else ["--cpu", str(cpu)]
-        return place + (["--sched", self.sched] if self.sched != "other" else [])
+        """The options that make a probe put itself there; ``cpu`` is None for one that is not pinned.
+
+        Also ``other`` is asked for: whoever started the agent may have left it SCHED_BATCH or SCHED_IDLE.
+        """
+        return [*([] if cpu is None else ["--cpu", str(cpu)]), "--sched", self.sched]
 
     def to_spec(self) -> ModeSpec:
         return ModeSpec(self.name, self.where, self.sched, self.hold)

@@ -87,17 +87,42 @@ def test_set_verify_restore(root: Path, make: Callable[[Tree], Any]) -> None:
     assert knob.verify(outcome) is not None  # and it notices that it is no longer so
 
 
-def test_irqs_leave_the_measured_cpu_and_no_other(root: Path) -> None:
+def test_irqs_of_the_measured_cpu_go_to_housekeeping(root: Path) -> None:
     tree = Kernel(root)
     outcome = IrqAffinity(tree).set([3], [0, 1], undo_of(tree))
     after = read_all(root)
-    assert after["proc/irq/1/smp_affinity_list"] == "0-2"
+    assert after["proc/irq/1/smp_affinity_list"] == "0-1"  # of its own CPUs, those that keep house
     assert after["proc/irq/7/smp_affinity_list"] == "0-1"  # it had no other: housekeeping
     assert after["proc/irq/9/smp_affinity_list"] == "0-1"
-    assert after["proc/irq/default_smp_affinity"] == "7"
+    assert after["proc/irq/default_smp_affinity"] == "3"
     assert "/proc/irq/9/smp_affinity_list" not in tree.written
     assert outcome.before == ["1", "7"]
     assert outcome.detail["moved"] == 2
+
+
+def test_irqs_leave_the_siblings_of_the_measured_cpu_too(root: Path) -> None:
+    siblings = root / "sys/devices/system/cpu/cpu3/topology/thread_siblings_list"
+    siblings.parent.mkdir(parents=True)
+    siblings.write_text("1,3\n")
+    tree = Kernel(root)
+    knob = IrqAffinity(tree)
+    outcome = knob.set([3], [0, 2], undo_of(tree))
+    assert outcome.ok
+    assert outcome.before == ["1", "7", "9"]
+    assert read_all(root)["proc/irq/9/smp_affinity_list"] == "0"
+    assert outcome.detail["cleared"] == [1, 3]
+    tree.write("/proc/irq/9/smp_affinity_list", "1")
+    assert knob.verify(outcome) == "interrupts came back to CPU 1,3: 9"
+
+
+def test_a_sibling_that_keeps_house_takes_them(root: Path) -> None:
+    siblings = root / "sys/devices/system/cpu/cpu3/topology/thread_siblings_list"
+    siblings.parent.mkdir(parents=True)
+    siblings.write_text("1,3\n")
+    tree = Kernel(root)
+    assert IrqAffinity(tree).set([3], [1], undo_of(tree)).ok
+    assert read_all(root)["proc/irq/7/smp_affinity_list"] == "1"
+    assert "/proc/irq/9/smp_affinity_list" not in tree.written
 
 
 def test_an_irq_that_cannot_be_moved_is_listed_with_its_errno(root: Path) -> None:

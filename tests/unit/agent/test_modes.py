@@ -23,8 +23,8 @@ def facts(**privileges: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "argv", "knobs"),
     [
-        ("shared", [], ()),
-        ("pinned", ["--cpu", "1"], ("irq-affinity", "cpu-dma-latency")),
+        ("shared", ["--sched", "other"], ()),
+        ("pinned", ["--cpu", "1", "--sched", "other"], ("irq-affinity", "cpu-dma-latency")),
         (
             "fifo",
             ["--cpu", "1", "--sched", "fifo:1"],

@@ -41,7 +41,11 @@ def spec_of(mode: str) -> RunSpec:
 
 @pytest.mark.parametrize(
     ("mode", "cpu", "place"),
-    [("shared", None, []), ("pinned", 3, ["--cpu", "3"]), ("fifo", 3, ["--cpu", "3", "--sched", "fifo:1"])],
+    [
+        ("shared", None, ["--sched", "other"]),
+        ("pinned", 3, ["--cpu", "3", "--sched", "other"]),
+        ("fifo", 3, ["--cpu", "3", "--sched", "fifo:1"]),
+    ],
 )
 def test_the_probes_command_line(mode: str, cpu: int | None, place: list[str]) -> None:
     argv = command("/b/gap", spec_of(mode), modes.from_name(mode), cpu, "/out")

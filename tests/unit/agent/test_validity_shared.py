@@ -44,6 +44,38 @@ def test_a_load_shares_with_a_task_that_has_nowhere_else_to_run(
     assert rules(shared(affinity, sched, cpus=cpus, share=share)) == expected
 
 
+def test_where_a_task_may_run_must_not_change_under_it() -> None:
+    seen = shared("0-3")
+    moved = {**seen.results[0]["effective"]["end"], "affinity": "0,2"}
+    seen.results[0]["effective"]["end"] = moved
+    verdict = judge(seen)
+    assert (verdict.state, [reason["rule"] for reason in verdict.reasons]) == ("invalid", ["affinity-changed"])
+    assert "0-3" in verdict.reasons[0]["text"]
+    assert "0,2" in verdict.reasons[0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "share", "expected"),
+    [
+        (100, 0.81, []),  # the kernel's count may lack a tick of 10 ms on each of both CPUs
+        (100, 0.79, ["load-short"]),
+        (10_000, 0.895, ["load-short"]),
+    ],
+)
+def test_a_tick_that_was_not_counted_yet_is_no_lack(duration_ms: int, share: float, expected: list[str]) -> None:
+    seen = evidence()
+    seen.load.update(cpus=[0, 2], share=share, due_ns=2 * duration_ms * 10**6)
+    assert rules(seen) == expected
+
+
+def test_a_command_has_time_to_show_itself() -> None:
+    seen = evidence()
+    seen.load.update(kind="argv", share=None, cpu_time_ns=0)
+    assert rules(seen) == ["load-short"]
+    short = {**seen.after, **{key: seen.before[key] + 5 * 10**7 for key in ("monotonic_ns", "boottime_ns")}}
+    assert rules(replace(seen, after=short)) == []
+
+
 def test_a_task_may_be_what_keeps_the_sibling_busy() -> None:
     seen = shared("0-3")
     seen.after["busy_ticks"]["1"] += 100

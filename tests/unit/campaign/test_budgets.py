@@ -23,7 +23,7 @@ CELL = "gap.shared.idle-000000000001"
 
 
 def execution(folder: Path, *budgets: dict[str, Any]) -> Execution:
-    campaign = {"campaign": "c", "targets": ["local"], "benches": ["gap"], "duration": "1s", "budgets": list(budgets)}
+    campaign = {"campaign": "c", "targets": ["local"], "benches": ["gap"], "duration": "10s", "budgets": list(budgets)}
     (folder / "c.yaml").write_text(json.dumps(campaign))
     plan = build_plan(load_campaign(folder / "c.yaml"), load_inventory(None))
     return executions.create(plan, folder / "results", None)
@@ -46,9 +46,13 @@ def test_the_median_run_is_judged(tmp_path: Path) -> None:
     assert over_budget(made) == ()
     add(made, 4, 50_000)
     add(made, 5, 50_000)
-    (line,) = over_budget(made)
-    assert line.startswith(f"local {CELL}: gap_ns p99.99 is 5")
-    assert line.endswith("at most 10000 is allowed (median of 5 runs)")
+    (over,) = over_budget(made)
+    assert (over.target, over.bench, over.mode, over.load, over.cell) == ("local", "gap", "shared", "idle", CELL)
+    assert (over.metric, over.quantile, over.at_most, over.runs, over.state) == ("gap_ns", "p99.99", 10_000, 5, "valid")
+    assert over.value is not None
+    assert 49_000 < over.value < 51_000
+    assert over.sentence.startswith("local, gap, shared, idle: gap_ns p99.99 is 5")
+    assert over.sentence.endswith(" ns, at most 10,000 ns allowed (median of 5 runs)")
 
 
 def test_what_is_invalid_does_not_count(tmp_path: Path) -> None:
@@ -56,6 +60,18 @@ def test_what_is_invalid_does_not_count(tmp_path: Path) -> None:
     add(made, 1, 5_000)
     for repeat in (2, 3):
         add(made, repeat, 50_000, "invalid")
+    assert over_budget(made) == ()
+
+
+def test_suspect_runs_count_only_where_none_is_valid(tmp_path: Path) -> None:
+    """As in the report: else a night's tables and its exit code would be of different runs."""
+    made = execution(tmp_path, p9999("10us"))
+    for repeat in (1, 2):
+        add(made, repeat, 50_000, "suspect")
+    (over,) = over_budget(made)
+    assert (over.runs, over.state) == (2, "suspect")
+    assert over.sentence.endswith("(median of 2 suspect runs)")
+    add(made, 3, 5_000)
     assert over_budget(made) == ()
 
 
@@ -75,8 +91,9 @@ def test_what_is_damaged_does_not_count(damage: str, tmp_path: Path) -> None:
 def test_a_scalar(tmp_path: Path) -> None:
     made = execution(tmp_path, {"bench": "gap", "metric": "stolen_ppm", "at_most": "0.5"})
     add(made, 1, 50_000)
-    (line,) = over_budget(made)
-    assert "stolen_ppm is" in line
+    (over,) = over_budget(made)
+    assert (over.metric, over.quantile, over.unit) == ("stolen_ppm", None, "ppm")
+    assert "stolen_ppm is" in over.sentence
 
 
 def test_no_budget_no_reading(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from harness.campaign.enrol import enrol, entry_of
-from harness.config.inventory import load_inventory
-from harness.errors import ConfigError, EnvironmentFault, UserError
+from harness.campaign.enrol import enrol, entry_of, repin
+from harness.config.inventory import Target, load_inventory
+from harness.errors import ConfigError, EnvironmentFault, Unreachable, UserError
 
 KEYS = entry_of(address="new.lan", user="lab", port=2222, identity=Path("/k"), tags=["x86", "fast"])
 
@@ -104,3 +105,72 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFault):
         enrol(tmp_path / "file/lab.yaml", "new", {"address": "new.lan"})
+
+
+@pytest.mark.parametrize(
+    "empty", ["targets: {}\n", "targets: {  }  # none yet\n", "defaults: {user: lab}\ntargets: {}"]
+)
+def test_no_targets_yet(empty: str, tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(empty)
+    enrol(path, "new", {"address": "new.lan"})
+    enrol(path, "newer", {"address": "newer.lan"})
+    assert set(load_inventory(path).targets) == {"local", "new", "newer"}
+
+
+def test_a_target_that_lets_nobody_in_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("defaults: {user: lab}\n")
+
+    def check(target: Target) -> None:
+        assert target.user == "lab"  # as the inventory would have it
+        raise Unreachable("no")
+
+    with pytest.raises(Unreachable):
+        enrol(path, "new", {"address": "new.lan"}, check)
+    assert path.read_text() == "defaults: {user: lab}\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+OLD, NEW = (f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43}" for letter in "AB")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'targets:\n  nuc: {{address: nuc.lan, host_key: "{OLD}", tags: [x86]}}  # the old one\n',
+        f"targets:\n  nuc:\n    address: nuc.lan\n    host_key: {OLD}  # of May\n    tags: [x86]\n",
+        "targets:\n  nuc: {address: nuc.lan}\n",
+        "targets:\n  nuc: { address: nuc.lan }\n  box: {address: b}\n",
+        "targets:\n  nuc:\n    address: nuc.lan  # here\n  box: {address: b}\n",
+        "targets: {nuc: {address: nuc.lan}}\n",
+        'targets:\n  "nu[a,b,c]": {address: "{name}.lan"}\n',
+        f'targets:\n  "nu[a,c]": {{address: x, host_key: "{OLD}"}}\n  nuc: {{disabled: no power}}\n',
+    ],
+)
+def test_a_new_host_key(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(text)
+    before = load_inventory(path).targets
+    found = repin(path, "nuc", NEW)
+    after = load_inventory(path).targets
+    assert after.pop("nuc") == found == before.pop("nuc").model_copy(update={"host_key": NEW})
+    assert after == before
+    assert re.findall("#.*", path.read_text()) == re.findall("#.*", text)
+
+
+def test_a_key_that_others_share_is_left_to_a_person(tmp_path: Path) -> None:
+    text = f'targets:\n  nuc: &one {{address: x, host_key: "{OLD}"}}\n  box: *one\n'
+    path = tmp_path / "lab.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="change yourself, in nuc: host_key: ssh-ed25519 "):
+        repin(path, "nuc", NEW)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["local", "nobody"])
+def test_no_key_for_what_is_no_target(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text("targets: {nuc: {address: nuc.lan}}\n")
+    with pytest.raises(UserError, match=f"{name}: no such target"):
+        repin(path, name, NEW)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_each_command_explains_itself(command: str, tmp_path: Path) -> None:
 def test_the_list_says_the_exit_codes(tmp_path: Path) -> None:
     said = isolbench("--help", cwd=tmp_path).stdout
     assert all(command in said for command in COMMANDS)
-    assert all(f"  {code} " in said for code in (2, 1, 3, 4, 5, 0))
+    assert all(f"  {code} " in said for code in (2, 1, 3, 4, 5, 0, 70))
     assert "130/143" in said
 
 
@@ -107,7 +108,7 @@ def test_plan_contacts_nothing_and_says_what_it_does_not_know(tmp_path: Path) ->
     found = json.loads(isolbench("plan", "quick", "-i", "i.yaml", "-t", "far", "--json", cwd=tmp_path).stdout)
     assert found["runs"] == 18
     assert len(found["cells"]) == 6
-    assert {cell["not_run"] for cell in found["cells"]} == {"unknown until contact"}
+    assert {(cell["would_run"], cell["reason"]) for cell in found["cells"]} == {("unknown", "unknown until contact")}
 
 
 def test_a_pipe_gets_no_escape_sequence(tmp_path: Path) -> None:
@@ -121,8 +122,46 @@ def test_status_of_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "no executions in results/\n")
 
 
-def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m harness plan quick --json | head -c 10"
+@pytest.mark.parametrize("words", ["plan quick --json", "plan quick", "status"])
+@pytest.mark.parametrize("full", [">/dev/full", ">/dev/full 2>/dev/full"])
+def test_a_full_disk_behind_the_output_is_a_line(words: str, full: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m harness {words} {full}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr == ("" if "2>" in full else "isolbench: cannot write the output: No space left on device\n")
+
+
+def test_an_encoding_without_our_characters_is_no_reason_to_fail(tmp_path: Path) -> None:
+    (tmp_path / "µ.yaml").write_text("campaign: c\ntargets: [nöbody]\nbenches: [gap]\nduration: 1s\n")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    for words in (["plan", "µ.yaml"], ["plan", "quick", "-t", "nöbody"], ["status", "µ"]):
+        done = isolbench(*words, cwd=tmp_path, **ascii_only)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_bug_is_told_apart(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['isolbench', 'status']\n"
+        "from harness.campaign import execution\n"
+        "def broken(*_): raise OSError({number}, 'no')\n"
+        "execution.executions = broken\n"
+        "from harness.cli import main; main()"
+    )
+    for number, status in ((errno.EBADF, 70), (errno.EMFILE, 3)):
+        argv = [sys.executable, "-c", code.format(number=number)]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == status
+        assert ("please report" in done.stderr) is (status == 70)
+        assert ("Traceback" in done.stderr) is (status == 70)
+
+
+@pytest.mark.parametrize("words", ["plan quick --json | head -c 10", "plan quick | head -1", "--help | true"])
+def test_a_reader_that_leaves_is_no_error(words: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m harness {words}"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )

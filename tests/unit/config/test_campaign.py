@@ -210,3 +210,39 @@ def test_finding_a_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ConfigError, match=r"no campaign 'quik': no such file, and none shipped; did you mean 'quick'\?"
     ):
         find_campaign("quik")
+    (tmp_path / "two.yaml").touch()
+    with pytest.raises(ConfigError, match=r"no campaign 'two': .*; did you mean 'two.yaml'\?"):
+        find_campaign("two")
+
+
+def test_a_command_in_one_string_is_shown_as_a_list(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path, HEAD + 'axes: {load: [{dd: "dd if=/dev/zero of=/dev/null"}]}')
+    assert line.startswith("c.yaml:5:20: axes.load[0].dd: a command is a list")
+    assert line.endswith("{dd: [dd, if=/dev/zero, of=/dev/null]}")
+
+
+def test_what_the_parts_contradict_is_said_beside_what_is_wrong_in_them(tmp_path: Path) -> None:
+    text = """campaign: c
+targets: [local]
+benches: [b]
+duration: 5
+exclude: [{mode: pined}, {mode: []}, {load: spni}]
+budgets:
+  - {bench: b, metric: gap_ms, at_most: 20us}
+  - {bench: b, metric: gap_ns}
+  - {bench: c, metric: gap_ns, at_most: 20us}
+"""
+    found = [line.partition(": ")[::2] for line in problems(tmp_path, text)]
+    assert [place for place, _ in found] == [
+        "c.yaml:4:11", "c.yaml:5:18", "c.yaml:5:33", "c.yaml:5:45", "c.yaml:7:24", "c.yaml:8:5", "c.yaml:9:13",
+    ]  # fmt: skip
+    assert "did you mean 'pinned'?" in found[1][1]
+    assert found[5][1] == "budgets[1]: missing key 'at_most'"
+    assert "'c' is no bench of this campaign" in found[6][1]
+
+
+@pytest.mark.parametrize("wrong", ["benches: [nothing]", "axes: {mode: [pined]}"])
+def test_what_hangs_on_a_wrong_part_is_not_guessed_at(wrong: str, tmp_path: Path) -> None:
+    bench = "" if wrong.startswith("benches") else "benches: [b]\n"
+    text = f"campaign: c\ntargets: [local]\n{bench}duration: 1s\n{wrong}\nexclude: [{{mode: pined}}]\n"
+    assert len(problems(tmp_path, text)) == 1

@@ -33,6 +33,7 @@ EXPECTED: dict[str, set[str]] = {
     "Bench: top level": keys(Bench) - {"name"},
     "Bench: params": keys(Param),
     "Bench: metrics": keys(Metric),
+    "Bench: the parameters of gap": set(read_bench(ROOT / "benches" / "gap.yaml").params),
 }
 
 
@@ -45,6 +46,13 @@ def sections() -> dict[str, str]:
 def test_each_key_is_described_once(title: str) -> None:
     listed = re.findall(r"^\| `([a-z_]+)` \|", sections()[title], flags=re.MULTILINE)
     assert sorted(listed) == sorted(EXPECTED[title])
+
+
+def test_the_parameters_of_gap_are_described() -> None:
+    bench = read_bench(ROOT / "benches" / "gap.yaml")
+    table = sections()["Bench: the parameters of gap"]
+    found = dict(re.findall(r"^\| `([a-z]+)` \| .* \| `([^`]+)` \|$", table, flags=re.MULTILINE))
+    assert found == {name: param.option(param.default).replace("1000ns", "1us") for name, param in bench.params.items()}
 
 
 def test_no_table_is_left_out() -> None:

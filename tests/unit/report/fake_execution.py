@@ -74,6 +74,8 @@ def record(
     cpu: int | None = 3,
     duration_ns: int = 10_000_000_000,
     gaps: int | None = None,
+    params: Mapping[str, str] = {"threshold": "1000ns"},
+    settle_ns: int = 1_000_000_000,
     state: str = "valid",
     reasons: Sequence[Mapping[str, str]] = (),
     facts: Mapping[str, Any] = FACTS,
@@ -164,12 +166,12 @@ def record(
             "repeat": repeat,
             "attempt": 1,
             "bench": "gap",
-            "probe": {"name": "gap", "sha256": "ab" * 32, "params": {"threshold": "1000ns"}},
+            "probe": {"name": "gap", "sha256": "ab" * 32, "params": dict(params)},
             "mode": dict(mode),
             "load": {"name": load, "kind": "idle" if load == "idle" else "spin", "argv": []},
             "cpus": [3 if cpu is None else cpu],
             "housekeeping": [each for each in (0, 1) if each != cpu],
-            "settle_ns": 1_000_000_000,
+            "settle_ns": settle_ns,
             "duration_ns": duration_ns,
         },
         "started": {"realtime_ns": started_ns, "boottime_ns": 1},
@@ -201,19 +203,32 @@ def context(execution: str = EXECUTION, facts: Mapping[str, Any] | None = FACTS)
     return RunContext("nightly", execution, 1, METRICS, "cd" * 32, facts or {})
 
 
-def plan(execution: Path, targets: Sequence[str], cells: Sequence[Mapping[str, Any]], repeat: int) -> None:
+def plan(
+    execution: Path,
+    targets: Sequence[str],
+    cells: Sequence[Mapping[str, Any]],
+    repeat: int,
+    budgets: Sequence[Mapping[str, Any]] = (),
+) -> None:
     document = {
         "schema": 1,
         "version": "0.1.0",
         "campaign": "nightly",
         "execution": execution.name,
         "started": "2026-11-20T01:00:00Z",
-        "config": {"campaign": "nightly", "repeat": repeat, "sessions": 1, "duration": "10s"},
+        "config": {"campaign": "nightly", "repeat": repeat, "sessions": 1, "duration": "10s", "budgets": budgets},
+        "benches": {"gap": {"params": {"threshold": {"type": "duration", "default": "1us"}}}},
         "targets": list(targets),
         "cells": list(cells),
         "inventory": {name: {} for name in targets},
     }
     write_file(execution / "plan.json", json.dumps(document).encode())
+
+
+def plan_cell(cell: str, target: str, mode: str, load: str, **more: Any) -> dict[str, Any]:
+    """A cell of a plan.json as :func:`record` asks for it."""
+    asked = {"params": {"threshold": "1000ns"}, "settle_ns": 1_000_000_000, "duration_ns": 10_000_000_000}
+    return {"cell": cell, "target": target, "bench": "gap", "mode": mode, "load": load, **asked, **more}
 
 
 def lane(execution: Path, target: str, facts: Mapping[str, Any], unsupported: Sequence[Mapping[str, str]]) -> None:
@@ -266,7 +281,7 @@ def realistic(root: Path, repeat: int = 4) -> Path:
         for (mode, load), noise in noises.items():
             number += 1
             cell = f"gap.{mode}.{load}-{number:012x}"
-            cells.append({"cell": cell, "target": target, "bench": "gap", "mode": mode, "load": load})
+            cells.append(plan_cell(cell, target, mode, load))
             if (target, mode, load) == ("box", "fifo", "spin"):
                 continue
             for index in range(1, repeat + 1):
@@ -312,7 +327,11 @@ def realistic(root: Path, repeat: int = 4) -> Path:
                 }
             ],
         )
-    plan(execution, ["nuc", "box"], cells, repeat)
+    budgets = [
+        {"bench": "gap", "metric": "gap_ns", "quantile": "p99.9999", "at_most": "20us"},
+        {"bench": "gap", "metric": "stolen_ppm", "at_most": "100"},
+    ]
+    plan(execution, ["nuc", "box"], cells, repeat, budgets)
     write_attempt(
         execution,
         "nuc",

@@ -106,6 +106,18 @@ def test_a_narrow_plot_leaves_out_single_runs_and_names():
     assert (len(narrow.lines[0].light), narrow.labelled) == (0, False)
 
 
+@pytest.mark.parametrize("name", ["fifo", "pinned-fifo50", "a-mode-of-thirty-and-a-few-letters"])
+def test_a_name_at_a_curves_end_has_room(name):
+    found = draw([curve(name, (40, 1000))], SCALE, width=960, height=400)
+    assert found.labelled
+    assert found.right + 10 + 7.5 * len(name) <= found.width
+
+
+def test_a_name_too_long_for_a_label_leaves_the_plot_its_room():
+    found = draw([curve("m" * 64, (40, 1000))], SCALE, width=960, height=400)
+    assert (found.labelled, found.right) == (False, 946)
+
+
 def test_the_scale_covers_all_with_round_ends():
     assert scale_of([(32, 2_342_911, 10**8), (41, 118, 10**9)]) == Scale(9.0, 20.0, 5_000_000.0)
     assert scale_of([]).high > scale_of([]).low

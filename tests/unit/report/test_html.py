@@ -68,13 +68,16 @@ def test_the_same_execution_gives_the_same_bytes(night, tmp_path):
 
 def test_it_says_what_was_measured_and_what_was_not(page):
     for sentence in (
-        "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 1 cell unsupported",
+        "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported",
         "nuc, gap, load idle: the longest interval was",
         "box is a virtual machine (kvm): its gaps include what the host took.",
         "SCHED_FIFO was refused (EPERM)",
         "the kernel's RT throttling stopped the task for 50 ms in every second",
         "To change it: set kernel.sched_rt_runtime_us to -1",
-        "shared : no valid run; the numbers are of suspect ones",
+        "shared (all loads) : no valid run; the numbers are of suspect ones",
+        "ms under shared (suspect runs only).",
+        "fifo (load spin) , 1 run invalid:",
+        "gap_ns p99.9999",
         "the probe was killed: no progress for 16 s",
         fake.FACTS["kernel"]["cmdline"],
         "6.12.48+deb13-amd64",
@@ -144,6 +147,43 @@ def test_nobodys_text_leaves_its_place(tmp_path):
         assert character not in text
     data = [json.loads(script) for attrs, script in page.scripts if attrs.get("type") == "application/json"]
     assert data[0]["series"][0]["name"] == HOSTILE
+
+
+def test_variants_have_a_plot_a_table_and_a_row_each(tmp_path):
+    for number, threshold in enumerate(("1000ns", "5000ns"), 1):
+        cell = f"gap.shared.idle-{number:012x}"
+        fake.simple_run(tmp_path, cell=cell, params={"threshold": threshold}, seed=number)
+    page = Page(render(tmp_path))
+    assert page.text.count("gap threshold=1us, load idle") == 3  # headline, at a glance, its own part
+    assert page.text.count("gap threshold=5us, load idle") == 3
+    assert len([attrs for tag, attrs in page.tags if tag == "figure"]) == 2
+
+
+def test_max_is_the_longest_of_any_run(tmp_path):
+    for repeat, longest in ((1, 5_000), (2, 70_000), (3, 9_000)):
+        values = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
+        values[fake.GEOMETRY.index(40)] = 10**6
+        values[fake.GEOMETRY.index(longest)] = 1
+        fake.simple_run(tmp_path, repeat=repeat, histogram=fake.Counts(fake.GEOMETRY, values))
+    text = Page(render(tmp_path)).text
+    assert re.search(r"70\.\d µs median 9\.\d\d µs", text)
+
+
+def test_budgets_have_a_part_of_their_own_failures_first(page):
+    part = page.text[page.text.index("Budgets The median") : page.text.index("What this machine is")]
+    assert part.count(" fail ") == 13
+    assert part.rindex(" fail ") < part.index(" pass ")
+    assert "gap, shared, idle gap_ns p99.9999" in part
+    assert "suspect only" in part
+
+
+def test_the_full_name_of_a_mode_stands_at_its_curve(tmp_path):
+    for place, name in enumerate(("pinned-fifo50", "pinned-fifo60"), 1):
+        fake.simple_run(tmp_path, mode={**fake.MODES["fifo"], "name": name}, cell=f"gap.{name}.idle-{place:012x}")
+    text = render(tmp_path)
+    for name in ("pinned-fifo50", "pinned-fifo60"):
+        assert re.search(rf'<text class="name"[^>]*>{name}</text>', text)
+    assert "…</text>" not in text
 
 
 def test_what_cannot_be_read_is_named(tmp_path):

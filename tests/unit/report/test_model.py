@@ -72,6 +72,7 @@ def test_too_few_samples_are_said(tmp_path):
     fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, counts))
     assert {q.name: q.enough for q in only_mode(tmp_path).quantiles} == {
         "p50": True, "p90": True, "p99": True, "p99.9": True, "p99.99": False, "p99.999": False,
+        "p99.9999": False, "p99.99999": False,
     }  # fmt: skip
 
 
@@ -122,6 +123,59 @@ def test_the_whole_of_a_night(tmp_path):
     assert facts["Measured on"] == "CPU 3 · housekeeping 0-1"
     assert "TSC constant, nonstop, trusted" in facts["Clock"]
     assert facts["Knobs"] == "irq-affinity = 0-2"
+
+
+def test_variants_of_a_bench_are_never_in_one_table(tmp_path):
+    """Another threshold counts other gaps: its own section, name and row, what is unsupported with it."""
+    cells = []
+    for number, threshold in enumerate(("1000ns", "5000ns"), 1):
+        params = {"threshold": threshold}
+        cell = f"gap.shared.idle-{number:012x}"
+        cells.append(fake.plan_cell(cell, "nuc", "shared", "idle", params=params))
+        cells.append(fake.plan_cell(f"gap.fifo.idle-{number:012x}", "nuc", "fifo", "idle", params=params))
+        fake.simple_run(tmp_path, cell=cell, params=params)
+    fake.plan(tmp_path, ["nuc"], cells, 1)
+    lacks = {"cell": cells[3]["cell"], "bench": "gap", "mode": "fifo", "load": "idle", "reason": "EPERM"}
+    fake.lane(tmp_path, "nuc", fake.FACTS, [lacks])
+    (target,) = build_view(tmp_path).targets
+    assert [(s.title, [mode.cell for mode in s.modes], [u.mode for u in s.unsupported]) for s in target.sections] == [
+        ("gap", [cells[0]["cell"]], []),
+        ("gap threshold=5us", [cells[2]["cell"]], ["fifo"]),
+    ]
+    assert [each.bench for each in target.unsupported] == ["gap threshold=5us"]
+
+
+def test_runs_of_other_lengths_are_told_apart(tmp_path):
+    fake.simple_run(tmp_path, repeat=1)
+    fake.simple_run(tmp_path, repeat=1, cell="gap.shared.idle-000000000002", duration_ns=10**9)
+    (target,) = build_view(tmp_path).targets
+    assert sorted(section.title for section in target.sections) == ["gap duration=10s", "gap duration=1s"]
+
+
+def test_budgets_are_judged_as_the_tables_are(tmp_path):
+    view = build_view(fake.realistic(tmp_path, repeat=2))
+    found = {(v.target, v.mode, v.load, v.metric): (v.result, v.state, v.runs) for v in view.budgets}
+    assert len(found) == 2 * 11
+    assert found["box", "shared", "idle", "stolen_ppm"] == ("fail", "suspect", 2)
+    assert found["nuc", "fifo", "spin", "gap_ns"] == ("pass", "valid", 1)
+    for verdict in view.budgets:
+        (target,) = [target for target in view.targets if target.name == verdict.target]
+        modes = [mode for section in target.sections for mode in section.modes if mode.cell == verdict.cell]
+        assert (verdict.state, verdict.runs) == (modes[0].basis, len(modes[0].used))
+        if verdict.quantile:
+            assert verdict.value == modes[0].quantile(verdict.quantile).spread.median
+
+
+def test_no_advice_to_use_a_sudo_that_asks_for_a_password(tmp_path):
+    advice = "run the agent as root (become: sudo)"
+    fake.simple_run(tmp_path, state="suspect", reasons=[{**fake.STEAL, "advice": advice}])
+    lane = {"schema": 1, "target": "nuc", "facts": fake.FACTS}
+    for notes, wanted in (
+        ([], advice),
+        (["not root, and sudo asks for a password (x)"], "run the agent as root (let sudo work without a password)"),
+    ):
+        write_file(tmp_path / "lanes" / "nuc.json", json.dumps({**lane, "contact": {"notes": notes}}).encode())
+        assert [reason.advice for reason in only_mode(tmp_path).reasons] == [wanted]
 
 
 def test_a_lane_that_broke_and_a_target_never_reached_are_there(tmp_path):

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from harness.report.detail import show, sparkline
 from harness.report.model import build_view
-from harness.report.terminal import show, sparkline, summary, totals
+from harness.report.terminal import summary, totals
 from harness.store.runs import run_dirs
 
 from . import fake_execution as fake
@@ -32,11 +34,40 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_a_pipe_gets_plain_lines_of_80_columns(night):
+def uncoloured(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_a_pipe_gets_an_item_a_line_without_padding(night):
     text = printed(summary, night)
     assert "\x1b" not in text
-    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    assert text == printed(summary, night)
+    lines = text.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert any(line.endswith("the kernel's RT throttling stopped the task for 50 ms in every second") for line in lines)
+    assert text == printed(summary, night, width=200)
+
+
+def test_a_terminal_of_80_columns_shows_all_and_cuts_nothing(night):
+    text = uncoloured(printed(summary, night, terminal=True))
+    assert max(map(len, text.splitlines())) <= 80
+    for word in ("p99.9999", "max", "gaps/s", "stolen", "runs"):
+        assert re.search(rf"^  mode .*{word}", text, re.MULTILINE), word
+    # What goes on in the next line does so under its own text.
+    (first,) = [number for number, line in enumerate(text.splitlines()) if "the kernel's RT throttling" in line]
+    assert text.splitlines()[first].startswith("    fifo")
+    assert text.splitlines()[first + 1].startswith("      ")
+    assert flat(text).count("RT throttling stopped the task for 50 ms in every second") == 1
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_modes_name_is_never_cut(tmp_path, terminal):
+    names = [f"pinned-fifo{number}-and-a-rather-long-name" for number in (50, 60)]
+    for place, name in enumerate(names, 1):
+        mode = {**fake.MODES["fifo"], "name": name}
+        fake.simple_run(tmp_path, mode=mode, cell=f"gap.{name}.idle-{place:012x}")
+    text = uncoloured(printed(summary, tmp_path, terminal=terminal))
+    for name in names:
+        assert re.search(rf"^  {name} ", text, re.MULTILINE)
 
 
 def test_a_terminal_gets_colour(night):
@@ -45,23 +76,45 @@ def test_a_terminal_gets_colour(night):
 
 def test_it_says_what_there_is(night):
     text = flat(printed(summary, night))
-    assert "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 1 cell unsupported" in text
+    totals_line = "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported"
+    assert totals_line in text
     assert "nuc: 6.18.5-rt2" in text
     assert "box: 6.12.48+deb13-amd64" in text
     assert "virtual machine (kvm)" in text
-    assert "gap.fifo.spin: SCHED_FIFO was refused (EPERM)" in text
-    assert "fifo, 1 run invalid: the kernel's RT throttling" in text
+    assert "box: fifo (load spin): SCHED_FIFO was refused (EPERM)" in text
+    assert "fifo (load spin), 1 run invalid: the kernel's RT throttling" in text
     assert "advice: set kernel.sched_rt_runtime_us to -1" in text
-    assert "shared: no valid run: the numbers are of suspect ones" in text
-    assert "attempt 1 (environment): the probe was killed" in text
-    assert "fifo: no gap over 1 us in 20 s: below 0.150 /s with 95 % confidence" in text
+    assert "shared (all loads): no valid run, the numbers are of suspect ones" in text
+    assert "nuc, 1 attempt (environment): gap.pinned.spin: the probe was killed" in text
+    assert f"isolbench show nightly/{fake.EXECUTION} gap.pinned.spin-000000000004-r2-a1" in text
+    assert "fifo: no gap over 1 µs in 20 s: below 0.150 /s with 95 % confidence" in text
     assert "p99.99 over runs: shared" in text
 
 
 def test_rows_have_the_quantiles_with_units(night):
     row = next(line for line in printed(summary, night).splitlines() if line.startswith("  fifo"))
-    assert row.split()[:9] == ["fifo", "38", "ns", "40", "ns", "41", "ns", *row.split()[7:9]]
-    assert row.rstrip().endswith("<0.150     0 ppm 2 valid")
+    assert row.split()[:7] == ["fifo", "37", "ns", "40", "ns", "41", "ns"]
+    assert re.search(r"<0\.150 +0 ppm  2 valid$", row)
+
+
+def test_budgets_are_a_row_a_cell(night):
+    text = printed(summary, night)
+    part = text[text.index("  budgets") : text.index("  unsupported")]
+    assert "    gap_ns p99.9999, at most 20 µs" in part
+    assert "    stolen_ppm, at most 100 ppm" in part
+    assert re.search(r"^      box, gap, shared, idle  fail +[\d.]+ µs  2 runs, suspect$", part, re.MULTILINE)
+    assert re.search(r"^      nuc, gap, fifo, spin    pass +\d+ ns  1 run$", part, re.MULTILINE)
+    assert len(part.splitlines()) == 1 + 2 * (2 + 11) + 1
+
+
+def test_many_kept_budgets_are_counted(tmp_path):
+    for number in range(1, 25):
+        fake.simple_run(tmp_path, cell=f"gap.m{number}.idle-{number:012x}", mode={"name": f"m{number}"})
+    budget = {"bench": "gap", "metric": "gap_ns", "quantile": "p50", "at_most": "1ms"}
+    fake.plan(tmp_path, ["nuc"], [], 1, [budget])
+    text = printed(summary, tmp_path)
+    assert "and 24 that passed" in text
+    assert "m7, idle" not in text
 
 
 def test_too_few_samples_are_said(tmp_path):
@@ -70,7 +123,7 @@ def test_too_few_samples_are_said(tmp_path):
     fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, counts))
     text = flat(printed(summary, tmp_path))
     assert "n too small" in text
-    assert "p99.99 29,956" in text
+    assert "p99.99 29,956, p99.9999 2,995,731" in text
 
 
 def test_totals_without_a_plan(tmp_path):
@@ -116,11 +169,30 @@ def test_show_tells_one_run(night):
     assert "gap_ns, CPU 3" in text
     assert "p99.999" in text
     assert "gap_rate_hz: 0 Hz (95 % upper bound 0.300 Hz)" in text
-    assert "requested: name fifo, where pinned, sched fifo:1, hold none" in text
+    assert "mode: name fifo, where pinned, sched fifo:1, hold none" in text
+    assert "asked bench: gap threshold=1us" in text
+    assert "load: idle duration: 10 s settle: 1 s" in text
     assert "read back, CPU 3: affinity 3, policy fifo" in text
     assert f"Command line: {fake.FACTS['kernel']['cmdline']}" in text
     assert "▁" in text
     assert str(folder).replace(" ", "") in printed(show, folder, 400)
+
+
+def test_a_minimum_below_the_clocks_step_is_explained(tmp_path):
+    values = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
+    values[[0, 10]] = 5, 10**6
+    folder = fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, values))
+    (line,) = [line for line in printed(show, folder).splitlines() if line.strip().startswith("min")]
+    assert re.search(r"min +0 ns +the clock steps by 0\.413 ns", line)
+
+
+def test_facts_go_on_under_their_own_text(night):
+    folder = next(path for path in run_dirs(night) if path.parent.name == "nuc")
+    lines = uncoloured(printed(show, folder, terminal=True)).splitlines()
+    (first,) = [number for number, line in enumerate(lines) if line.startswith("    Command line: ")]
+    assert lines[first + 1].startswith("      ")
+    assert "  files" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_sparkline_rises_with_the_curve():

@@ -55,9 +55,23 @@ def test_a_row_per_run_metric_and_cpu(campaign):
     assert (row["cpu"], row["unit"], row["kind"], row["overflow"], row["session"]) == (3, "ns", "histogram", 0, 1)
     assert (row["state"], row["reasons"], row["kernel"]) == ("suspect", "steal", fake.FACTS["kernel"]["release"])
     assert 0 < row["min"] <= row["p50"] <= row["p99.999"] <= row["max"]
+    assert row["p99.999"] <= row["p99.9999"] <= row["p99.99999"] <= row["max"]
+    assert (row["params"], row["duration_ns"], row["settle_ns"]) == ("threshold=1000ns", 10**10, 10**9)
     rate = frame[(frame.target == "box") & (frame.metric == "gap_rate_hz")].iloc[0]
     assert rate["value"] == pytest.approx(39.3)
     assert pd.isna(rate["p50"])
+
+
+def test_variants_can_be_told_apart(tmp_path):
+    for number, threshold in enumerate(("1000ns", "5000ns"), 1):
+        params = {"threshold": threshold, "ring": "64"}
+        fake.simple_run(tmp_path / "n" / "e", cell=f"gap.shared.idle-{number:012x}", params=params)
+    frame = load(tmp_path / "n")
+    gaps = frame[frame.metric == "gap_ns"]
+    assert sorted(gaps.groupby(["mode", "params"]).groups) == [
+        ("shared", "ring=64 threshold=1000ns"),
+        ("shared", "ring=64 threshold=5000ns"),
+    ]
 
 
 def test_every_place_can_be_loaded(campaign):

@@ -39,6 +39,19 @@ def test_tables_have_the_same_rows(execution, tmp_path):
     assert len(lines) == 12
 
 
+def test_csv_has_the_digits_that_mean_something(tmp_path):
+    """A rate is 370.0000104 because a run takes 1.00000002 s: a table says 370, Parquet all of it."""
+    fake.simple_run(tmp_path / "e", gaps=370, duration_ns=1_000_000_021)
+    export(tmp_path / "e", "csv", tmp_path / "x.csv")
+    lines = [line for line in (tmp_path / "x.csv").read_text().splitlines() if ",gap_rate_hz," in line]
+    assert ",370,373," in lines[0]
+    export(tmp_path / "e", "parquet", tmp_path / "x.parquet")
+    frame = pd.read_parquet(tmp_path / "x.parquet")
+    assert frame[frame.metric == "gap_rate_hz"]["value"].iloc[0] == 370 / 1_000_000_021 * 1e9
+    quiet = pd.read_csv(tmp_path / "x.csv").query("metric == 'quiet_max_ns'")["value"].iloc[0]
+    assert quiet == round(1_000_000_021 / 371)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_stream_gets_the_same_bytes_as_a_file(execution, tmp_path, name):
     stream = io.BytesIO()

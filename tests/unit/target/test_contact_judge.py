@@ -20,30 +20,30 @@ GOOD = {
 
 
 def test_a_good_machine() -> None:
-    found = judge("box", "auto", GOOD)
+    found = judge("auto", GOOD)
     assert (found.arch, found.uid, found.user, found.python) == ("aarch64", 1000, "lab", "/usr/bin/python3")
     assert (found.python_version, found.free_kb, found.date_s) == ((3, 11, 2), 1000000, 1795156951)
     assert (found.sudo, found.argv_prefix, found.notes) == (False, (), ())
 
 
 def test_sudo_that_worked() -> None:
-    found = judge("box", "auto", {**GOOD, "uid": ["0"], "user": ["root"], "sudo": ["lab"]})
+    found = judge("auto", {**GOOD, "uid": ["0"], "user": ["root"], "sudo": ["lab"]})
     assert (found.uid, found.user, found.sudo) == (0, "lab", True)
     assert found.argv_prefix[0] == "sudo"
 
 
 def test_the_good_python_is_taken_whatever_came_before() -> None:
     tried = ["bad\t3.6.8\t\t/usr/bin/python3", "good\t3.12.0\t\t/opt/bin/python3.12"]
-    found = judge("box", "auto", {**GOOD, "python": tried, "broken": ["/usr/local/bin/python3\tno libc"]})
+    found = judge("auto", {**GOOD, "python": tried, "broken": ["/usr/local/bin/python3\tno libc"]})
     assert (found.python, found.python_version) == ("/opt/bin/python3.12", (3, 12, 0))
 
 
 def test_every_python_that_will_not_do_is_named_with_its_reason() -> None:
     tried = ["bad\t3.7.3\t\t/usr/bin/python3", "bad\t3.10.1\tjson,select\t/usr/bin/python3.10"]
     with pytest.raises(TargetUnfit) as caught:
-        judge("box", "auto", {**GOOD, "python": tried, "broken": ["/opt/python3\tno libc"]})
+        judge("auto", {**GOOD, "python": tried, "broken": ["/opt/python3\tno libc"]})
     assert str(caught.value) == (
-        "box: no Python that will do: /usr/bin/python3 is 3.7.3; "
+        "no Python that will do: /usr/bin/python3 is 3.7.3; "
         "/usr/bin/python3.10 (3.10.1) lacks json, select (in OpenEmbedded: python3-io, python3-json); "
         "/opt/python3 does not start: no libc"
     )
@@ -53,9 +53,9 @@ def test_no_place_and_full_are_told_apart() -> None:
     tried = ["/home/lab/.cache/isolbench\tcannot be made: Permission denied", "/tmp/isolbench-1000\tfull: 3 KiB free"]
     without = {key: value for key, value in GOOD.items() if key != "root"}
     with pytest.raises(TargetUnfit, match=r"/home/lab/.cache/isolbench: cannot be made: Permission denied$"):
-        judge("box", "auto", {**without, "tried": tried[:1]})
+        judge("auto", {**without, "tried": tried[:1]})
     with pytest.raises(StorageFull, match=r"/tmp/isolbench-1000: full: 3 KiB free$") as caught:
-        judge("box", "auto", {**without, "tried": tried})
+        judge("auto", {**without, "tried": tried})
     assert "/tmp/isolbench-1000" in str(caught.value.advice)
 
 

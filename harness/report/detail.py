@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run, or one attempt that failed, in detail on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ..stats.quantiles import QUANTILES, enough, samples_needed
+from ..stats.variants import parameters
+from ..store.hdr import Counts, fraction
+from ..store.runs import Run, load_attempt, load_run
+from . import facts as fact_rows
+from .grouping import compact
+from .layout import Column, advice, heading, item, line, plain, table
+from .modes import at, name_of, objects, run_view
+from .terminal import STYLES
+from .units import count, quantity, setting
+
+_BARS = "▁▂▃▄▅▆▇█"
+#: Of an attempt's log, the lines shown.
+_LOG_LINES = 40
+
+
+def show(run_dir: Path, console: Console) -> None:
+    """Print one run in detail. Raises :class:`~harness.store.files.BrokenResult`, naming the file."""
+    run = load_run(Path(run_dir))
+    document = run.document
+    line(console, f"{run.target} {run.name}", "bold")
+    line(console, f"{document['campaign']} {document['execution']}, session {document.get('session', '?')}")
+    line(console, Text("validity: ").append(run.state, style=STYLES[run.state]))
+    _reasons(document, console)
+    for metric in run.metrics:
+        if metric.get("kind") == "histogram":
+            _histogram(run, metric, console)
+    scalars = [m for m in run.metrics if m.get("kind") == "scalar"]
+    if scalars:
+        heading(console, "other metrics")
+        for metric in scalars:
+            upper = metric.get("upper")
+            bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
+            item(console, str(metric["metric"]), quantity(metric.get("value"), str(metric["unit"])) + bound)
+    _asked(document, console)
+    _effective(document, console)
+    heading(console, "facts")
+    for label, text in fact_rows.rows({}, document):
+        item(console, label, text)
+    _files(run.path, console)
+
+
+def show_attempt(attempt_dir: Path, console: Console) -> None:
+    """Print one attempt that failed: why, what was asked, and the end of its log. Raises as :func:`show` does."""
+    folder = Path(attempt_dir)
+    document = load_attempt(folder)
+    line(console, f"{document['target']} {document['run']}, attempt {document.get('attempt', '?')}", "bold")
+    line(console, f"{document.get('campaign', '?')} {document.get('execution', '?')}")
+    line(console, Text("failed ", style=STYLES["failed"]).append_text(plain(f"({document['fault']})")))
+    item(console, "reason", compact(str(document["reason"])))
+    advice(console, str(document.get("advice") or ""))
+    _reasons(document, console)
+    _asked(document, console)
+    _effective(document, console)
+    log = folder / "log.txt"
+    try:
+        lines = log.read_bytes().decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        lines = [f"{log}: {error.strerror}"]
+    heading(console, f"log, the last {_LOG_LINES} of {len(lines)} lines" if len(lines) > _LOG_LINES else "log")
+    for text in lines[-_LOG_LINES:] or ["empty"]:
+        line(console, text, indent=4)
+    _files(folder, console)
+
+
+def _reasons(document: Mapping[str, Any], console: Console) -> None:
+    for reason in objects(at(document, "validity", "reasons")):
+        item(console, str(reason.get("state", "")), compact(str(reason.get("text", ""))))
+        advice(console, str(reason.get("advice") or ""))
+
+
+def _asked(document: Mapping[str, Any], console: Console) -> None:
+    spec = at(document, "spec")
+    if not isinstance(spec, Mapping):
+        return
+    heading(console, "asked")
+    item(console, "bench", " ".join([name_of(spec.get("bench")), parameters(at(spec, "probe", "params"))]).strip())
+    item(console, "mode", _short(spec.get("mode")))
+    load = spec.get("load")
+    argv = at(load, "argv")
+    item(console, "load", name_of(load) + (f": {' '.join(map(str, argv))}" if isinstance(argv, list) and argv else ""))
+    for label, key in (("duration", "duration_ns"), ("settle", "settle_ns")):
+        if isinstance(spec.get(key), int):
+            item(console, label, setting(spec[key]))
+
+
+def _effective(document: Mapping[str, Any], console: Console) -> None:
+    effective = document.get("effective")
+    if not isinstance(effective, Mapping) or not effective:
+        return
+    heading(console, "effective")
+    for key, value in effective.items():
+        if key == "tasks" and isinstance(value, Mapping):
+            for cpu, task in value.items():
+                start = task.get("start") if isinstance(task, Mapping) else None
+                item(console, "read back, not pinned" if cpu == "any" else f"read back, CPU {cpu}", _short(start))
+        else:
+            item(console, str(key), _short(value))
+
+
+def _files(folder: Path, console: Console) -> None:
+    heading(console, "files")
+    line(console, str(folder), indent=4)
+
+
+def _histogram(run: Run, metric: Mapping[str, Any], console: Console) -> None:
+    name, unit = str(metric["metric"]), str(metric.get("unit", "ns"))
+    cpu = metric.get("cpu")
+    counts = run.counts(name, cpu if isinstance(cpu, int) else None)
+    view = run_view(run, name)
+    heading(console, f"{name}, {'not pinned' if cpu is None else f'CPU {cpu}'}")
+    item(console, "recorded", f"{count(view.recorded)}, {count(view.overflow)} beyond the range")
+    smallest, largest = metric.get("min"), metric.get("max")
+    step = view.granularity_ns
+    note = ""
+    if step and smallest is not None and smallest < step:
+        note = f"the clock steps by {step:.3g} ns: an interval is known to one step"
+    rows = [[plain("min"), plain(quantity(smallest, unit)), plain(note, "dim")]]
+    for level in QUANTILES:
+        if not enough(level, counts.total):
+            rows.append([plain(level), plain("-"), plain(f"n too small: needs {samples_needed(level):,}", "dim")])
+            continue
+        rows.append([plain(level), plain(quantity(counts.value_at(fraction(level), largest), unit)), Text("")])
+    rows.append([plain("max"), plain(quantity(largest, unit)), Text("")])
+    table(console, [Column(""), Column("", right=True), Column("")], rows, indent=4, titled=False)
+    item(console, "shape", f"{sparkline(counts)}  (p50 left to p99.9999 right, height log)")
+
+
+def sparkline(counts: Counts, width: int = 40) -> str:
+    """The percentile curve in one line: x as in a percentile plot, 1/(1-p) on a log axis from p50; height log."""
+    if counts.total == 0:
+        return "empty"
+    values = []
+    for step in range(width):
+        exponent = math.log10(2) + step / (width - 1) * (6 - math.log10(2))
+        value = counts.value_at(1 - Fraction(10**-exponent).limit_denominator(10**9))
+        values.append(math.log10(max(1, value or 1)))
+    low, high = min(values), max(values)
+    if high == low:
+        return _BARS[0] * width
+    return "".join(_BARS[min(len(_BARS) - 1, int((value - low) / (high - low) * len(_BARS)))] for value in values)
+
+
+def _short(value: object) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A campaign's budgets against what was measured. Pure.
+
+The unit is a run, and the same ones are judged that a report shows: the valid runs of a cell, the suspect ones only
+where none is valid, the invalid ones never. Their median counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..store.runs import Run
+from ..store.values import recorded, value_of
+from .numbers import number_of
+from .quantiles import enough, samples_needed, spread
+from .variants import Variant, titles, variant_of_cell, variant_of_run
+
+PASSED, FAILED, NOT_JUDGED = "pass", "fail", "not judged"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a budget allows: at most ``at_most``, in the metric's unit, for a quantile of a histogram or a scalar."""
+
+    bench: str
+    metric: str
+    quantile: str | None
+    at_most: float
+
+
+@dataclass(frozen=True)
+class RunValue:
+    """What one run says of one limit. ``recorded``: the samples behind a quantile."""
+
+    limit: Limit
+    target: str
+    cell: str
+    variant: Variant
+    mode: str
+    load: str
+    state: str
+    value: float | None
+    recorded: int = 0
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One limit for one cell. ``state`` is that of the ``runs`` judged; ``result`` pass, fail, or not judged: why."""
+
+    target: str
+    bench: str
+    mode: str
+    load: str
+    cell: str
+    metric: str
+    quantile: str | None
+    unit: str
+    value: float | None
+    at_most: float
+    runs: int
+    state: str | None
+    result: str
+    why: str = ""
+
+    @property
+    def what(self) -> str:
+        """``gap_ns p99.99``."""
+        return self.metric if self.quantile is None else f"{self.metric} {self.quantile}"
+
+    @property
+    def where(self) -> str:
+        return f"{self.target}, {self.bench}, {self.mode}, {self.load}"
+
+    @property
+    def sentence(self) -> str:
+        """``nuc, gap, fifo, idle: gap_ns p99.99 is 31,200 ns, at most 20,000 ns allowed (median of 3 runs)``."""
+        limit = f"at most {_shown(self.at_most, self.unit)} allowed"
+        if self.value is None or self.result == NOT_JUDGED:
+            return f"{self.where}: {self.what} not judged: {self.why} ({limit})"
+        of = f"median of {self.runs} {'suspect ' if self.state == 'suspect' else ''}runs"
+        if self.runs == 1:
+            of = "one suspect run" if self.state == "suspect" else "one run"
+        return f"{self.where}: {self.what} is {_shown(self.value, self.unit)}, {limit} ({of})"
+
+
+def values_of(run: Run, limits: Iterable[Limit]) -> Iterator[RunValue]:
+    """What ``run`` says of each limit that is for its bench."""
+    spec = run.document["spec"]
+    for limit in limits:
+        entry = next((each for each in run.metrics if each["metric"] == limit.metric), None)
+        if entry is None or spec.get("bench") != limit.bench:
+            continue
+        yield RunValue(
+            limit=limit,
+            target=run.target,
+            cell=run.cell,
+            variant=variant_of_run(run),
+            mode=_name(spec.get("mode")),
+            load=_name(spec.get("load")),
+            state=run.state,
+            value=value_of(run, limit.metric, limit.quantile),
+            recorded=recorded(run, limit.metric),
+            unit=str(entry["unit"]),
+        )
+
+
+def judge(values: Iterable[RunValue], plan: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """A verdict for each limit and cell that has runs: by limit, then in the order of the ``plan.json`` given."""
+    values = list(values)
+    known, benches = plan.get("cells"), plan.get("benches")
+    cells = [cell for cell in known if isinstance(cell, Mapping)] if isinstance(known, list) else []
+    order = {str(cell.get("cell")): place for place, cell in enumerate(cells)}
+    names = titles(
+        [*map(variant_of_cell, cells), *(value.variant for value in values)],
+        benches if isinstance(benches, Mapping) else {},
+    )
+    groups: dict[tuple[Limit, str, str], list[RunValue]] = {}
+    for value in values:
+        groups.setdefault((value.limit, value.target, value.cell), []).append(value)
+    limits = {limit: place for place, limit in enumerate(dict.fromkeys(value.limit for value in values))}
+    ordered = sorted(groups, key=lambda key: (limits[key[0]], order.get(key[2], len(order)), key[1], key[2]))
+    return tuple(_verdict(key[0], names[groups[key][0].variant], groups[key]) for key in ordered)
+
+
+def _verdict(limit: Limit, title: str, runs: list[RunValue]) -> Verdict:
+    basis = next((state for state in ("valid", "suspect") if any(run.state == state for run in runs)), None)
+    used = [run for run in runs if run.state == basis and run.value is not None]
+    found = spread(run.value for run in used)
+    fewest = min((run.recorded for run in used), default=0)
+    why = ""
+    if basis is None:
+        why = "no usable run"
+    elif found is None:
+        why = "no run has a value"
+    elif limit.quantile not in (None, "p100") and not enough(str(limit.quantile), fewest):
+        why = f"n too small, {limit.quantile} needs {samples_needed(str(limit.quantile)):,} samples in a run"
+    value = None if found is None else found.median
+    result = NOT_JUDGED if why or value is None else FAILED if value > limit.at_most else PASSED
+    first = runs[0]
+    return Verdict(
+        target=first.target,
+        bench=title,
+        mode=first.mode,
+        load=first.load,
+        cell=first.cell,
+        metric=limit.metric,
+        quantile=limit.quantile,
+        unit=next((run.unit for run in runs if run.unit), ""),
+        value=value,
+        at_most=limit.at_most,
+        runs=len(used),
+        state=basis,
+        result=result,
+        why=why,
+    )
+
+
+def limits_of(budgets: object) -> tuple[Limit, ...]:
+    """The budgets of a ``plan.json``'s ``config``. What does not look like one is left out."""
+    found = []
+    for entry in budgets if isinstance(budgets, list) else []:
+        if not isinstance(entry, Mapping):
+            continue
+        bench, metric, quantile = (entry.get(key) for key in ("bench", "metric", "quantile"))
+        at_most = number_of(entry.get("at_most"))
+        if isinstance(bench, str) and isinstance(metric, str) and at_most is not None:
+            found.append(Limit(bench, metric, quantile if isinstance(quantile, str) else None, at_most))
+    return tuple(found)
+
+
+def _name(value: object) -> str:
+    return str(value.get("name", "?")) if isinstance(value, Mapping) else str(value)
+
+
+def _shown(value: float, unit: str) -> str:
+    digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{digits} {unit}".rstrip()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `plan` prints: variants of a bench apart, what will not run not counted, targets that are alike together."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.campaign import facts_cache
+from harness.config.inventory import load_inventory
+
+from .test_cli import isolbench
+
+CAMPAIGN = """campaign: c
+targets: ["b*"]
+benches: [gap, {bench: gap, params: {threshold: 5us}}]
+axes: {mode: [shared, fifo]}
+settle: 0s
+duration: 1s
+"""
+INVENTORY = """targets:
+  "b[1-8]": {address: "{name}.lan"}
+  b3: {disabled: "PSU dead"}
+  b4: {disabled: "PSU dead"}
+"""
+FACTS: dict[str, Any] = {
+    "cpus": {"online": [0, 1], "isolated": [], "nohz_full": [], "allowed": [0, 1], "topology": {}},
+    "privileges": {"sys_nice": True},
+}
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "c.yaml").write_text(CAMPAIGN)
+    (tmp_path / "i.yaml").write_text(INVENTORY)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def know(lab: Path, name: str, **privileges: object) -> None:
+    target = load_inventory(lab / "i.yaml").targets[name]
+    facts_cache.remember(target, {**FACTS, "privileges": {**FACTS["privileges"], **privileges}})
+
+
+def text(lab: Path, *more: str) -> list[str]:
+    done = isolbench("plan", "c.yaml", "-i", "i.yaml", *more, cwd=lab)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_variants_of_a_bench_have_names(lab: Path) -> None:
+    rows = [re.split(r"  +", line.strip()) for line in text(lab, "-t", "b1")]
+    assert [row[0] for row in rows if row[1:2] == ["shared"]] == ["gap", "gap threshold=5us"]
+
+
+def test_what_a_target_cannot_do_takes_no_time(lab: Path) -> None:
+    know(lab, "b1", sys_nice=False, rtprio_limit=0)
+    lines = text(lab, "-t", "b1")
+    assert re.fullmatch(r"b1: 2 of 4 runs \(4 cells x 1 run\), 5 s \(as of \d\d:\d\d; --contact asks again\)", lines[0])
+    assert lines[-1] == "c: 2 of 4 runs, about 5 s without retries; 2 cells unsupported"
+    assert sum("no: fifo:1 needs CAP_SYS_NICE" in line for line in lines) == 2
+    found = json.loads("\n".join(text(lab, "-t", "b1", "--json")))
+    assert (found["runs"], found["runs_feasible"], found["seconds"]) == (4, 2, 5.2)
+    assert [cell["would_run"] for cell in found["cells"]] == ["yes", "no"] * 2
+    assert [cell["reason"] is None for cell in found["cells"]] == [True, False] * 2
+
+
+def test_old_facts_have_their_date(lab: Path) -> None:
+    know(lab, "b1")
+    [path] = (lab / "cache").rglob("b1-*.json")
+    os.utime(path, (10**9, 10**9))
+    assert "(as of 2001-09-09 " in text(lab, "-t", "b1")[0]
+
+
+def test_targets_that_are_alike_are_shown_once(lab: Path) -> None:
+    know(lab, "b8", sys_nice=False, rtprio_limit=0)
+    lines = text(lab)
+    heads = [line for line in lines if line.startswith("b")]
+    assert heads[0] == "b1, b2, b5, b6, b7: 4 runs (4 cells x 1 run on each), 7 s"
+    assert heads[1].startswith("b8: 2 of 4 runs (4 cells x 1 run), 5 s (as of ")
+    assert heads[2] == "b3, b4: disabled: PSU dead"
+    assert lines[-1] == "c: 22 of 24 runs, about 7 s without retries, targets side by side; 2 cells unsupported"
+
+
+def test_many_names_are_cut(lab: Path) -> None:
+    (lab / "i.yaml").write_text('targets:\n  "b[01-48]": {address: "{name}.lan"}\n')
+    assert text(lab)[0].startswith("b01, b02, b03, b04, ... b48 (48 targets): 4 runs (4 cells x 1 run on each)")

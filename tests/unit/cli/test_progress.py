@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress and `status`, fed with events and folders: lines for people, without hashes and said once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.campaign import execution as executions
+from harness.campaign.execution import Execution
+from harness.cli.progress import Progress
+from harness.config.campaign import load_campaign
+from harness.config.inventory import load_inventory
+from harness.plan import build_plan
+
+from .test_cli import isolbench
+
+ONE = "{campaign: c, targets: [local], benches: [gap], duration: 1s, repeat: 3, axes: {mode: [pinned, 'fifo:50']}}"
+TWO = (
+    "{campaign: c, targets: [local], benches: [gap, {bench: gap, params: {threshold: 5us}}], duration: 1s,"
+    " axes: {mode: [pinned, 'fifo:50']}}"
+)
+
+
+def execution(tmp_path: Path, text: str) -> Execution:
+    (tmp_path / "c.yaml").write_text(text)
+    plan = build_plan(load_campaign(tmp_path / "c.yaml"), load_inventory(None))
+    return executions.create(plan, tmp_path / "results", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "repeat", "name"), [(ONE, 2, "fifo50/idle 2/3"), (TWO, 1, "gap threshold=5us fifo50/idle 1/1")]
+)
+def test_runs_are_named_by_what_they_are(
+    text: str, repeat: int, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = execution(tmp_path, text)
+    cell = made.plan.cells[-1].id
+    with Progress(made) as progress:
+        progress.listen({"kind": "run-stored", "target": "local", "run": f"{cell}-r{repeat}", "state": "valid"})
+        progress.listen({"kind": "unsupported", "target": "local", "cell": cell, "reason": "no root"})
+        progress.listen({"kind": "stray-run", "target": "local", "run": "odd", "message": "left there"})
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert f"about {made.plan.estimate} without retries" in first
+    assert lines[0].endswith(f" {name} valid")
+    assert lines[1] == f"local: {name.rpartition(' ')[0]} is not supported: no root"
+    assert lines[2] == "local: odd: left there"
+
+
+def test_one_run_is_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(execution(tmp_path, "{campaign: c, targets: [local], benches: [gap], duration: 1s}")):
+        pass
+    assert ": 1 run, " in capsys.readouterr().err
+
+
+def test_status_says_why_below_the_table_and_how_to_go_on_once(tmp_path: Path) -> None:
+    made = execution(tmp_path, ONE)
+    made.write_lane("local", {"failure": {"message": "it broke " * 20, "fault": "infrastructure"}})
+    done = isolbench("status", "--results", str(tmp_path / "results"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    head, row, *rest = done.stdout.splitlines()
+    assert "failed attempts" in head
+    assert row.split()[1:5] == ["local", "failed", "0/6", "0"]
+    assert rest[0].startswith("  local failed: it broke it broke")
+    assert rest[1:] == [f"  continue by: isolbench resume c/{made.id}"]
+    found = json.loads(isolbench("status", "--json", "--results", str(tmp_path / "results"), cwd=tmp_path).stdout)
+    assert found["lanes"][0]["state"] == "failed"
