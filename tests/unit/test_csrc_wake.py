@@ -105,6 +105,33 @@ def test_a_full_ring_is_counted(wake, tmp_path):
     assert told["dropped"] == told["count"] - told["stored"]
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU only")
+@pytest.mark.parametrize("pinned", [True, False])
+def test_wake_ups_elsewhere_are_counted(wake, tmp_path, pinned):
+    """Moved while it measures: off the measured CPU for the rest, or once to where it is kept."""
+    here, there = sorted(os.sched_getaffinity(0))[-2:]
+    argv = [wake, *(["--cpu", str(here)] if pinned else []), "--duration", "2s", "--out", tmp_path]
+    with subprocess.Popen(
+        argv, preexec_fn=lambda: os.sched_setaffinity(0, {here, there} if pinned else {here})
+    ) as probe:
+        try:
+            assert wait_until(lambda: waits(probe.pid) > 100)
+            os.sched_setaffinity(probe.pid, {there})
+            assert probe.wait(60) == 0
+        finally:
+            probe.kill()
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert_conserved(result, 2000)
+    elsewhere = result["detail"]["woke_elsewhere"]
+    if result["arch"] != "x86_64" and elsewhere is None:
+        pytest.skip("this CPU's number cannot be read without a system call")
+    if pinned:
+        assert 1 <= elsewhere < result["loop"]["iterations"]
+        assert result["effective"]["end"]["cpu"] == there
+    else:
+        assert elsewhere == 1
+
+
 def waits(pid: int) -> int:
     try:
         return int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)[0])
