@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +44,8 @@ WIRE_SLACK_S = 30.0
 LEASE_SLACK_S = 300.0
 #: Waits before another try to connect; the last is repeated.
 BACK_OFF_S = (2.0, 4.0, 8.0, 10.0)
+#: A target that we have met and that answers no more may be booting: for this long, the tries are not counted.
+AWAY_S = 180.0
 #: What an agent tells unasked.
 AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
 #: Before the length of the work is known.
@@ -104,12 +107,13 @@ class Lane:
     def _until_done(self) -> None:
         """Conversations with the agent until nothing is left; a broken one is followed by another, with patience."""
         losses = 0
+        away_since: float | None = None
         while self._handed_over or not self._stop:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
                 owner = self._execution.owner(self.target.name)
                 with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
-                    self._met = True
+                    self._met, away_since = True, None
                     self._emit("connected", notes=list(session.contact.notes))
                     self._converse(session)
                 return
@@ -118,7 +122,10 @@ class Lane:
                 # Connecting has a patience of its own: a target that never answered is not waited for twice over.
                 lasting = isinstance(error, AuthenticationFailed) or (isinstance(error, Unreachable) and not self._met)
                 recall = self._handed_over and bool(self._stop)  # once, however few retries there are
-                if lasting or asked or (losses > self._allowed_losses and not recall):
+                away_since = away_since or time.monotonic()
+                away = isinstance(error, Unreachable) and time.monotonic() - away_since < AWAY_S
+                booting = away and self._allowed_losses > 0
+                if lasting or asked or (losses > self._allowed_losses and not recall and not booting):
                     raise
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)

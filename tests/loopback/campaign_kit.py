@@ -340,6 +340,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A door that is closed, or a connection that broke, is tried again at once."""
     monkeypatch.setattr("harness.target.ssh.Backoff", partial(Backoff, first_s=0.05, most_s=0.1, tries=2))
     monkeypatch.setattr("harness.campaign.lane.BACK_OFF_S", (0.05,))
+    monkeypatch.setattr("harness.campaign.lane.AWAY_S", 0.0)
 
 
 @contextlib.contextmanager

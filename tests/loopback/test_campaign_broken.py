@@ -109,6 +109,24 @@ def test_a_slow_line_is_only_slow(lab: Lab, proxy: Proxy, execution: Execution) 
     assert proxy.connections == 1
 
 
+def test_a_target_that_boots_is_waited_for(
+    lab: Lab, proxy: Proxy, execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Met once, it does not answer more often than retries are allowed, and then it does."""
+    monkeypatch.setattr("harness.campaign.lane.AWAY_S", 60.0)
+    tries = execution.plan.campaign.retry.infrastructure + 3
+    again: list[Proxy] = []
+    outcome = lab.carry_out(
+        execution,
+        once(proxy.refuse, "run-started"),
+        once(proxy.cut, "run-started"),
+        once(lambda: again.append(Proxy(proxy.server_port, proxy.port)), "connection-lost", tries),
+    )
+    again[0].close()
+    assert outcome.exit_code == 0
+    complete(execution)
+
+
 def test_it_measures_on_while_nobody_listens(lab: Lab, proxy: Proxy, execution: Execution) -> None:
     """The connection stays away until all is measured: what was missed is fetched, not measured again."""
     first = lab.carry_out(execution, once(proxy.refuse, "run-started"), once(proxy.cut, "run-started"))
