@@ -145,7 +145,7 @@ def _virtual(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding(
             "note",
             "machine",
-            f"virtual ({virtual}): gaps also show what the host did (steal, exits)",
+            f"virtual ({virtual}): figures also show what the host did (steal, exits)",
             "compare kernels by counts on virtual machines, by latencies on metal",
         )
     else:

@@ -7,12 +7,12 @@ import contextlib
 import os
 import signal
 import subprocess
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Iterable, Sequence
 
 from .frames import loads_strictly
 from .modes import Mode
 from .processes import kill_group
-from .spec import RunSpec, safe_name
+from .spec import RunSpec, event_lists, safe_name
 from .system import AgentError
 
 #: Kept of what a probe says: the first and the last half MiB.
@@ -212,13 +212,6 @@ def result_files(result: dict[str, Any]) -> dict[str, str]:
         if "file" in events:
             files[safe_name(events["file"], f"{name}.file")] = safe_name(name, "events")
     return files
-
-
-def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a probe kept one by one, by name: the gaps of ``gap``, the late wake-ups of ``wake``."""
-    for name, value in result.items():
-        if isinstance(value, dict) and "stored" in value:
-            yield name, value
 
 
 def spooled_name(file: str, metric: str, cpu: int | None) -> str:

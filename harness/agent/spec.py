@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 SCHEMA = 1
 PROTOCOL = 1
@@ -310,3 +310,10 @@ class RunRecord:
 def to_json(value: Any) -> Dict[str, Any]:
     """Any of the types above as plain dicts, lists, strings and numbers."""
     return asdict(value)
+
+
+def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a probe kept one by one, by name: the gaps of ``gap``, the late wake-ups of ``wake``."""
+    for name, value in result.items():
+        if isinstance(value, dict) and "stored" in value:
+            yield name, value

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from .modes import Mode
-from .probe import event_lists
-from .spec import RunSpec, Validity
+from .spec import RunSpec, Validity, event_lists
 from .system import parse_cpus
 
 MIN_LOAD_SHARE = 0.9

@@ -142,10 +142,11 @@ class Param(Model):
 
 class Metric(Model):
     """``gate`` is the quantile that comparisons are decided on. A metric that has one is a histogram; one without is a
-    single number per run."""
+    single number per run. ``sample`` says what one value of a histogram is of: ``interval``, ``wake-up``."""
 
     better: Annotated[Better, BeforeValidator(lambda value: check_choice(value, BETTER, "direction"))]
     gate: Quantile | None = None
+    sample: Text | None = None
     description: Text | None = None
 
 

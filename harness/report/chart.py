@@ -107,6 +107,7 @@ def draw(
     width: int,
     height: int,
     threshold_ns: int | None = None,
+    events: str | None = None,
     narrow: bool = False,
 ) -> Chart:
     """Lay out one plot. ``narrow`` leaves out names at the curves' ends, single runs and every other label."""
@@ -136,7 +137,7 @@ def draw(
         lines.append(Line(curve.name, curve.slot, curve.dashed, own, light, _r(end_x), _r(end_y), end_y))
     threshold = None
     if threshold_ns is not None and scale.low < threshold_ns < scale.high:
-        threshold = Tick(_r(y(threshold_ns)), f"gap threshold {setting(threshold_ns)}")
+        threshold = Tick(_r(y(threshold_ns)), f"{events or 'threshold'}: over {setting(threshold_ns)}")
     return Chart(
         width=width,
         height=height,

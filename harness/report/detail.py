@@ -24,6 +24,13 @@ from .terminal import STYLES
 from .units import count, quantity, setting
 
 _BARS = "▁▂▃▄▅▆▇█"
+#: Of a histogram, what is not in its quantiles.
+_LOST = {
+    "overflow": "beyond the range",
+    "negative": "negative",
+    "dropped": "dropped",
+    "missed": "missed: periods that gave no value",
+}
 #: Of an attempt's log, the lines shown.
 _LOG_LINES = 40
 
@@ -46,6 +53,7 @@ def show(run_dir: Path, console: Console) -> None:
             upper = metric.get("upper")
             bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
             item(console, str(metric["metric"]), quantity(metric.get("value"), str(metric["unit"])) + bound)
+    _own(document, console)
     _asked(document, console)
     _effective(document, console)
     heading(console, "facts")
@@ -81,6 +89,16 @@ def _reasons(document: Mapping[str, Any], console: Console) -> None:
     for reason in objects(at(document, "validity", "reasons")):
         item(console, str(reason.get("state", "")), compact(str(reason.get("text", ""))))
         advice(console, str(reason.get("advice") or ""))
+
+
+def _own(document: Mapping[str, Any], console: Console) -> None:
+    """What only this probe knows, as it says it: the steps of ``work``, the waker of ``xwake``."""
+    for result in objects(document.get("results")):
+        detail = result.get("detail")
+        if isinstance(detail, Mapping) and detail:
+            heading(console, f"{result.get('probe', 'probe')}'s own")
+            for key, value in detail.items():
+                item(console, str(key), _short(value))
 
 
 def _asked(document: Mapping[str, Any], console: Console) -> None:
@@ -123,12 +141,14 @@ def _histogram(run: Run, metric: Mapping[str, Any], console: Console) -> None:
     counts = run.counts(name, cpu if isinstance(cpu, int) else None)
     view = run_view(run, name)
     heading(console, f"{name}, {'not pinned' if cpu is None else f'CPU {cpu}'}")
-    item(console, "recorded", f"{count(view.recorded)}, {count(view.overflow)} beyond the range")
+    numbers = {key: metric.get(key) for key in ("recorded", *_LOST)}
+    lost = [f"{count(number)} {_LOST[key]}" for key, number in numbers.items() if key in _LOST and number]
+    item(console, "recorded", ", ".join([count(numbers["recorded"] or 0), *(lost or ["nothing lost"])]))
     smallest, largest = metric.get("min"), metric.get("max")
     step = view.granularity_ns
     note = ""
     if step and smallest is not None and smallest < step:
-        note = f"the clock steps by {step:.3g} ns: an interval is known to one step"
+        note = f"the clock steps by {step:.3g} ns: a value is known to one step"
     rows = [[plain("min"), plain(quantity(smallest, unit)), plain(note, "dim")]]
     for level in QUANTILES:
         if not enough(level, counts.total):
@@ -156,4 +176,9 @@ def sparkline(counts: Counts, width: int = 40) -> str:
 
 
 def _short(value: object) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+    if isinstance(value, Mapping):
+        parts = ((key, _short(inner), isinstance(inner, Mapping)) for key, inner in value.items())
+        return ", ".join(f"{key} ({text})" if nested else f"{key} {text}" for key, text, nested in parts)
+    if isinstance(value, list):
+        return "; ".join(map(_short, value)) or "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

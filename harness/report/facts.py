@@ -9,15 +9,15 @@ from typing import Any
 from .grouping import compact
 
 
-def rows(facts: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def rows(facts: Mapping[str, Any], run: Mapping[str, Any], probes: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
     """Label and text of what matters to a reader; ``run`` is the newest run.json, or empty before the first.
+    ``probes`` are those of all runs, by default that of this one.
 
     Without ``facts`` (of one run alone) the run's identity says most of it.
     """
     facts = facts or _from_identity(_of(run, "identity"))
     kernel = _of(facts, "kernel")
-    results = run.get("results")
-    result = results[0] if isinstance(results, list) and results and isinstance(results[0], Mapping) else {}
+    result = _result(run)
     spec = _of(run, "spec")
     found = [
         ("Kernel", _join(kernel.get("release"), kernel.get("version"))),
@@ -29,7 +29,7 @@ def rows(facts: Mapping[str, Any], run: Mapping[str, Any]) -> tuple[tuple[str, s
         ("Measured on", _placement(spec)),
         ("Clock", _clock(facts, _of(result, "clock"))),
         ("Knobs", _knobs(run.get("knobs"))),
-        ("Probe", _probe(result, spec)),
+        ("Probe", "; ".join(sorted(filter(None, probes))) or probe(run)),
     ]
     return tuple((label, text) for label, text in found if text)
 
@@ -108,16 +108,19 @@ def _knobs(knobs: object) -> str:
     return " · ".join(parts)
 
 
-def _probe(result: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
-    probe = _of(spec, "probe")
-    loop = _of(result, "loop")
-    cost = loop.get("own_cost_ns")
+def probe(run: Mapping[str, Any]) -> str:
+    """Name, version, binary and compiler of the probe of a run.json."""
+    result, binary = _result(run), _of(_of(run, "spec"), "probe")
     return _join(
         " ".join(str(result[key]) for key in ("probe", "version") if result.get(key)),
-        str(probe["sha256"])[:12] if probe.get("sha256") else None,
+        str(binary["sha256"])[:12] if binary.get("sha256") else None,
         result.get("compiler"),
-        f"own cost {cost:.3g} ns an iteration" if isinstance(cost, (int, float)) else None,
     )
+
+
+def _result(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    results = run.get("results")
+    return results[0] if isinstance(results, list) and results and isinstance(results[0], Mapping) else {}
 
 
 def _of(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -25,7 +26,7 @@ from ..store import hdr
 from ..store.files import BrokenResult, write_file
 from ..store.hdr import Counts
 from ..store.hlog import find_interval, tag_of
-from . import chart, grouping, units
+from . import chart, grouping, units, words
 from .model import build_view
 from .terminal import SHOWN, at_most, bare, totals
 from .view import STATES, ModeView, RunView, Section, TargetView, View
@@ -66,8 +67,7 @@ class Glance:
 
     target: str
     key: str
-    title: str
-    load: str
+    section: Section
     modes: tuple[tuple[ModeView | None, int, bool], ...]  # view, heat 0..6, whether it is unsupported
 
 
@@ -110,6 +110,9 @@ def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int],
             totals=totals(view),
             bar=_bar(view),
             headlines=headlines(view),
+            words=words.of(view),
+            counted=" or ".join(dict.fromkeys(s.events for t in view.targets for s in t.sections if s.events)),
+            missed=words.missed,
             quantiles=SHOWN,
             findings={
                 each.target.name: grouping.findings(each.target.sections, each.target.unsupported) for each in targets
@@ -147,9 +150,9 @@ def headlines(view: View) -> list[str]:
                 if mode.maximum
             ]
             where = f"{target.name}, {section.title}, load {section.load}"
-            sentences.append(f"{where}: the longest interval was {_series(parts)}.")
+            sentences.append(f"{where}: the longest {section.sample} was {_series(parts)}.")
         if target.virtual is not None:
-            text = f"{target.name} is a virtual machine ({target.virtual}): its gaps include what the host took."
+            text = f"{target.name} is a virtual machine ({target.virtual}): its figures include what the host took."
             sentences.append(text)
     return sentences
 
@@ -169,8 +172,9 @@ def _figure(key: str, section: Section, slots: Mapping[str, int], scale: chart.S
     runs = sum(len(mode.used) for mode in section.modes)
     if not curves or section.unit != "ns":
         return Figure(key, section, None, None, {}, 0, runs)
-    wide = chart.draw(curves, scale, width=960, height=400, threshold_ns=section.threshold_ns)
-    narrow = chart.draw(curves, scale, width=380, height=300, threshold_ns=section.threshold_ns, narrow=True)
+    line: dict[str, Any] = {"threshold_ns": section.threshold_ns, "events": section.events}
+    wide = chart.draw(curves, scale, width=960, height=400, **line)
+    narrow = chart.draw(curves, scale, width=380, height=300, **line, narrow=True)
     return Figure(key, section, wide, narrow, chart.hover(curves, scale), drawn, runs)
 
 
@@ -221,14 +225,11 @@ def _ends(run: RunView) -> tuple[int, int]:
 
 
 def _glance(view: View, targets: Sequence[TargetFigures]) -> list[Glance]:
-    worst = [
-        mode.maximum.high
-        for each in targets
-        for figure in each.figures
-        for mode in figure.section.modes
-        if mode.maximum is not None
-    ]
-    low, high = (math.log10(max(1.0, value)) for value in (min(worst, default=1), max(worst, default=1)))
+    worst: dict[str, list[float]] = {}  # by metric: an interval is no wake-up
+    for each in targets:
+        for figure in each.figures:
+            known = [mode.maximum.high for mode in figure.section.modes if mode.maximum is not None]
+            worst.setdefault(figure.section.metric, []).extend(math.log10(max(1.0, value)) for value in known)
     rows = []
     for each in targets:
         for figure in each.figures:
@@ -236,14 +237,17 @@ def _glance(view: View, targets: Sequence[TargetFigures]) -> list[Glance]:
             by_name = {mode.name: mode for mode in section.modes}
             why = {entry.mode for entry in section.unsupported}
             cells = []
+            low, high = min(worst[section.metric], default=0.0), max(worst[section.metric], default=0.0)
             for name in view.modes:
                 mode = by_name.get(name)
                 heat = 0
-                if mode and mode.maximum and high > low:
-                    share = (math.log10(max(1.0, mode.maximum.high)) - low) / (high - low)
+                if mode and mode.maximum:
+                    share = (math.log10(max(1.0, mode.maximum.high)) - low) / max(
+                        1.0, high - low
+                    )  # a difference of a few per cent is no alarm
                     heat = min(_HEAT_STEPS - 1, int(share * _HEAT_STEPS))
                 cells.append((mode, heat, name in why))
-            rows.append(Glance(each.target.name, figure.key, section.title, section.load, tuple(cells)))
+            rows.append(Glance(each.target.name, figure.key, section, tuple(cells)))
     return rows
 
 

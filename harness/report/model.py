@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..agent.spec import event_lists
 from ..errors import UserError
 from ..stats.budgets import RunValue, judge, limits_of, values_of
 from ..stats.quantiles import QUANTILES
@@ -23,8 +24,8 @@ from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
 from . import facts
 from .grouping import compact
-from .modes import at, mode_view, name_of, objects, text_of
-from .view import STATES, Attempt, Failure, Section, TargetView, Unsupported, View
+from .modes import at, mode_view, name_of, objects, rate_of, text_of
+from .view import STATES, Attempt, Failure, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
 _VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity")
@@ -51,11 +52,14 @@ def build_view(execution_dir: Path) -> View:
     values: list[RunValue] = []
     states: Counter[str] = Counter()
     newest: dict[str, Run] = {}
+    probes: dict[str, dict[object, str]] = {}
     meta: dict[str, str] = {}
     for run in iter_runs(path, warnings) if (path / "runs").exists() else ():
         states[run.state] += 1
         if run.target not in newest or _knobs(run) >= _knobs(newest[run.target]):
             newest[run.target] = run  # the one that set most, to say what could be had
+        ran = probes.setdefault(run.target, {})
+        ran.setdefault(at(run.document, "spec", "probe", "sha256"), facts.probe(run.document))
         meta = meta or {key: str(run.document[key]) for key in ("campaign", "execution")}
         where = grouped.setdefault(run.target, {})
         values.extend(values_of(run, limits))
@@ -87,7 +91,7 @@ def build_view(execution_dir: Path) -> View:
         targets.append(
             TargetView(
                 name=name,
-                facts=facts.rows(found, last),
+                facts=facts.rows(found, last, probes.get(name, {}).values()),
                 virtual=None if virtual is None else str(virtual),
                 metal=virtual is None and known_machine,
                 sections=sections,
@@ -111,6 +115,7 @@ def build_view(execution_dir: Path) -> View:
         disabled=tuple((str(name), str(why)) for name, why in (at(plan, "disabled") or {}).items()),
         states={state: states[state] for state in STATES},
         budgets=judge(values, plan),
+        benches=_mapping(plan.get("benches")),
     )
 
 
@@ -132,7 +137,7 @@ def _sections(
             modes.append(mode_view(by_cell[cell], metric, failed=failed[cell], planned=per_cell))
         sample = next(iter(by_cell.values()))[0]
         about = next(m for m in sample.metrics if m["metric"] == metric)
-        threshold = at(sample.document, "results", 0, "params", "threshold_ns")
+        events, threshold = _events(sample)
         gate = about.get("gate")
         sections.append(
             Section(
@@ -144,7 +149,10 @@ def _sections(
                 unit=str(about.get("unit", "ns")),
                 gate=gate if gate in QUANTILES else "p99.99",
                 modes=tuple(modes),
-                threshold_ns=threshold if isinstance(threshold, int) else None,
+                sample=str(about.get("sample") or "value"),
+                events=events,
+                threshold_ns=threshold,
+                scalars=_scalars(sample, metric),
                 duration_ns=variant.duration_ns,
                 settle_ns=variant.settle_ns,
                 unsupported=tuple(each for each in unsupported if (each.bench, each.load) == (named[variant], load)),
@@ -155,10 +163,36 @@ def _sections(
     return tuple(sorted(sections, key=lambda s: (titled[s.title], first.get(s.load, len(first)), s.load, s.metric)))
 
 
+def _events(run: Run) -> tuple[str | None, int | None]:
+    """What the probe counts (``gaps``, ``late``), by the name of its list of them, and from what length on."""
+    for name, events in event_lists(at(run.document, "results", 0) or {}):
+        threshold = events.get("threshold_ns")
+        return name, threshold if isinstance(threshold, int) else None
+    return None, None
+
+
+def _scalars(run: Run, metric: str) -> tuple[Scalar, ...]:
+    """The columns beside the quantiles: what is better when lower, the rate of events excepted, which has its own."""
+    found = {}
+    for each in run.metrics:
+        name, unit = str(each["metric"]), str(each.get("unit", ""))
+        if each.get("kind") == "scalar" and each.get("better") != "higher" and name != rate_of(run):
+            label = name.removesuffix(f"_{unit}").removeprefix(metric.rpartition("_")[0] + "_")
+            found[name] = Scalar(name, label.replace("_", " "), unit)
+    return tuple(found.values())
+
+
 def _slim(run: Run) -> Run:
     """The run with what the view is made of and no more (1 of some 20 KB), so that ten thousand fit in memory."""
     document = {key: run.document[key] for key in _VIEWED if key in run.document}
-    results = [{key: each[key] for key in _RESULT if key in each} for each in objects(run.document.get("results"))]
+    results = [
+        {
+            **{key: each[key] for key in _RESULT if key in each},
+            "detail": {"periods": at(each, "detail", "periods")},
+            **dict(event_lists(each)),
+        }
+        for each in objects(run.document.get("results"))
+    ]
     return Run(run.path, {**document, "spec": {"mode": at(run.document, "spec", "mode")}, "results": results})
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,9 @@ from ..stats.quantiles import QUANTILES, enough, spread
 from ..store.runs import Run
 from .grouping import compact, one_of, pattern
 from .view import ModeView, QuantileView, Reason, RunView
+
+#: What became of a period, or of an interval; it is one of them.
+_PERIODS = ("recorded", "overflow", "negative", "missed")
 
 
 def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int | None = None) -> ModeView:
@@ -23,6 +25,7 @@ def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int
     counts = [view.events for view in used]
     names = dict.fromkeys(name for view in used for name in view.scalars)
     scalars = {name: spread(view.scalars.get(name) for view in used) for name in names}
+    rate = next((name for name in map(rate_of, runs) if name), None)
     mode = at(runs[0].document, "spec", "mode")
     return ModeView(
         name=name_of(mode),
@@ -38,10 +41,17 @@ def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int
         ),
         maximum=spread(view.max for view in used),
         scalars={name: value for name, value in scalars.items() if value is not None},
+        rate=spread(view.scalars.get(rate) for view in used) if rate else None,
         events=None if not counts or None in counts else sum(number for number in counts if number is not None),
         observed_s=sum(view.duration_s * max(1, len(view.cpus)) for view in used),
         reasons=_reasons(views),
     )
+
+
+def rate_of(run: Run) -> str | None:
+    """The metric that is the rate of the probe's events: it comes with how many there were."""
+    rates = (m for m in run.metrics if m.get("kind") == "scalar" and m.get("unit") == "Hz" and "count" in m)
+    return next((str(each["metric"]) for each in rates), None)
 
 
 def run_view(run: Run, metric: str) -> RunView:
@@ -49,13 +59,17 @@ def run_view(run: Run, metric: str) -> RunView:
     mine = [m for m in run.metrics if m["metric"] == metric and m.get("kind") == "histogram"]
     scalars: dict[str, float] = {}
     events: int | None = None
+    rate = rate_of(run)
     for each in run.metrics:
         if each.get("kind") == "scalar" and _is_number(each.get("value")):
             name = str(each["metric"])
-            scalars[name] = max(scalars.get(name, -math.inf), float(each["value"]))
-            if name == "gap_rate_hz" and isinstance(each.get("count"), int):
+            worst = min if each.get("better") == "higher" else max
+            scalars[name] = worst(scalars.get(name, float(each["value"])), float(each["value"]))
+            if name == rate and isinstance(each.get("count"), int):
                 events = (events or 0) + int(each["count"])
     results = objects(run.document.get("results"))
+    known = sum(int(each.get(key) or 0) for each in mine for key in _PERIODS)
+    planned = sum(int(_number(at(each, "detail", "periods")) or 0) for each in results)
     repeat = run.document.get("repeat")
     return RunView(
         path=run.path,
@@ -65,6 +79,9 @@ def run_view(run: Run, metric: str) -> RunView:
         cpus=tuple(each.get("cpu") for each in mine),
         recorded=min((int(each.get("recorded") or 0) for each in mine), default=0),
         overflow=sum(int(each.get("overflow") or 0) for each in mine),
+        missed=sum(int(each.get("missed") or 0) for each in mine),
+        left_out=max(0, planned - known),
+        periods=max(planned, known),
         duration_s=max((_number(result.get("duration_ns")) or 0.0 for result in results), default=0.0) / 1e9,
         quantiles={name: _worst(at(each, "quantiles", name) for each in mine) for name in QUANTILES},
         min=min((each["min"] for each in mine if isinstance(each.get("min"), int)), default=None),

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
 from ..stats.quantiles import samples_needed
-from . import grouping
+from . import grouping, words
 from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
 from .units import plural, quantity, setting
@@ -99,21 +99,29 @@ def _target(target: TargetView, console: Console) -> None:
 
 def _section(section: Section, console: Console) -> None:
     console.print()
-    over = f"; gaps are over {setting(section.threshold_ns)}" if section.threshold_ns else ""
+    over = (
+        f"; {section.events}: over {setting(section.threshold_ns)}" if section.events and section.threshold_ns else ""
+    )
     text = f"{section.title}, load {section.load}: {section.metric}, median of runs (max: the longest of any){over}"
     line(console, text, indent=2)
     columns = [Column("mode"), *(Column(name, right=True) for name in (*SHOWN, "max"))]
-    columns += [Column("gaps/s", right=True, group=1), Column("stolen", right=True, group=1), Column("runs", group=1)]
+    if section.events:
+        columns.append(Column(f"{section.events}/s", right=True, group=1))
+    columns += [Column(scalar.label, right=True, group=1) for scalar in section.scalars]
+    if section.missed:
+        columns.append(Column("missed", right=True, group=1))
+    columns.append(Column("runs", group=1))
     rows = []
     for mode in section.modes:
-        stolen = mode.scalars.get("stolen_ppm")
+        scalars = [(mode.scalars.get(each.metric), each.unit) for each in section.scalars]
         rows.append(
             [
                 plain(mode.name),
                 *(_quantile(mode, name, section.unit) for name in SHOWN),
                 plain(quantity(mode.maximum.high, section.unit) if mode.maximum else "-"),
-                plain(_rate(mode)),
-                plain(quantity(stolen.median, "ppm") if stolen else "-"),
+                *([plain(_rate(mode))] if section.events else []),
+                *(plain(quantity(spread.median, unit) if spread else "-") for spread, unit in scalars),
+                *([plain(f"{mode.missed:,}", "yellow" if mode.missed else "")] if section.missed else []),
                 _states(mode),
             ]
         )
@@ -127,10 +135,16 @@ def _section(section: Section, console: Console) -> None:
     if spreads:
         item(console, f"{section.gate} over runs", ", ".join(spreads))
     for mode in section.modes:
-        if mode.rate_upper_hz is not None:
-            over = f"no gap over {setting(section.threshold_ns)}" if section.threshold_ns else "no gap counted"
+        if missed := words.missed(mode):
+            item(console, mode.name, missed)
+        if mode.rate_upper_hz is not None and section.events:
+            over = f" over {setting(section.threshold_ns)}" if section.threshold_ns else ""
             bound = quantity(mode.rate_upper_hz, "/s")
-            item(console, mode.name, f"{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence")
+            item(
+                console,
+                mode.name,
+                f"0 {section.events}{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence",
+            )
 
 
 def _footnotes(target: TargetView, console: Console) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..stats.budgets import Verdict
 from ..stats.quantiles import Spread, rate_upper
@@ -44,12 +45,15 @@ class RunView:
     cpus: tuple[int | None, ...]
     recorded: int
     overflow: int
+    missed: int  # periods that gave no value, of all CPUs
+    left_out: int  # periods that had a value which the probe kept out of the histogram
+    periods: int  # all of them, of all CPUs
     duration_s: float
     quantiles: Mapping[str, int | None]
     min: int | None
     max: int | None
     scalars: Mapping[str, float]
-    events: int | None  # gaps over the threshold
+    events: int | None  # over the threshold: gaps, late wake-ups
     reasons: tuple[Mapping[str, str], ...]
     own_cost_ns: float | None
     granularity_ns: float | None
@@ -69,6 +73,7 @@ class ModeView:
     quantiles: tuple[QuantileView, ...]
     maximum: Spread | None
     scalars: Mapping[str, Spread]
+    rate: Spread | None  # events over the threshold, per second
     events: int | None
     observed_s: float
     reasons: tuple[Reason, ...]
@@ -82,13 +87,21 @@ class ModeView:
         return tuple(run for run in self.runs if run.state == self.basis)
 
     @property
-    def rate(self) -> Spread | None:
-        """Gaps over the threshold, per second."""
-        return self.scalars.get("gap_rate_hz")
+    def missed(self) -> int:
+        """Periods without a value in the runs that the numbers are of: no quantile knows of them."""
+        return sum(run.missed for run in self.used)
+
+    @property
+    def left_out(self) -> int:
+        return sum(run.left_out for run in self.used)
+
+    @property
+    def periods(self) -> int:
+        return sum(run.periods for run in self.used)
 
     @property
     def rate_upper_hz(self) -> float | None:
-        """When no gap was seen in any run: the one-sided 95 % upper bound of their rate, of all the time observed."""
+        """When no event was seen in any run: the one-sided 95 % upper bound of their rate, of all the time observed."""
         return rate_upper(0, self.observed_s) if self.events == 0 and self.observed_s > 0 else None
 
     def quantile(self, name: str) -> QuantileView | None:
@@ -128,10 +141,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Scalar:
+    """A number per run that tables show beside the quantiles: ``stolen`` is the label of ``stolen_ppm``."""
+
+    metric: str
+    label: str
+    unit: str
+
+
+@dataclass(frozen=True)
 class Section:
     """One target x bench variant x load x metric, with its modes in the order of the plan.
 
     ``title`` names the bench with what sets it apart from others of the execution: ``gap threshold=5us``.
+    ``sample`` says what one value of the metric is of (``interval``, ``wake-up``), ``events`` what the probe counts
+    over ``threshold_ns`` (``gaps``, ``late``), ``None`` when it counts nothing.
     """
 
     target: str
@@ -142,10 +166,18 @@ class Section:
     unit: str
     gate: str
     modes: tuple[ModeView, ...]
+    sample: str
+    events: str | None
     threshold_ns: int | None
+    scalars: tuple[Scalar, ...]
     duration_ns: int | None
     settle_ns: int | None
     unsupported: tuple[Unsupported, ...]
+
+    @property
+    def missed(self) -> bool:
+        """Whether any mode missed periods, which a table then says of all of them."""
+        return any(mode.missed for mode in self.modes)
 
 
 @dataclass(frozen=True)
@@ -177,6 +209,7 @@ class View:
     disabled: tuple[tuple[str, str], ...] = ()
     states: Mapping[str, int] = field(default_factory=dict)
     budgets: tuple[Verdict, ...] = ()
+    benches: Mapping[str, Any] = field(default_factory=dict)  # of the plan, by name
 
     @property
     def finished(self) -> int:

@@ -119,6 +119,7 @@ def _histogram(
         "unit": str(about.get("unit", "ns")),
         "better": asked.get("better", "lower"),
         "gate": asked.get("gate"),
+        **({"sample": asked["sample"]} if asked.get("sample") else {}),
         **numbers,
         **exact,
         "quantiles": counts.quantiles(exact["max"]),

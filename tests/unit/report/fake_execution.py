@@ -20,7 +20,12 @@ from harness.store.hdr import GEOMETRY, Counts, encode
 from harness.store.runs import RunContext, write_attempt, write_run
 
 EXECUTION = "20261120T010000Z"
-METRICS = {"gap_ns": {"better": "lower", "gate": "p99.99"}}
+METRICS = {
+    "gap_ns": {"better": "lower", "gate": "p99.99", "sample": "interval"},
+    "stolen_ppm": {"better": "lower"},
+    "quiet_max_ns": {"better": "higher"},
+    "gap_rate_hz": {"better": "lower"},
+}
 MODES = {
     "shared": {"name": "shared", "where": "shared", "sched": "other", "hold": "none"},
     "pinned": {"name": "pinned", "where": "pinned", "sched": "other", "hold": "none"},
@@ -188,6 +193,50 @@ def record(
             for name, data in files.items()
         ],
     }, files
+
+
+OFFSET = {"before": {"low": -70.10391868208903, "high": 70.1}, "synchronised": True}
+
+
+def wake_run(
+    execution: Path,
+    *,
+    missed: int = 0,
+    awake: int = 0,
+    late: int | None = 0,
+    value: int = 60_000,
+    spread: float | None = None,
+    **options: Any,
+) -> Path:
+    """A run of a probe that is not ``gap``, as ``wake`` describes itself: 10,000 periods, of which some are lost.
+
+    ``late`` ``None`` is a probe without events; ``spread`` gives it a ratio as a scalar.
+    """
+    name = options.get("cell", "wake").partition(".")[0]
+    metric = f"{name}_ns"
+    values = np.zeros(GEOMETRY.length, dtype=np.int64)
+    values[GEOMETRY.index(value)] = 10_000 - missed - awake
+    options.setdefault("cell", "wake.shared.idle-000000000001")
+    made, files = record(
+        histogram=Counts(GEOMETRY, values), params=options.pop("params", {"interval": "1ms"}), **options
+    )
+    (result,) = made["results"]
+    files = {key.replace("gap_ns", metric): data for key, data in files.items() if not key.startswith("gaps.")}
+    made["files"] = [{"name": key, "sha256": hashlib.sha256(data).hexdigest()} for key, data in files.items()]
+    made["spec"].update(
+        bench=name, probe={**made["spec"]["probe"], "name": name, "sha256": hashlib.sha256(name.encode()).hexdigest()}
+    )
+    about = result["histograms"].pop("gap_ns")
+    result["histograms"][metric] = {**about, "file": f"{metric}.hdr", "missed": missed}
+    result.update(probe=name, scalars={}, detail={"periods": 10_000, "woke_elsewhere": 7, "offset": OFFSET}, params={})
+    del result["gaps"]
+    if late is not None:
+        result["scalars"]["late_rate_hz"] = {"value": late / 10, "upper": 1.0, "count": late, "unit": "Hz"}
+        result["late"] = {"count": late, "stored": late, "dropped": 0, "threshold_ns": 100_000}
+    if spread is not None:
+        result["scalars"][f"{name}_spread"] = {"value": spread, "unit": "p99/p50"}
+    asked = {metric: {"better": "lower", "gate": "p99.99", "sample": "wake-up"}}
+    return write_run(execution, "nuc", made, files, RunContext("nightly", execution.name, 1, asked, "cd" * 32, FACTS))
 
 
 def simple_run(execution: Path, target: str = "nuc", *, seed: int = 1, **options: Any) -> Path:

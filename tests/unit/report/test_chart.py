@@ -93,8 +93,8 @@ def test_names_at_the_ends_are_moved_apart_and_stay_inside():
 
 
 def test_the_threshold_is_a_line_where_it_can_be_seen():
-    seen = draw([curve("a", (40, 10))], SCALE, width=960, height=400, threshold_ns=1000)
-    assert seen.threshold.label == "gap threshold 1 µs"
+    seen = draw([curve("a", (40, 10))], SCALE, width=960, height=400, threshold_ns=1000, events="gaps")
+    assert seen.threshold.label == "gaps: over 1 µs"
     assert seen.threshold.at == pytest.approx((seen.top + seen.bottom) / 2, abs=0.1)
     assert draw([curve("a", (40, 10))], SCALE, width=960, height=400, threshold_ns=5).threshold is None
 

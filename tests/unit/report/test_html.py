@@ -70,7 +70,7 @@ def test_it_says_what_was_measured_and_what_was_not(page):
     for sentence in (
         "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported",
         "nuc, gap, load idle: the longest interval was",
-        "box is a virtual machine (kvm): its gaps include what the host took.",
+        "box is a virtual machine (kvm): its figures include what the host took.",
         "SCHED_FIFO was refused (EPERM)",
         "the kernel's RT throttling stopped the task for 50 ms in every second",
         "To change it: set kernel.sched_rt_runtime_us to -1",
@@ -82,7 +82,7 @@ def test_it_says_what_was_measured_and_what_was_not(page):
         fake.FACTS["kernel"]["cmdline"],
         "6.12.48+deb13-amd64",
         "TSC constant, nonstop, trusted",
-        "The probe itself takes 38.2 ns an iteration",
+        "The probe itself takes 38.2 ns per interval",
         "under 0.0999 /s (95 %)",
     ):
         assert sentence in page.text, sentence

@@ -87,7 +87,7 @@ def test_it_says_what_there_is(night):
     assert "shared (all loads): no valid run, the numbers are of suspect ones" in text
     assert "nuc, 1 attempt (environment): gap.pinned.spin: the probe was killed" in text
     assert f"isolbench show nightly/{fake.EXECUTION} gap.pinned.spin-000000000004-r2-a1" in text
-    assert "fifo: no gap over 1 µs in 20 s: below 0.150 /s with 95 % confidence" in text
+    assert "fifo: 0 gaps over 1 µs in 20 s: below 0.150 /s with 95 % confidence" in text
     assert "p99.99 over runs: shared" in text
 
 
