@@ -29,6 +29,8 @@ from .campaign_kit import (
     tidy,
     wait_for,
 )
+from .conftest import Server
+from .proxy import Proxy
 
 SEEDS = range(3)
 #: As root with a mode that changes what has to be put back.
@@ -129,24 +131,25 @@ def test_the_controller(seed: int, lab: Lab) -> None:
     assert not list(execution.path.glob("attempts/*/*"))
 
 
-def test_the_controller_between_keeping_and_acknowledging(lab: Lab) -> None:
+def test_the_controller_between_keeping_and_acknowledging(
+    lab: Lab, sshd: Server, proxy: Proxy, no_waiting: None
+) -> None:
     """What was kept, and is still in the spool, is not kept twice, nor measured again; a failure neither."""
+    lab.add(sshd, port=proxy.port)
     axes = {"mode": ["pinned"], "load": ["idle", {"lost": ["/no/such/program"]}]}
-    path = lab.campaign(axes=axes, repeat=1, retry={"infrastructure": 0, "invalid": 0})
-    with lab.start("run", str(path)) as controller:
-        wait_for(lambda: lab.events("batch-submitted"), "it is under way")
-        controller.send_signal(signal.SIGSTOP)
-        wait_for(lambda: len([name for name in spooled() if not name.startswith("tmp-")]) == 2, "all is measured")
-        spool = next(Path("/var/lib/isolbench" if ROOT else Path.home() / ".local/state/isolbench").glob("spool/*"))
-        copy = spool.parent.parent / "copy"
-        shutil.copytree(spool, copy)
-        controller.send_signal(signal.SIGCONT)
-        controller.communicate(timeout=60)
-    assert controller.returncode == 3
+    execution = lab.execution(axes=axes, repeat=1, retry={"infrastructure": 0, "invalid": 0})
+    # Gone before it could hear of a single run: all that is measured stays in the spool.
+    lab.carry_out(execution, once(proxy.refuse, "batch-submitted"), once(proxy.cut, "batch-submitted"))
+    wait_for(lambda: len([name for name in spooled() if not name.startswith("tmp-")]) == 2, "all is measured")
+    spool = next(Path("/var/lib/isolbench" if ROOT else Path.home() / ".local/state/isolbench").glob("spool/*"))
+    copy = spool.parent.parent / "copy"
+    shutil.copytree(spool, copy)
+    lab.enter("box", port=proxy.server_port)
+    assert lab.carry_out(execution).exit_code == 3
     shutil.copytree(copy, spool)
     attempts = sorted(each.name for each in lab.newest().path.glob("attempts/*/*"))
-    assert len(attempts) == 1
-    assert lab.cli("resume", "short").code == 3  # the program is still not there
+    first = [name[-3:] for name in attempts]
+    assert lab.carry_out(execution).exit_code == 3  # the program is still not there
     again = sorted(each.name for each in lab.newest().path.glob("attempts/*/*"))
-    assert [name[-3:] for name in again] == ["-a1", "-a2"]
+    assert [name[-3:] for name in again] == [*first, f"-a{len(first) + 1}"]
     assert spooled() == []
