@@ -5,9 +5,8 @@ A cache entry is named by what went into it: the sources, the compiler's identit
 binary itself is named by its own hash, so that two builders that race can only ever agree or leave both; an entry whose
 binary is missing or altered is built again.
 
-Compilers, in order. For this machine's architecture: ``$CC``, or else cc, gcc, clang; then zig from PyPI, which brings
-its own C library. For the other one: ``<arch>-linux-gnu-gcc``, then zig. One that cannot link statically, or whose
-output is for the wrong machine, is passed over with its reason.
+Which compilers there are, and in which order they are tried, says :mod:`harness.toolchain`. One that cannot link
+statically, or whose output is for the wrong machine, is passed over with its reason.
 """
 
 from __future__ import annotations
@@ -15,26 +14,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
-import platform
-import shlex
-import shutil
 import struct
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import Bug, BuildError
+from harness.toolchain import ARCHES, Compiler, canonical, compilers, native_arch, run, what_to_install
 
-ARCHES = ("x86_64", "aarch64")
+__all__ = ["ARCHES", "Built", "build_probe", "build_program", "cache_dir", "csrc_dir", "native_arch", "probes"]
 
 _MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine
-_ALIASES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 _PT_INTERP = 3
 
 # No -Werror: warnings of a compiler we have never seen must not keep a lab from measuring. The tests compile with it.
@@ -52,7 +45,6 @@ _FLAGS = (
     "-Wl,--build-id=none",
     "-s",
 )
-_TIMEOUT_S = 600  # zig's first build compiles its C library: half a minute on a slow disk
 _CACHE_FORMAT = "1"  # part of every key; history: 1, the first
 
 
@@ -65,18 +57,6 @@ class Built:
     compiler: str
     flags: tuple[str, ...]
     arch: str
-
-
-@dataclass(frozen=True)
-class _Compiler:
-    argv: tuple[str, ...]  # how to call it, target included
-    identity: str
-    name: str  # for messages
-
-    @property
-    def family_flags(self) -> tuple[str, ...]:
-        # zig cc switches on its own sanitisers unless told not to.
-        return ("-fno-sanitize=all",) if "ziglang" in self.argv else ()
 
 
 def csrc_dir() -> Path:
@@ -98,12 +78,6 @@ def cache_dir() -> Path:
     return root / "isolbench" / "build"
 
 
-def native_arch() -> str:
-    """This machine's architecture, in the words of :data:`ARCHES`."""
-    machine = platform.machine().lower()
-    return _ALIASES.get(machine, machine)
-
-
 def probes(source: Path | None = None) -> list[str]:
     """The names of all probes there are sources for."""
     return sorted(path.stem for path in ((source or csrc_dir()) / "probes").glob("*.c"))
@@ -122,9 +96,14 @@ def build_probe(name: str, arch: str, *, source: Path | None = None, cache: Path
     return build_program(f"probes/{name}.c", arch, source=folder, cache=cache)
 
 
-def build_program(main: str, arch: str, *, source: Path | None = None, cache: Path | None = None) -> Built:
-    """Any program of csrc, by its main file: ``bench/gap_speed.c``, ``tests/selftest.c``. As :func:`build_probe`."""
-    arch = _ALIASES.get(arch, arch)
+def build_program(
+    main: str, arch: str, *, source: Path | None = None, cache: Path | None = None, compiler: str | None = None
+) -> Built:
+    """Any program of csrc, by its main file: ``bench/gap_speed.c``, ``tests/selftest.c``. As :func:`build_probe`.
+
+    ``compiler`` is the name of the only one to use, of :func:`harness.toolchain.compilers`.
+    """
+    arch = canonical(arch)
     if arch not in ARCHES:
         raise BuildError(f"probes cannot be built for {arch}", advice=f"supported: {', '.join(ARCHES)}")
     folder = source or csrc_dir()
@@ -133,13 +112,17 @@ def build_program(main: str, arch: str, *, source: Path | None = None, cache: Pa
         raise BuildError(f"there is no source {path}", advice="name a C file within csrc")
     sources = [*sorted((folder / "core").glob("*.c")), path]
     headers = [*folder.glob("core/*.h"), *folder.glob("probes/*.h")]
-    return _build(path.stem, arch, folder, sources, headers, cache or cache_dir())
+    return _build(path.stem, arch, folder, sources, headers, cache or cache_dir(), compiler)
 
 
-def _build(name: str, arch: str, folder: Path, sources: list[Path], headers: list[Path], cache: Path) -> Built:
+def _build(
+    name: str, arch: str, folder: Path, sources: list[Path], headers: list[Path], cache: Path, only: str | None
+) -> Built:
     digest = _source_digest(folder, [*sources, *headers])
     reasons: list[str] = []
-    for compiler in _compilers(arch, reasons):
+    for compiler in compilers(arch, reasons):
+        if only not in (None, compiler.name):
+            continue
         flags = (*_FLAGS, *compiler.family_flags)
         key = _key(name, arch, digest, compiler, flags)
         built = _cached(cache, key, compiler.identity, flags, arch)
@@ -164,97 +147,14 @@ def _build(name: str, arch: str, folder: Path, sources: list[Path], headers: lis
         reasons.append(f"{compiler.name}: {reason}")
     raise BuildError(
         f"cannot build the probe {name!r} for {arch}: " + ("; ".join(reasons) or "no compiler was found"),
-        advice=_what_to_install(arch),
+        advice=what_to_install(arch),
     )
-
-
-def _what_to_install(arch: str) -> str:
-    if arch == native_arch():
-        return "install a C compiler with a static C library (Debian: gcc libc6-dev), or: pip install ziglang"
-    return f"pip install ziglang, or install a cross compiler (Debian: gcc-{arch.replace('_', '-')}-linux-gnu)"
-
-
-# --- compilers ---
-
-
-def _compilers(arch: str, reasons: list[str]) -> Iterator[_Compiler]:
-    """Those that can be called, best first; lazily, for a cached build needs only the first one's identity."""
-    named = os.environ.get("CC", "").strip()
-    candidates: list[list[str]]
-    if arch != native_arch():
-        candidates = [[f"{arch}-linux-gnu-gcc"]]
-    elif named:
-        candidates = [shlex.split(named)]
-    else:
-        candidates = [["cc"], ["gcc"], ["clang"]]
-    seen: set[str] = set()
-    for argv in candidates:
-        program = shutil.which(argv[0])
-        if program is None:
-            if named or arch != native_arch():
-                reasons.append(f"{argv[0]}: not found")
-            continue
-        real = str(Path(program).resolve())
-        if real in seen:  # cc is gcc on most machines: no need to hear it fail twice
-            continue
-        seen.add(real)
-        identity = _identity([program, *argv[1:], "--version"])
-        if identity is None:
-            reasons.append(f"{argv[0]}: does not answer to --version")
-            continue
-        yield _Compiler((program, *argv[1:]), identity, argv[0])
-    if importlib.util.find_spec("ziglang") is None:
-        reasons.append("zig: the package ziglang is not installed")
-        return
-    zig = (sys.executable, "-m", "ziglang")
-    version = _identity([*zig, "version"])
-    if version is None:
-        reasons.append("zig: does not answer to version")
-        return
-    yield _Compiler((*zig, "cc", "-target", f"{arch}-linux-musl"), f"zig {version}", "zig")
-
-
-def _environment() -> dict[str, str]:
-    # SOURCE_DATE_EPOCH and the locale: nothing of the day or the machine in a binary or a message. Variables that
-    # add search paths or flags behind the key's back are left out.
-    hidden = {"CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "LC_ALL"}
-    kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
-
-
-def _identity(argv: list[str]) -> str | None:
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", timeout=60, env=_environment(), check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    lines = done.stdout.strip().splitlines()
-    return lines[0].strip() if done.returncode == 0 and lines else None
-
-
-def _run(argv: list[str], cwd: Path) -> str | None:
-    """None if it worked, else the line that says most about why not."""
-    try:
-        done = subprocess.run(
-            argv, cwd=cwd, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S,
-            env=_environment(), check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"did not finish within {_TIMEOUT_S} s"
-    except OSError as error:
-        return error.strerror or str(error)
-    if done.returncode == 0:
-        return None
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower() or "cannot find" in line.lower()]
-    return (telling or lines or [f"exit code {done.returncode}"])[0]
 
 
 # --- compiling ---
 
 
-def _command(compiler: _Compiler, flags: tuple[str, ...], folder: Path, sources: list[Path], output: Path) -> list[str]:
+def _command(compiler: Compiler, flags: tuple[str, ...], folder: Path, sources: list[Path], output: Path) -> list[str]:
     # Relative names, from within csrc: no path of this machine can get into the binary. The map is for compilers
     # that make them absolute all the same.
     names = [path.relative_to(folder).as_posix() for path in sources]
@@ -269,13 +169,13 @@ def _compile_into(
     arch: str,
     folder: Path,
     sources: list[Path],
-    compiler: _Compiler,
+    compiler: Compiler,
     flags: tuple[str, ...],
 ) -> str | None:
     """Compile and enter into the cache. None if it worked; else why this compiler is to be passed over."""
     with tempfile.TemporaryDirectory(prefix=".build-", dir=cache) as scratch:
         output = Path(scratch) / name
-        problem = _run(_command(compiler, flags, folder, sources, output), folder)
+        problem = run(_command(compiler, flags, folder, sources, output), folder)
         if problem is not None:
             unfit = _unfit(compiler, flags, Path(scratch))
             if unfit is None:
@@ -292,13 +192,14 @@ def _compile_into(
     return None
 
 
-def _unfit(compiler: _Compiler, flags: tuple[str, ...], scratch: Path) -> str | None:
-    """Why a compiler cannot link the simplest static program, or None: it can."""
+def _unfit(compiler: Compiler, flags: tuple[str, ...], scratch: Path) -> str | None:
+    """Why a compiler cannot link the simplest static program with the kernel's headers, or None: it can."""
     trial = scratch / "trial.c"
     trial.write_text(
-        "#include <math.h>\n#include <stdio.h>\nint main(int c, char **v) { return puts(v[0]) + (int)lgamma(c); }\n"
+        "#include <linux/futex.h>\n#include <math.h>\n#include <stdio.h>\n"
+        "int main(int c, char **v) { return puts(v[0]) + (int)lgamma(c); }\n"
     )
-    problem = _run([*compiler.argv, *flags, str(trial), "-o", str(scratch / "trial"), "-lm"], scratch)
+    problem = run([*compiler.argv, *flags, str(trial), "-o", str(scratch / "trial"), "-lm"], scratch)
     return None if problem is None else f"cannot link a static program ({problem})"
 
 
@@ -328,7 +229,7 @@ def _source_digest(folder: Path, files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _key(name: str, arch: str, sources: str, compiler: _Compiler, flags: tuple[str, ...]) -> str:
+def _key(name: str, arch: str, sources: str, compiler: Compiler, flags: tuple[str, ...]) -> str:
     # Of $CC "gcc -m32" the arguments count as well; where the program lies does not.
     call = [compiler.name, *compiler.argv[1:]]
     parts = [_CACHE_FORMAT, name, arch, sources, compiler.identity, *call, "--", *flags]
