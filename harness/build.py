@@ -145,6 +145,8 @@ def _build(
                 raise BuildError(f"the build cache {cache} loses what is written to it", advice="check its disk")
             return built
         reasons.append(f"{compiler.name}: {reason}")
+    if only is not None:
+        reasons = [reason for reason in reasons if reason.startswith(only)] or [f"{only}: not found"]
     raise BuildError(
         f"cannot build the probe {name!r} for {arch}: " + ("; ".join(reasons) or "no compiler was found"),
         advice=what_to_install(arch),
