@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.text import Text
 
 from ..stats.quantiles import QUANTILES, enough, samples_needed
-from ..stats.variants import parameters
 from ..store.hdr import Counts, fraction
 from ..store.runs import Run, load_attempt, load_run
+from . import account
 from . import facts as fact_rows
 from .grouping import compact
 from .layout import Column, advice, heading, item, line, plain, table
-from .modes import at, name_of, objects, run_view
+from .modes import at, objects, run_view
 from .terminal import STYLES
-from .units import count, quantity, setting
+from .units import count, quantity
 
 _BARS = "▁▂▃▄▅▆▇█"
 #: Of a histogram, what is not in its quantiles.
@@ -53,9 +53,8 @@ def show(run_dir: Path, console: Console) -> None:
             upper = metric.get("upper")
             bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
             item(console, str(metric["metric"]), quantity(metric.get("value"), str(metric["unit"])) + bound)
-    _own(document, console)
-    _asked(document, console)
-    _effective(document, console)
+    for group in (*account.own(document), account.asked(document), account.effective(document)):
+        _group(group, console)
     heading(console, "facts")
     for label, text in fact_rows.rows({}, document):
         item(console, label, text)
@@ -72,8 +71,8 @@ def show_attempt(attempt_dir: Path, console: Console) -> None:
     item(console, "reason", compact(str(document["reason"])))
     advice(console, str(document.get("advice") or ""))
     _reasons(document, console)
-    _asked(document, console)
-    _effective(document, console)
+    _group(account.asked(document), console)
+    _group(account.effective(document), console)
     log = folder / "log.txt"
     try:
         lines = log.read_bytes().decode("utf-8", "replace").splitlines()
@@ -91,43 +90,11 @@ def _reasons(document: Mapping[str, Any], console: Console) -> None:
         advice(console, str(reason.get("advice") or ""))
 
 
-def _own(document: Mapping[str, Any], console: Console) -> None:
-    """What only this probe knows, as it says it: the steps of ``work``, the waker of ``xwake``."""
-    for result in objects(document.get("results")):
-        detail = result.get("detail")
-        if isinstance(detail, Mapping) and detail:
-            heading(console, f"{result.get('probe', 'probe')}'s own")
-            for key, value in detail.items():
-                item(console, str(key), _short(value))
-
-
-def _asked(document: Mapping[str, Any], console: Console) -> None:
-    spec = at(document, "spec")
-    if not isinstance(spec, Mapping):
-        return
-    heading(console, "asked")
-    item(console, "bench", " ".join([name_of(spec.get("bench")), parameters(at(spec, "probe", "params"))]).strip())
-    item(console, "mode", _short(spec.get("mode")))
-    load = spec.get("load")
-    argv = at(load, "argv")
-    item(console, "load", name_of(load) + (f": {' '.join(map(str, argv))}" if isinstance(argv, list) and argv else ""))
-    for label, key in (("duration", "duration_ns"), ("settle", "settle_ns")):
-        if isinstance(spec.get(key), int):
-            item(console, label, setting(spec[key]))
-
-
-def _effective(document: Mapping[str, Any], console: Console) -> None:
-    effective = document.get("effective")
-    if not isinstance(effective, Mapping) or not effective:
-        return
-    heading(console, "effective")
-    for key, value in effective.items():
-        if key == "tasks" and isinstance(value, Mapping):
-            for cpu, task in value.items():
-                start = task.get("start") if isinstance(task, Mapping) else None
-                item(console, "read back, not pinned" if cpu == "any" else f"read back, CPU {cpu}", _short(start))
-        else:
-            item(console, str(key), _short(value))
+def _group(group: account.Group, console: Console) -> None:
+    if group.rows:
+        heading(console, group.title)
+        for label, text in group.rows:
+            item(console, label, text)
 
 
 def _files(folder: Path, console: Console) -> None:
@@ -173,12 +140,3 @@ def sparkline(counts: Counts, width: int = 40) -> str:
     if high == low:
         return _BARS[0] * width
     return "".join(_BARS[min(len(_BARS) - 1, int((value - low) / (high - low) * len(_BARS)))] for value in values)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, Mapping):
-        parts = ((key, _short(inner), isinstance(inner, Mapping)) for key, inner in value.items())
-        return ", ".join(f"{key} ({text})" if nested else f"{key} {text}" for key, text, nested in parts)
-    if isinstance(value, list):
-        return "; ".join(map(_short, value)) or "none"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says of itself: asked and become, knobs with their reasons, and what changed while it ran."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report import account
+
+
+def rows(group: account.Group) -> dict[str, str]:
+    return dict(group.rows)
+
+
+def test_counters_are_told_by_how_much_and_words_from_what_to_what():
+    before = {
+        "realtime_ns": 1,
+        "clocksource": "tsc",
+        "users": 0,
+        "boot_id": "b-1",
+        "interrupts": {"1": {"LOC": 100, "25": 1}, "2": {"LOC": 5}},
+        "steal_ticks": {"1": 110},
+    }
+    after = {
+        "realtime_ns": 2,
+        "clocksource": "hpet",
+        "users": 1,
+        "boot_id": "b-1",
+        "interrupts": {"1": {"LOC": 230, "25": 1, "TLB": 4}, "2": {"LOC": 5}},
+        "steal_ticks": {"1": 113},
+    }
+    assert rows(account.changed({"facts_before": before, "facts_after": after})) == {
+        "clocksource": "tsc → hpet",
+        "users": "+1",
+        "interrupts, CPU 1": "LOC +130, TLB +4",
+        "steal_ticks": "CPU 1 +3",
+    }
+
+
+def test_many_counters_are_cut_and_counted():
+    before, after = ({"interrupts": {"0": {str(irq): times * irq for irq in range(1, 31)}}} for times in (1, 2))
+    (row,) = account.changed({"facts_before": before, "facts_after": after}).rows
+    assert row[1].startswith("1 +1, 2 +2, ")
+    assert row[1].endswith(", and 18 more")
+
+
+def test_a_knob_says_what_was_asked_and_why_not():
+    knob = {
+        "name": "irq-affinity",
+        "requested": "0-2",
+        "before": "0-3",
+        "effective": "0-3",
+        "reason": "24 (EPERM), 25 (EPERM), 26 (EPERM)",
+        "advice": "become: sudo",
+    }
+    assert account.knobs({"knobs": [knob, {"no": "name"}]}).rows == (
+        (
+            "irq-affinity",
+            "asked 0-2 · before 0-3 · effective 0-3 · 24-26 (EPERM) · to change it: become: sudo",
+        ),
+    )
+
+
+def test_every_task_is_read_back():
+    tasks = {"any": {"start": {"policy": "other"}}, "3": {"start": {"policy": "fifo", "priority": 1}}}
+    assert rows(account.effective({"effective": {"provider": "scheduler", "tasks": tasks}})) == {
+        "provider": "scheduler",
+        "read back, not pinned": "policy other",
+        "read back, CPU 3": "policy fifo, priority 1",
+    }
+
+
+def test_what_was_asked_has_its_command_and_times():
+    spec = {
+        "bench": "gap",
+        "probe": {"params": {"threshold": "1000ns"}},
+        "mode": {"name": "fifo", "sched": "fifo:1"},
+        "load": {"name": "build", "kind": "argv", "argv": ["make", "-j4"]},
+        "duration_ns": 10**10,
+        "settle_ns": 5 * 10**8,
+    }
+    assert rows(account.asked({"spec": spec})) == {
+        "bench": "gap threshold=1us",
+        "mode": "name fifo, sched fifo:1",
+        "load": "build: make -j4",
+        "duration": "10 s",
+        "settle": "500 ms",
+    }
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+KEYS = ("spec", "effective", "knobs", "load", "facts_before", "facts_after", "results", "identity")
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON))
+def test_whatever_a_file_lacks_or_has_instead_it_can_be_told(document):
+    for group in account.groups(document):
+        assert group.rows
+        assert all(isinstance(label, str) and isinstance(text, str) for label, text in group.rows)
