@@ -14,7 +14,7 @@ from ..stats.variants import parameters
 from .facts import rows as fact_rows
 from .grouping import compact
 from .modes import at, name_of, objects
-from .units import setting, three_digits
+from .units import setting
 
 #: A label and its text.
 Row = tuple[str, str]
@@ -166,4 +166,4 @@ def short(value: object) -> str:
         return "; ".join(map(short, value)) or "none"
     if value is None:
         return "not known"
-    return three_digits(value) if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
