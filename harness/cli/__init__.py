@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Add a target to the inventory and pin its host key."),
     "export": ("export", "Results as parquet, csv, jsonl or hlog."),
     "restore": ("restore", "Put targets back as they were found, after a crash."),
+    "schema": ("schema", "JSON Schema of campaign, inventory and bench files, for editors."),
 }
 
 

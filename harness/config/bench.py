@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 from ..errors import ConfigError
+from . import accepts as taken
 from . import units
+from .accepts import Schema, accepts
 from .data import data_dir
 from .types import (
     Model,
@@ -27,6 +29,7 @@ from .types import (
     Text,
     build,
     check_choice,
+    choice,
     to_duration,
     to_int,
     to_list,
@@ -56,6 +59,7 @@ _PARAM = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
+@accepts(taken.word_like(_QUANTILE.pattern))
 def to_quantile(value: Any) -> str:
     text = to_text(value)
     if not _QUANTILE.fullmatch(text):
@@ -65,7 +69,15 @@ def to_quantile(value: Any) -> str:
 
 Quantile = Annotated[str, BeforeValidator(to_quantile)]
 
+_CHOICES: Schema = {
+    "type": "array",
+    "items": taken.word_like("[a-z][a-z0-9_-]{0,39}"),
+    "minItems": 2,
+    "uniqueItems": True,
+}
 
+
+@accepts({"anyOf": [_CHOICES, {"type": "null"}]})
 def to_choices(value: Any) -> tuple[str, ...] | None:
     """Two words or more that a probe's option takes."""
     if value is None:
@@ -78,6 +90,7 @@ def to_choices(value: Any) -> tuple[str, ...] | None:
 
 
 def _named(pattern: re.Pattern[str]) -> Callable[[Any], dict[str, Any]]:
+    @accepts(taken.keyed(pattern))
     def check(value: Any) -> dict[str, Any]:
         mapping = to_mapping(value)
         bad = [key for key in mapping if not pattern.fullmatch(key)]
@@ -88,10 +101,31 @@ def _named(pattern: re.Pattern[str]) -> Callable[[Any], dict[str, Any]]:
     return check
 
 
+def _by_type(param: Schema) -> Schema:
+    """What a parameter's type makes of its other keys."""
+    rules = []
+    for kind, parse in PARSERS.items():
+        value: Schema = vars(parse)["accepts"]
+        keys: Schema = {"default": value, "min": value, "max": value, "choices": {"type": "null"}}
+        if kind == "choice":
+            keys |= {"min": False, "max": False, "choices": _CHOICES}
+        then = {"properties": keys, **({"required": ["choices"]} if kind == "choice" else {})}
+        rules.append({"if": {"properties": {"type": {"const": kind}}}, "then": then})
+    return {**param, "allOf": rules}
+
+
+@accepts({"anyOf": [taken.text_like(_PARAM.pattern), {"type": "null"}]})
+def to_option(value: Any) -> str | None:
+    """The name of a probe's option, without its dashes."""
+    if value is not None and not _PARAM.fullmatch(to_text(value)):
+        raise wrong(f"expected the name of an option such as waker-cpu, found {value!r}")
+    return value if value is None else str(value)
+
+
 class Param(Model):
     """An option of the probe. Durations are kept in ns."""
 
-    type: Annotated[ParamType, BeforeValidator(lambda value: check_choice(value, PARAM_TYPES, "type"))]
+    type: Annotated[ParamType, choice(PARAM_TYPES, "type")]
     choices: Annotated[tuple[str, ...] | None, BeforeValidator(to_choices)] = None  # of a choice, and only of one
     default: Any
     min: Any = None
@@ -100,11 +134,13 @@ class Param(Model):
 
     @field_validator("default", "min", "max", mode="before")
     @classmethod
+    @accepts({})
     def _typed(cls, value: Any, info: ValidationInfo) -> Any:
         kind = info.data.get("type")
         return None if kind is None else PARSERS[kind](value)  # a wrong type is reported by itself
 
     @model_validator(mode="after")
+    @accepts(_by_type)
     def _within(self) -> Param:
         if self.type == "choice" and self.choices is None:
             raise wrong("a choice needs its choices: [a, b]")
@@ -144,7 +180,7 @@ class Metric(Model):
     """``gate`` is the quantile that comparisons are decided on. A metric that has one is a histogram; one without is a
     single number per run. ``sample`` says what one value of a histogram is of: ``interval``, ``wake-up``."""
 
-    better: Annotated[Better, BeforeValidator(lambda value: check_choice(value, BETTER, "direction"))]
+    better: Annotated[Better, choice(BETTER, "direction")]
     gate: Quantile | None = None
     sample: Text | None = None
     description: Text | None = None
@@ -158,6 +194,14 @@ class Bench(Model):
     description: Text | None = None
     params: Annotated[dict[str, Param], BeforeValidator(_named(_PARAM)), Field(default_factory=dict)]
     metrics: Annotated[dict[str, Metric], BeforeValidator(_named(_METRIC))]
+    helper: Annotated[str | None, BeforeValidator(to_option)] = None  # the option for the CPU of the probe's helper
+
+    @model_validator(mode="after")
+    def _helper_is_no_parameter(self) -> Bench:
+        if self.helper in self.params:
+            what = f"{self.helper!r} is a parameter: the helper's CPU is chosen by the placement"
+            raise wrong_at([(("helper",), what)])
+        return self
 
     def resolve(self, given: Mapping[str, Any]) -> dict[str, Value]:
         """The parameters ``given`` that differ from their defaults, typed; errors stand at each parameter."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -20,6 +20,7 @@ from pydantic import (
 
 from ..agent.spec import LoadSpec, ModeSpec
 from ..errors import ConfigError
+from .accepts import DURATION, LINE, NAME, NUMBER, accepts, nonempty, one_of
 from .bench import Bench, Quantile, find_bench, known_benches, read_bench
 from .data import data_dir
 from .modes import LOADS, MODES, Load, Mode, to_mode
@@ -32,8 +33,10 @@ from .types import (
     Text,
     TimeOfDay,
     at_least,
+    check_choice,
     duration_within,
     problems,
+    to_bool,
     to_duration,
     to_line,
     to_list,
@@ -55,7 +58,12 @@ MAX_RUNS_PER_CELL = 99_999
 
 Patterns = tuple[Line, ...]
 
+#: How many of a target's isolated CPUs are measured, at once.
+Cpus = Literal["one", "all"]
+CPUS = ("one", "all")
 
+
+@accepts({"anyOf": [LINE, nonempty({"type": "array", "items": LINE})]})
 def _patterns(value: Any) -> tuple[Any, ...]:
     return to_nonempty_list(value) if isinstance(value, list | tuple) else (to_line(value),)
 
@@ -68,6 +76,7 @@ class BenchUse(Model):
 
     @model_validator(mode="before")
     @classmethod
+    @accepts(lambda inner: {"anyOf": [NAME, inner]})
     def _short(cls, value: Any) -> Any:
         return {"bench": value} if not isinstance(value, Mapping) else value
 
@@ -96,6 +105,7 @@ class Axes(Model):
 
     @field_validator("mode", "load", mode="after")
     @classmethod
+    @accepts(lambda inner: {**inner, "uniqueItems": True})
     def _once(cls, values: tuple[ModeSpec | LoadSpec, ...]) -> tuple[ModeSpec | LoadSpec, ...]:
         seen: set[str] = set()
         for index, value in enumerate(values):
@@ -114,6 +124,7 @@ class Selector(Model):
     load: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
 
     @model_validator(mode="after")
+    @accepts(lambda inner: {**inner, "minProperties": 1})
     def _not_empty(self) -> Selector:
         if not self.model_fields_set:
             raise wrong("names none of target, bench, mode, load")
@@ -134,6 +145,12 @@ to_repeat = at_least(1, MAX_RUNS_PER_CELL)
 to_sessions = at_least(1, 1000)
 
 
+@accepts(one_of(CPUS))
+def to_cpus(value: Any) -> str:
+    return check_choice(value, CPUS, "choice")
+
+
+@accepts({"anyOf": [NUMBER, DURATION, {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"}]})
 def _to_limit(value: Any) -> str:
     """The text, kept as written: which of the two it has to be is decided by the metric."""
     text = to_line(value)
@@ -173,6 +190,8 @@ class Campaign(Model):
     exclude: Annotated[tuple[Selector, ...], BeforeValidator(to_list)] = ()
     settle_ns: Annotated[Duration, BeforeValidator(to_settle)] = Field(DEFAULT_SETTLE_NS, alias="settle")
     duration_ns: Annotated[Duration, BeforeValidator(to_run_duration)] = Field(alias="duration")
+    cpus: Annotated[Cpus, BeforeValidator(to_cpus)] = "one"
+    control: Annotated[bool, BeforeValidator(to_bool)] = False
     sessions: Annotated[int, BeforeValidator(to_sessions)] = 1
     repeat: Annotated[int, BeforeValidator(to_repeat)] = 1
     until: TimeOfDay | None = None

@@ -12,6 +12,7 @@ import ipaddress
 import re
 from typing import Any
 
+from .accepts import accepts, word_like
 from .types import to_line, wrong
 from .yaml import suggest
 
@@ -68,6 +69,7 @@ def to_proxy_jump(value: Any) -> str:
     return text
 
 
+@accepts(word_like(rf"\s*(?:{'|'.join(HOST_KEY_TYPES)})\s+[A-Za-z0-9+/]+=*(?:\s.*)?"))
 def to_host_key(value: Any) -> str:
     """``"ssh-ed25519 AAAA…"`` as in a ``.pub`` file, without its comment."""
     fields = to_line(value).split()

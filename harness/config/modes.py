@@ -9,7 +9,9 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from ..agent import modes
+from ..agent.modes.base import HOLDS, WHERES
 from ..agent.spec import LoadSpec, ModeSpec, SpecError
+from .accepts import NAME, TEXT, Schema, accepts, one_of, word_like
 from .types import Line, Model, nested, to_line, to_name, to_nonempty_list, to_text, wrong, wrong_at
 from .yaml import describe, suggest
 
@@ -18,12 +20,37 @@ MODES: tuple[str, ...] = tuple(mode.name for mode in modes.MODES)
 LOADS: tuple[str, ...] = ("idle", "spin")
 
 
+_FIFO = word_like("fifo:[1-9][0-9]?")
+_COMPOSED: Schema = {
+    "type": "object",
+    "properties": {
+        "where": one_of(WHERES),
+        "sched": {"anyOf": [one_of(["other", "fifo"]), _FIFO]},
+        "hold": one_of(HOLDS),
+    },
+    "additionalProperties": False,
+}
+_COMMAND: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "propertyNames": {"pattern": NAME["pattern"], "not": one_of(LOADS)},
+    "additionalProperties": {
+        "type": "array",
+        "minItems": 1,
+        "prefixItems": [TEXT],
+        "items": {"type": TEXT["type"]},
+    },
+}
+
+
 class _Composed(Model):
     where: Line = "shared"
     sched: Line = "other"
     hold: Line = "none"
 
 
+@accepts({"anyOf": [one_of(MODES), _FIFO, _COMPOSED]})
 def to_mode(value: Any) -> ModeSpec:
     """A shipped name, ``fifo:N``, or ``{where, sched, hold}``; the composed one is named by its parts."""
     if isinstance(value, ModeSpec):
@@ -49,6 +76,7 @@ def from_mode(mode: ModeSpec) -> str | dict[str, str]:
     return {"where": mode.where, "sched": mode.sched, "hold": mode.hold}
 
 
+@accepts({"anyOf": [one_of(LOADS), _COMMAND]})
 def to_load(value: Any) -> LoadSpec:
     """``idle``, ``spin``, or ``{name: [argv…]}``."""
     if isinstance(value, LoadSpec):

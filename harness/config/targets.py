@@ -6,15 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from .accepts import CPUS, LINE, NAME, accepts, text_like
 from .hosts import to_host_key
 from .types import (
     YAML_BOOLS,
     Line,
     Model,
     at_least,
-    check_choice,
+    choice,
     duration_within,
     to_line,
     to_list,
@@ -30,6 +31,7 @@ ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "riscv64", "ppc64le", "s390x", "
 Isolated = Literal["auto"] | tuple[int, ...]
 
 
+@accepts(CPUS)
 def _to_isolated(value: Any) -> Any:
     if isinstance(value, tuple | list):
         raise wrong("expected auto or a CPU list such as 2-3,6, found a list")
@@ -43,12 +45,14 @@ def _to_isolated(value: Any) -> Any:
     return cpus
 
 
+@accepts({"type": ["string", "number"], "pattern": LINE["pattern"]})
 def _to_reason(value: Any) -> str:
     if value is None or (isinstance(value, Plain) and value.lower() in YAML_BOOLS):
         raise wrong('say why, in quotes: disabled: "PSU dead" (a target that works has no such key)')
     return to_line(value)
 
 
+@accepts({"type": "array", "items": NAME})
 def _to_tags(value: Any) -> tuple[str, ...]:
     tags: list[str] = []
     bad: list[tuple[Loc, str]] = []
@@ -66,22 +70,26 @@ def _to_tags(value: Any) -> tuple[str, ...]:
 _to_timeout = duration_within(UNITS_NS["ms"], UNITS_NS["h"])
 
 
-def _choice(known: tuple[str, ...], what: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: check_choice(value, known, what))
+#: What :mod:`.hosts` takes, where ``{name}`` may yet have to be filled in.
+_FILLED = r"\{name\}"
+_HOST = rf"(?:[A-Za-z0-9]|{_FILLED})(?:[A-Za-z0-9._-]|{_FILLED})*"
+_ADDRESS = WithJsonSchema(text_like(rf"{_HOST}|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Za-z.:%_-]*"))
+_USER = WithJsonSchema(text_like(rf"(?:[A-Za-z0-9_]|{_FILLED})(?:[A-Za-z0-9._@+\\-]|{_FILLED})*\$?"))
+_JUMP = WithJsonSchema(text_like(r"[^-,][^,]*(?:,[^-,][^,]*)*"))
 
 
 class Keys(Model):
     """What ``defaults``, a class and a target may say. Nothing is said by default."""
 
-    address: Annotated[str | None, BeforeValidator(to_line)] = None
+    address: Annotated[str | None, BeforeValidator(to_line), _ADDRESS] = None
     port: Annotated[int | None, BeforeValidator(at_least(1, 65535))] = None
-    user: Annotated[str | None, BeforeValidator(to_line)] = None
+    user: Annotated[str | None, BeforeValidator(to_line), _USER] = None
     identity: Annotated[str | None, BeforeValidator(to_line)] = None
     host_key: Annotated[str | None, BeforeValidator(to_host_key)] = None
-    proxy_jump: Annotated[str | None, BeforeValidator(to_line)] = None
+    proxy_jump: Annotated[str | None, BeforeValidator(to_line), _JUMP] = None
     connect_timeout: Annotated[int | None, BeforeValidator(_to_timeout)] = None
-    become: Annotated[str | None, _choice(("sudo", "none"), "way to become root")] = None
-    arch: Annotated[str | None, _choice(ARCHITECTURES, "architecture")] = None
+    become: Annotated[str | None, choice(("sudo", "none"), "way to become root")] = None
+    arch: Annotated[str | None, choice(ARCHITECTURES, "architecture")] = None
     tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
     isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
     disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None

@@ -17,7 +17,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..agent.spec import SAFE_NAME
 from ..errors import ConfigError
+from . import accepts as taken
 from . import units
+from .accepts import accepts
 from .yaml import Document, Loc, Plain, describe, suggest
 
 M = TypeVar("M", bound=BaseModel)
@@ -46,12 +48,14 @@ def wrong_at(problems: Iterable[tuple[Loc, str]]) -> ValidationError:
     return ValidationError.from_exception_data("isolbench", details)
 
 
+@accepts(taken.TEXT)
 def to_text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise wrong(f"expected text, found {describe(value)}")
     return str(value)
 
 
+@accepts(taken.LINE)
 def to_line(value: Any) -> str:
     text = to_text(value)
     if any(ord(char) < 32 or ord(char) == 127 for char in text):
@@ -59,6 +63,7 @@ def to_line(value: Any) -> str:
     return text
 
 
+@accepts(taken.NAME)
 def to_name(value: Any) -> str:
     text = to_text(value)
     if not SAFE_NAME.fullmatch(text):
@@ -68,6 +73,7 @@ def to_name(value: Any) -> str:
     return text
 
 
+@accepts(taken.whole())
 def to_int(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -81,6 +87,7 @@ def _octal(value: Any) -> bool:
     return isinstance(value, Plain) and re.fullmatch(r"-?0[0-9]+", value) is not None
 
 
+@accepts(taken.NUMBER)
 def to_number(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
@@ -89,6 +96,7 @@ def to_number(value: Any) -> float:
     raise wrong(f"expected a number, found {describe(value)}")
 
 
+@accepts({"type": "boolean"})
 def to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -111,11 +119,12 @@ def _from_units(parse: Callable[[str], Any], kind: type) -> Callable[[Any], Any]
     return convert
 
 
-to_duration = _from_units(units.parse_duration, int)
-to_percent = _from_units(units.parse_percent, float)
+to_duration = accepts(taken.DURATION)(_from_units(units.parse_duration, int))
+to_percent = accepts(taken.PERCENT)(_from_units(units.parse_percent, float))
 
 
 def duration_within(low_ns: int, high_ns: int) -> Callable[[Any], int]:
+    @accepts(taken.DURATION)
     def check(value: Any) -> int:
         found: int = to_duration(value)
         if not low_ns <= found <= high_ns:
@@ -126,6 +135,7 @@ def duration_within(low_ns: int, high_ns: int) -> Callable[[Any], int]:
     return check
 
 
+@accepts(taken.TIME_OF_DAY)
 def to_time(value: Any) -> str:
     text = to_text(value)
     if not _TIME.fullmatch(text):
@@ -133,12 +143,14 @@ def to_time(value: Any) -> str:
     return text
 
 
+@accepts(lambda inner: inner)
 def to_list(value: Any) -> tuple[Any, ...]:
     if isinstance(value, list | tuple):
         return tuple(value)
     raise wrong(f"expected a list, found {describe(value)}")
 
 
+@accepts(taken.nonempty)
 def to_nonempty_list(value: Any) -> tuple[Any, ...]:
     items = to_list(value)
     if not items:
@@ -146,6 +158,7 @@ def to_nonempty_list(value: Any) -> tuple[Any, ...]:
     return items
 
 
+@accepts(lambda inner: inner)
 def to_mapping(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return dict(value)
@@ -153,6 +166,7 @@ def to_mapping(value: Any) -> dict[str, Any]:
 
 
 def at_least(minimum: int, maximum: int) -> Callable[[int], int]:
+    @accepts(taken.whole(minimum, maximum))
     def check(value: Any) -> int:
         number = to_int(value)
         if not minimum <= number <= maximum:
@@ -167,6 +181,16 @@ def check_choice(value: Any, known: Sequence[str], what: str) -> str:
     if text not in known:
         raise wrong(f"unknown {what} {text!r}{suggest(text, known)}")
     return text
+
+
+def choice(known: Sequence[str], what: str) -> BeforeValidator:
+    """One of the words ``known``; ``what`` they are, for errors."""
+
+    @accepts(taken.one_of(known))
+    def check(value: Any) -> str:
+        return check_choice(value, known, what)
+
+    return BeforeValidator(check)
 
 
 Text = Annotated[str, BeforeValidator(to_text)]
