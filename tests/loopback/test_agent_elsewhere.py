@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -32,6 +31,7 @@ from .agent_kit import (
     until,
     without_measured,
 )
+from .unpacked import unpacked
 
 pytestmark = [
     pytest.mark.skipif(without_measured() is not None, reason=str(without_measured())),
@@ -139,24 +139,8 @@ def test_another_users_agent_without_work_is_waited_for(nobodys: Path, tmp_path:
 
 @pytest.fixture(scope="session")
 def bullseye() -> Path:
-    """Debian bullseye's Python 3.9, unpacked and never configured; kept from run to run."""
-    tool = shutil.which("mmdebstrap")
-    if tool is None:
-        pytest.skip("no mmdebstrap here to fetch a Python 3.9 with")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isolbench/test"
-    cache.mkdir(parents=True, exist_ok=True)
-    root = cache / "bullseye-python3"
-    with open(cache / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.exists():
-            partial = cache / f"partial-{os.getpid()}"
-            command = [tool, "--variant=extract", "--include=python3", "bullseye", str(partial)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                shutil.rmtree(partial, ignore_errors=True)
-                pytest.skip(f"mmdebstrap: {done.stderr.strip()[-300:]}")
-            partial.rename(root)
-    return root
+    """Debian bullseye's Python 3.9."""
+    return unpacked("bullseye-python3", "bullseye", "python3")
 
 
 #: Its own mounts, seen by nobody else; the test's folder is /mnt in there.
