@@ -348,9 +348,9 @@ def hurry() -> Iterator[None]:
     """A connection that is frozen is given up in seconds. So may be a slow one: within, nothing has to succeed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.target.session.STEP_S", SHORT_S)
-        patch.setattr("harness.campaign.lane.ANSWER_S", SHORT_S)
-        patch.setattr("harness.campaign.lane.CANCEL_S", SHORT_S)
-        patch.setattr("harness.campaign.lane.WIRE_SLACK_S", SHORT_S - 5.0)  # the agent's own allowance is 5 s
+        patch.setattr("harness.campaign.conversation.ANSWER_S", SHORT_S)
+        patch.setattr("harness.campaign.conversation.CANCEL_S", SHORT_S)
+        patch.setattr("harness.campaign.conversation.WIRE_SLACK_S", SHORT_S - 5.0)  # the agent's own allowance is 5 s
         yield
 
 

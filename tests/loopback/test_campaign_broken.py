@@ -23,7 +23,7 @@ BYTES = {
     "in the login": ("up", 2600),
     "at the first contact": ("up", 5500),
     "in the upload of the agent": ("up", 100_000),
-    "in the upload of the probe": ("up", 600_000),
+    "in the upload of the probe": ("up", 260_000),
 }
 #: (event, how many of it), at which something happens to the connection.
 EVENTS = {

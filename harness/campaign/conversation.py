@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lane says to its target's agent: lease, probes, batches, what finished and what was left there.
+
+What has to be done is always worked out anew as *plan - runs + what the spool still holds*, so that a conversation can
+break off at any moment, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ..agent.frames import Frame
+from ..config.inventory import Target
+from ..deadline import Deadline
+from ..errors import Bug, ConnectionLost, InfrastructureFault
+from ..store.record import mapping
+from ..target.client import AgentClient, Corrupt, Missing, error_of, split_files
+from ..target.session import Session
+from . import facts_cache
+from .execution import Execution, Stop
+from .ledger import Emit, Ledger
+from .work import Work, document_of, longest_s, next_batch, work_out
+
+#: Seconds for an answer that waits for no measurement.
+ANSWER_S = 30.0
+#: A cancel kills the probe and puts the target back before it is answered.
+CANCEL_S = 60.0
+#: The agent kills what takes too long; the wire gets this on top.
+WIRE_SLACK_S = 30.0
+#: The lease outlives the work that is planned by this many seconds.
+LEASE_SLACK_S = 300.0
+#: What an agent tells unasked.
+AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
+#: Before the length of the work is known.
+_LEASE_AT_FIRST_S = 600.0
+#: How often a waiting lane looks up to see whether it was asked to stop.
+_TICK_S = 0.2
+
+
+class Conversation:
+    """Holds one session after the other with the agent of ``target``, until the ledger is complete.
+
+    ``handed_over``: a batch of ours may be under way there.
+    """
+
+    def __init__(self, execution: Execution, target: Target, ledger: Ledger, stop: Stop, emit: Emit) -> None:
+        self.handed_over = False
+        self._execution = execution
+        self._target = target
+        self._ledger = ledger
+        self._stop = stop
+        self._emit = emit
+        self._refused: Mapping[str, str] = {}
+
+    def hold(self, session: Session) -> None:
+        """From the lease to the goodbye: returns when nothing is left to do here, or we are asked to stop.
+
+        Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held.
+        """
+        client = session.client
+        if restored := session.welcome.get("restored"):
+            self._emit("restored", what=restored)
+        token = client.acquire(_LEASE_AT_FIRST_S, Deadline.after(ANSWER_S))
+        try:
+            if not self._stop:
+                work = self._meet(session)
+                self._adopt(client, work)
+                while not self._stop:
+                    batch = next_batch(self._execution, self._target.name, work, self._ledger, token)
+                    if batch is None:
+                        break
+                    self._send_probes(client, work)
+                    lease_s = sum(map(longest_s, batch.runs)) + LEASE_SLACK_S
+                    client.renew(token, lease_s, Deadline.after(ANSWER_S))
+                    self.handed_over = True
+                    client.submit(batch, Deadline.after(ANSWER_S))
+                    self._emit("batch-submitted", runs=len(batch.runs), session=batch.session)
+                    self._listen(client, work)
+        except ConnectionLost:
+            raise
+        except BaseException:
+            # Our own trouble (a full disk here, a bug) must not leave the target measuring for nobody.
+            with suppress(InfrastructureFault):
+                self._leave(client, token, cancel=True)
+            raise
+        self._leave(client, token, cancel=bool(self._stop))
+
+    def _leave(self, client: AgentClient, token: int, *, cancel: bool) -> None:
+        """Let the target go; ``cancel``: once it is put back, whatever was under way."""
+        if cancel:
+            if client.cancel(Deadline.after(CANCEL_S)):
+                self._emit("cancelled")
+            self.handed_over = False
+        try:
+            if cancel:
+                self._collect(client)
+        except InfrastructureFault as error:
+            self._emit("left", message=str(error))  # what was not fetched waits in the spool
+        try:
+            client.release(token, Deadline.after(ANSWER_S))
+            client.bye(Deadline.after(ANSWER_S))
+        except InfrastructureFault as error:
+            self._emit("left", message=str(error))
+
+    # -- what there is to do ----------------------------------------------------------------------------------------
+
+    def _meet(self, session: Session) -> Work:
+        work = work_out(self._execution, session)
+        facts = session.welcome["facts"]
+        self._ledger.facts = facts
+        facts_cache.remember(self._target, facts)
+        self._execution.write_lane(self._target.name, document_of(self._execution, session, work))
+        if work.refused != self._refused:
+            self._refused = work.refused
+            for cell, reason in work.refused.items():
+                self._emit("unsupported", cell=cell, reason=reason)
+        planned = sum(run.rpartition("-r")[0] not in work.refused for run in self._ledger.wanted)
+        self._emit("contacted", cells=len(work.cells), unsupported=len(work.refused), planned=planned)
+        return work
+
+    def _send_probes(self, client: AgentClient, work: Work) -> None:
+        by_hash = {built.sha256: (name, built) for name, built in work.probes.items()}
+        for missing in client.have(sorted(by_hash), Deadline.after(ANSWER_S)):
+            name, built = by_hash[missing]
+            data = built.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != missing:
+                raise Bug(f"{built.path}: changed after it was built")
+            client.put(name, data, Deadline.after(ANSWER_S + len(data) / 100_000))
+
+    # -- runs -------------------------------------------------------------------------------------------------------
+
+    def _adopt(self, client: AgentClient, work: Work) -> None:
+        """Fetch what finished while nobody listened; if a batch of ours still runs, listen to its end first."""
+        while True:
+            batch = self._collect(client)
+            self.handed_over = batch is not None and batch.get("execution") == self._execution.spool
+            if batch is None or not self.handed_over or self._stop:
+                return
+            self._emit("adopted", runs=len(batch.get("pending") or []))
+            self._listen(client, work)
+
+    def _collect(self, client: AgentClient) -> Mapping[str, Any] | None:
+        """Fetch all that lies in the spool for us; the batch that is under way on the target, whoever's it is."""
+        listing = client.list_runs(self._execution.spool, Deadline.after(ANSWER_S))
+        for entry in listing.get("runs") or []:
+            run = str(entry.get("run"))
+            if run not in self._ledger.wanted:
+                self._stray(run)
+            elif run in self._ledger.finished:
+                self._acknowledge(client, run)
+            else:
+                self._fetch(client, run)
+        batch = listing.get("batch")
+        return batch if isinstance(batch, Mapping) else None
+
+    def _listen(self, client: AgentClient, work: Work) -> None:
+        """Take what the agent pushes until its batch is finished, the connection breaks or we are asked to stop."""
+        patience_s = max(map(longest_s, self._execution.plan.cells_of(self._target.name))) + WIRE_SLACK_S
+        patience = Deadline.after(patience_s)
+        with _controller_off(work.placement.measured, self._target):
+            while not self._stop.at_once:
+                frame = client.next(Deadline.after(_TICK_S))
+                if frame is None:
+                    patience.check("the agent's next run, finished or failed")
+                    continue
+                patience = Deadline.after(patience_s)
+                if frame.type == "run":
+                    run = str(frame.head.get("run"))
+                    self._receive(run, frame)
+                    if self._stop:
+                        return  # without a word: the agent, still waiting for it, is told to end before it goes on
+                    self._acknowledge(client, run)
+                elif frame.type == "event":
+                    kind = str(frame.head.get("kind"))
+                    self._emit(kind if self._believable(kind, frame.head) else "agent-event", **_plain(frame.head))
+                    if kind == "batch-finished":
+                        self.handed_over = False
+                        self._batch_finished(frame.head)
+                        return
+
+    def _believable(self, kind: str, head: Mapping[str, Any]) -> bool:
+        """News of a kind that agents tell, about nothing but our own runs: the rest is kept, and not shown as ours."""
+        return kind in AGENT_EVENTS and ("run" not in head or str(head["run"]) in self._ledger.wanted)
+
+    def _batch_finished(self, head: Mapping[str, Any]) -> None:
+        """What the agent could not put back; and what made it give a batch up would do so again: it is our failure."""
+        for left in head.get("restored") or []:
+            self._emit("not-restored", what=left)
+        stopped = head.get("stopped")
+        if isinstance(stopped, Mapping):
+            raise error_of(stopped)
+
+    def _fetch(self, client: AgentClient, run: str) -> None:
+        try:
+            frame = client.fetch(self._execution.spool, run, Deadline.after(ANSWER_S))
+        except Missing:
+            return  # acknowledged meanwhile
+        except Corrupt as error:
+            self._ledger.fail(run, f"what the target kept is damaged: {error}", "infrastructure")
+        else:
+            self._receive(run, frame)
+        self._acknowledge(client, run)
+
+    def _receive(self, run: str, frame: Frame) -> None:
+        """Store what a run left. What the target's disk or the way here has damaged is a failed attempt."""
+        if run not in self._ledger.wanted:
+            self._stray(run)
+            return
+        if run in self._ledger.finished:
+            return
+        try:
+            files = split_files(frame)
+            record = mapping(json.loads(files.pop("record.json")), "record.json")
+        except (Corrupt, KeyError, ValueError, RecursionError) as error:  # SpecError is a ValueError
+            self._ledger.fail(run, f"what the target sent is damaged: {error}", "infrastructure")
+        else:
+            self._ledger.keep(run, record, files)
+
+    def _acknowledge(self, client: AgentClient, run: str) -> None:
+        """It is kept here: the target may forget it. In this order a crash between the two loses nothing."""
+        if run in self._ledger.wanted:
+            client.ack(self._execution.spool, run, Deadline.after(ANSWER_S))
+
+    def _stray(self, run: str) -> None:
+        self._emit("stray-run", run=run, message="spooled for this execution, which does not ask for it: left there")
+
+
+def _plain(head: Mapping[str, Any]) -> dict[str, Any]:
+    """An agent's event without what the event log says itself. Its values are the target's, and stay data."""
+    return {str(key): value for key, value in head.items() if key not in ("t", "kind", "target", "at", "id", "size")}
+
+
+@contextmanager
+def _controller_off(measured: Sequence[int], target: Target) -> Iterator[None]:
+    """While this machine measures itself, keep the controller's own threads off the measured CPU."""
+    if not target.local:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    try:
+        _move_all(before - set(measured) or before)
+        yield
+    finally:
+        _move_all(before)
+
+
+def _move_all(cpus: set[int]) -> None:
+    for thread in os.listdir("/proc/self/task"):
+        with suppress(OSError):  # a thread that ended meanwhile
+            os.sched_setaffinity(int(thread), cpus)
