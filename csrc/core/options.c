@@ -200,6 +200,9 @@ static const struct param duration_param = {
 
 static const struct param cpu_param = { "cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL };
 static const struct param waker_param = { "waker-cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL };
+static const struct param start_param = {
+	"start-at", PARAM_INT, NULL, "1", "9223372036854775807", NULL, NULL,
+};
 static const struct param parent_param = { "parent", PARAM_INT, NULL, "1", "4194304", NULL, NULL };
 
 static void set_cpu(struct options *options, const char *text)
@@ -232,6 +235,11 @@ static void set_out(struct options *options, const char *text)
 static void set_parent(struct options *options, const char *text)
 {
 	options->parent = (int64_t)parse_param(&parent_param, text);
+}
+
+static void set_start_at(struct options *options, const char *text)
+{
+	options->start_at_ns = (int64_t)parse_param(&start_param, text);
 }
 
 static void set_describe(struct options *options, const char *text)
@@ -267,6 +275,8 @@ static const struct common {
 	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out,
 	  OPTIONS_ALONE },
 	{ "parent", "PID", "end at once unless this is the parent", set_parent, OPTIONS_ALONE },
+	{ "start-at", "NS", "begin at this CLOCK_MONOTONIC (default: when ready)", set_start_at,
+	  OPTIONS_ALONE },
 	{ "describe", NULL, "print parameters and metrics as JSON", set_describe, OPTIONS_ALONE },
 	{ "version", NULL, "print the version", set_version, OPTIONS_ALONE },
 	{ "help", NULL, "print this", set_help, OPTIONS_ALONE },
@@ -275,6 +285,11 @@ static const struct common {
 };
 
 #define COMMONS (sizeof(commons) / sizeof(commons[0]))
+
+const char *options_helper(enum option_scope scope)
+{
+	return scope == OPTIONS_WITH_WAKER ? waker_param.name : NULL;
+}
 
 /* Does `arg` name this option? Sets `value` if it is "name=value". */
 static bool names(const char *arg, const char *name, const char **value)

@@ -34,6 +34,7 @@ struct options {
 	const char *out;		/* NULL: a summary on stdout */
 	int64_t parent;			/* 0: not given */
 	int waker_cpu;			/* -1: not given */
+	int64_t start_at_ns;		/* of CLOCK_MONOTONIC; 0: as soon as it is ready */
 };
 
 /*
@@ -50,6 +51,9 @@ const char *options_format_duration(uint64_t ns, char *text, size_t size);
 
 /* Which of the common options, that are no parameter of a bench, a probe has. */
 enum option_scope { OPTIONS_ALONE, OPTIONS_WITH_WAKER };
+
+/* The option that takes the CPU of a probe's helper, for --describe; NULL: it has none. */
+const char *options_helper(enum option_scope scope);
 
 /* Ends the process on bad usage. `values`: one element per param, in its order. */
 void options_parse(int argc, char **argv, enum option_scope scope, const struct param *params,

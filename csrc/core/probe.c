@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/fault.h"
@@ -12,6 +13,8 @@
 #include "core/output.h"
 
 #define SAFETY_EXTRA_NS UINT64_C(5000000000)
+#define START_AHEAD_MAX_NS INT64_C(10000000000)
+#define START_BUSY_NS INT64_C(10000000)
 
 double probe_ns(const struct run *run, uint64_t units)
 {
@@ -62,6 +65,34 @@ static void place(struct run *run)
 		placement_pin(run->options.cpu);
 	placement_set_sched(&run->options.sched);
 	placement_read(&run->start);
+}
+
+/* How long until --start-at; 0 without it, or where it has passed. */
+static uint64_t start_ahead_ns(const struct options *options)
+{
+	const int64_t ahead = options->start_at_ns - clock_now_ns(CLOCK_MONOTONIC);
+
+	if (options->start_at_ns && ahead > START_AHEAD_MAX_NS)
+		fault_usage("--start-at lies more than 10 s ahead of CLOCK_MONOTONIC");
+	return options->start_at_ns && ahead > 0 ? (uint64_t)ahead : 0;
+}
+
+/*
+ * Probes that are to begin together. Asleep at first, as their CPUs are alone; busy at the
+ * end, so that each leaves its idle state before the loop and not in it.
+ */
+static void await_start(int64_t start_ns)
+{
+	const int64_t busy_ns = start_ns - START_BUSY_NS;
+	const struct timespec busy = { .tv_sec = (time_t)(busy_ns / 1000000000),
+				       .tv_nsec = (long)(busy_ns % 1000000000) };
+
+	if (!start_ns)
+		return;
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &busy, NULL) == EINTR)
+		;
+	while (clock_now_ns(CLOCK_MONOTONIC) < start_ns)
+		;
 }
 
 static void measure(const struct probe *probe, struct run *run)
@@ -135,8 +166,8 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	placement_remember(&run.origin);
 	if (run.options.cpu >= 0)
 		placement_stay_off(&run.origin, run.options.cpu);
-	placement_arm_safety_timer(run.options.duration_ns + run.options.duration_ns / 2 +
-				   SAFETY_EXTRA_NS);
+	placement_arm_safety_timer(start_ahead_ns(&run.options) + run.options.duration_ns +
+				   run.options.duration_ns / 2 + SAFETY_EXTRA_NS);
 	if (run.options.out)
 		output = output_open(run.options.out);
 	placement_keep_pages();
@@ -146,6 +177,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	calibrate(&run);
 	place(&run);
 	probe->warm(&run);
+	await_start(run.options.start_at_ns);
 	measure(probe, &run);
 
 	/*

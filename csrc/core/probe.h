@@ -12,6 +12,7 @@
  *   calibrate the counter		(10 ms of busy waiting)
  *   CPU and scheduler, read back
  *   warm(): the loop, once		(code, data and branches are then known to the CPU)
+ *   wait for --start-at			(several probes of a run begin together)
  *   brackets, rusage			(armed: from here on nothing is opened or allocated)
  *   measure(): the loop
  *   rusage, bracket, read back

@@ -52,6 +52,10 @@ void result_describe(const struct probe *probe, struct json *json)
 	json_u64(json, "schema", PROBE_SCHEMA);
 	json_string(json, "probe", probe->name);
 	json_string(json, "summary", probe->summary);
+	if (options_helper(probe->scope))
+		json_string(json, "helper", options_helper(probe->scope));
+	else
+		json_null(json, "helper");
 	json_open(json, "params", '{');
 	for (size_t i = 0; i < probe->param_count; i++) {
 		const struct param *param = &probe->params[i];

@@ -79,8 +79,8 @@ def _list_of(value: Dict[str, Any], key: str, kind: type, path: str, default: An
     return list(items)
 
 
-def _cpus(value: Dict[str, Any], key: str, path: str) -> List[int]:
-    cpus = _list_of(value, key, int, path)
+def _cpus(value: Dict[str, Any], key: str, path: str, default: Any = _REQUIRED) -> List[int]:
+    cpus = _list_of(value, key, int, path, default)
     if any(not 0 <= cpu < 1 << 16 for cpu in cpus) or len(set(cpus)) != len(cpus):
         raise SpecError(f"{path}.{key}: CPU numbers, each once, are wanted, not {_show(cpus)}")
     return cpus
@@ -133,11 +133,15 @@ class LoadSpec:
 
 @dataclass(frozen=True)
 class ProbeSpec:
-    """The binary, by content, and its parameters as the probe's own options (``{"threshold": "1000ns"}``)."""
+    """The binary, by content, and its parameters as the probe's own options (``{"threshold": "1000ns"}``).
+
+    ``helper`` is the option that takes the CPU of the probe's helper, empty for a probe without one.
+    """
 
     name: str
     sha256: str
     params: Dict[str, str] = field(default_factory=dict)
+    helper: str = ""
 
     @classmethod
     def from_json(cls, value: Any, path: str = "probe") -> ProbeSpec:
@@ -149,12 +153,33 @@ class ProbeSpec:
         for name, setting in params.items():
             if not _PARAM.fullmatch(name) or not isinstance(setting, str) or "\0" in setting:
                 raise SpecError(f"{path}.params: not an option of a probe: {_show(name)} = {_show(setting)}")
-        return cls(safe_name(_take(obj, "name", str, path), f"{path}.name"), sha256, dict(params))
+        helper = _take(obj, "helper", str, path, "")
+        if helper and not _PARAM.fullmatch(helper):
+            raise SpecError(f"{path}.helper: not an option of a probe: {_show(helper)}")
+        return cls(safe_name(_take(obj, "name", str, path), f"{path}.name"), sha256, dict(params), helper)
+
+
+@dataclass(frozen=True)
+class ControlSpec:
+    """The A/A control of a run: this probe, pinned to this housekeeping CPU, at the same time."""
+
+    probe: ProbeSpec
+    cpu: int
+
+    @classmethod
+    def from_json(cls, value: Any, path: str = "control") -> ControlSpec:
+        obj = _object(value, path)
+        probe = ProbeSpec.from_json(_take(obj, "probe", dict, path), f"{path}.probe")
+        return cls(probe, _whole(obj, "cpu", 0, (1 << 16) - 1, path))
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One measurement, as asked. ``cpus`` and ``housekeeping`` are the placement, decided by the controller's plan."""
+    """One measurement, as asked. The CPUs are the placement, decided by the controller's plan.
+
+    ``helpers`` has a CPU for the helper of each probe, in the order of ``cpus``, or nothing where the probe needs none;
+    ``load_cpus`` are those of the housekeeping ones that load and agent keep to, none named: all of them.
+    """
 
     run: str  # "<cell>-r<repeat>", a safe name
     cell: str
@@ -168,6 +193,20 @@ class RunSpec:
     housekeeping: List[int]
     settle_ns: int
     duration_ns: int
+    helpers: List[int] = field(default_factory=list)
+    load_cpus: List[int] = field(default_factory=list)
+    control: Optional[ControlSpec] = None
+
+    @property
+    def rest(self) -> List[int]:
+        """Where load and agent run."""
+        return self.load_cpus or self.housekeeping
+
+    def helper_of(self, cpu: Optional[int]) -> Optional[int]:
+        """The CPU of the helper of the probe on ``cpu`` (None: of the one that is not pinned), if it has one."""
+        if not self.helpers:
+            return None
+        return self.helpers[0 if cpu is None else self.cpus.index(cpu)]
 
     @classmethod
     def from_json(cls, value: Any, path: str = "run") -> RunSpec:
@@ -190,12 +229,33 @@ class RunSpec:
             housekeeping=_cpus(obj, "housekeeping", path),
             settle_ns=_whole(obj, "settle_ns", 0, 86_400 * 10**9, path),
             duration_ns=_whole(obj, "duration_ns", 1, 7 * 86_400 * 10**9, path),
+            helpers=_helpers(obj, path),
+            load_cpus=_cpus(obj, "load_cpus", path, []),
+            control=None if obj.get("control") is None else ControlSpec.from_json(obj["control"], f"{path}.control"),
         )
         if not spec.cpus:
             raise SpecError(f"{path}.cpus: at least one CPU to measure is wanted")
         if set(spec.cpus) & set(spec.housekeeping):
             raise SpecError(f"{path}: a CPU cannot be measured and keep house: {spec.cpus} and {spec.housekeeping}")
+        if len(spec.helpers) != (len(spec.cpus) if spec.probe.helper else 0):
+            raise SpecError(f"{path}.helpers: one for each measured CPU is wanted exactly where the probe takes one")
+        others = {
+            "helpers": spec.helpers,
+            "load_cpus": spec.load_cpus,
+            "control": [spec.control.cpu] if spec.control else [],
+        }
+        for key, cpus in others.items():
+            if not set(cpus) <= set(spec.housekeeping):
+                raise SpecError(f"{path}.{key}: no housekeeping CPU: {sorted(set(cpus) - set(spec.housekeeping))}")
         return spec
+
+
+def _helpers(value: Dict[str, Any], path: str) -> List[int]:
+    """CPU numbers; probes may share one."""
+    cpus = _list_of(value, "helpers", int, path, [])
+    if any(not 0 <= cpu < 1 << 16 for cpu in cpus):
+        raise SpecError(f"{path}.helpers: CPU numbers are wanted, not {_show(cpus)}")
+    return cpus
 
 
 @dataclass(frozen=True)
@@ -247,6 +307,7 @@ class RunRecord:
     """What a run left. ``status`` is ``ok`` or ``failed``; a failed one has a ``reason`` and whose ``fault`` it is.
 
     ``results`` holds the probes' own ``result.json``, one for each measured CPU (or one with ``cpu: null``).
+    ``control`` is what the control left, if one was asked for: ``{cpu, status, reason, validity, result}``.
     ``files`` are the names, sizes in bytes and SHA-256 of the files beside the record.
     """
 
@@ -267,6 +328,7 @@ class RunRecord:
     facts_after: Dict[str, Any] = field(default_factory=dict)
     validity: Dict[str, Any] = field(default_factory=dict)
     results: List[Dict[str, Any]] = field(default_factory=list)
+    control: Dict[str, Any] = field(default_factory=dict)
     files: List[Dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -303,8 +365,24 @@ class RunRecord:
             facts_after=_take(obj, "facts_after", dict, path, {}),
             validity=validity,
             results=_list_of(obj, "results", dict, path, []),
+            control=_control(_take(obj, "control", dict, path, {}), f"{path}.control"),
             files=_list_of(obj, "files", dict, path, []),
         )
+
+
+def _control(value: Dict[str, Any], path: str) -> Dict[str, Any]:
+    if not value:
+        return {}
+    _whole(value, "cpu", 0, (1 << 16) - 1, path)
+    status = _take(value, "status", str, path)
+    if status not in ("ok", "unavailable"):
+        raise SpecError(f"{path}.status: {_show(status)} is neither ok nor unavailable")
+    if status == "ok":
+        Validity.from_json(_take(value, "validity", dict, path), f"{path}.validity")
+        _take(value, "result", dict, path)
+    else:
+        _take(value, "reason", str, path)
+    return value
 
 
 def to_json(value: Any) -> Dict[str, Any]:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from .admit import UNKNOWN, admit
+from .admit import UNKNOWN, admit, seats_of
 from .cells import Cell
 from .estimate import Estimate, LaneEstimate, estimate, format_seconds
 from .order import Session, order
 from .place import Placement, place
 from .plan import Plan, build_plan
+from .seats import Seats
 from .until import next_time
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LaneEstimate",
     "Placement",
     "Plan",
+    "Seats",
     "Session",
     "admit",
     "build_plan",
@@ -26,4 +28,5 @@ __all__ = [
     "next_time",
     "order",
     "place",
+    "seats_of",
 ]

@@ -10,6 +10,7 @@ from ..agent import modes
 from ..errors import TargetUnfit
 from .cells import Cell
 from .place import Placement, place
+from .seats import Seats, seat
 
 #: The answer for a target that nobody has talked to yet.
 UNKNOWN = "unknown until contact"
@@ -20,15 +21,29 @@ def admit(cell: Cell, facts: Mapping[str, Any] | None, placement: Placement | No
 
     Without ``placement`` the one that :func:`harness.plan.place.place` gives without an inventory is taken.
     """
+    mode = modes.from_spec(cell.mode)
+    if cell.cpus == "all" and not mode.pinned:
+        return (
+            f"cpus: all measures each CPU by a task of its own, and mode {cell.mode.name} is not pinned: "
+            "exclude the mode, or measure one (cpus: one)"
+        )
     if facts is None:
         return UNKNOWN
     if placement is None:
         try:
-            placement = place(facts)
+            placement = place(facts, cpus=cell.cpus)
         except TargetUnfit as error:
             return str(error)
-    mode = modes.from_spec(cell.mode)
+    if placement.lacks is not None:
+        return placement.lacks
     reasons = list(mode.needs(facts, placement.measured, placement.housekeeping))
     if cell.load.kind != "idle" and not placement.housekeeping:
         reasons.append(f"load {cell.load.name} has no CPU to run on but the measured one: use idle, or add a CPU")
+    if (lacks := seats_of(cell, facts, placement).lacks) is not None:
+        reasons.append(lacks)
     return "; ".join(reasons) or None
+
+
+def seats_of(cell: Cell, facts: Mapping[str, Any], placement: Placement) -> Seats:
+    """Who sits where in the runs of ``cell``."""
+    return seat(placement, facts, control=cell.control, helper=cell.helper is not None, load=cell.load.kind != "idle")

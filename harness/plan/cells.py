@@ -36,6 +36,9 @@ class Cell:
     load: LoadSpec
     settle_ns: int
     duration_ns: int
+    cpus: str = "one"
+    control: bool = False
+    helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
 
     def to_json(self) -> dict[str, Any]:
         """Modes and loads by name: the plan has their meaning."""
@@ -48,6 +51,8 @@ class Cell:
             "load": self.load.name,
             "settle_ns": self.settle_ns,
             "duration_ns": self.duration_ns,
+            "cpus": self.cpus,
+            "control": self.control,
         }
 
 
@@ -73,6 +78,8 @@ def asked(
     load: LoadSpec,
     settle_ns: int,
     duration_ns: int,
+    cpus: str = "one",
+    control: bool = False,
 ) -> dict[str, Any]:
     """What the id hashes. ``params`` are those that differ from the bench's defaults, typed (durations in ns)."""
     found: dict[str, Any] = {"target": target, "bench": bench, "duration_ns": duration_ns}
@@ -80,6 +87,10 @@ def asked(
     found.update({key: value for key, value in optional.items() if value})
     if settle_ns != DEFAULT_SETTLE_NS:
         found["settle_ns"] = settle_ns
+    if cpus != "one":
+        found["cpus"] = cpus
+    if control:
+        found["control"] = True
     return found
 
 

@@ -66,9 +66,24 @@ def build_cells(
                 load=load,
                 settle_ns=campaign.settle_ns,
                 duration_ns=campaign.duration_ns,
+                cpus=campaign.cpus,
+                control=campaign.control,
             )
-            name = cell_id(use.bench, mode.name, load.name, what)
-            cells.append(Cell(name, target, use.bench, opts, mode, load, campaign.settle_ns, campaign.duration_ns))
+            cells.append(
+                Cell(
+                    id=cell_id(use.bench, mode.name, load.name, what),
+                    target=target,
+                    bench=use.bench,
+                    params=opts,
+                    mode=mode,
+                    load=load,
+                    settle_ns=campaign.settle_ns,
+                    duration_ns=campaign.duration_ns,
+                    cpus=campaign.cpus,
+                    control=campaign.control,
+                    helper=benches[use.bench].helper,
+                )
+            )
     if not cells:
         raise PlanError(_emptied(len(targets) * len(points), not_included, excluded))
     if len({cell.id for cell in cells}) != len(cells):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -131,10 +131,12 @@ def _cell(
         load=loads[item["load"]],
         settle_ns=int(item["settle_ns"]),
         duration_ns=int(item["duration_ns"]),
+        cpus=str(item.get("cpus", "one")),
+        control=bool(item.get("control", False)),
     )
     if cell.bench not in benches:
         raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")
-    return cell
+    return replace(cell, helper=benches[cell.bench].helper)
 
 
 def build_plan(

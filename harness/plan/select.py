@@ -7,20 +7,32 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..config.campaign import MAX_RUNS_PER_CELL, Axes, Campaign, to_repeat, to_run_duration, to_sessions, to_settle
+from ..config.campaign import (
+    MAX_RUNS_PER_CELL,
+    Axes,
+    Campaign,
+    to_cpus,
+    to_repeat,
+    to_run_duration,
+    to_sessions,
+    to_settle,
+)
 from ..config.inventory import LOCAL, Target
 from ..config.modes import to_load, to_mode
+from ..config.types import to_bool
 from ..config.yaml import Plain, suggest
 from ..errors import PlanError
 
 AXES = ("bench", "mode", "load")
-SETTINGS: dict[str, Callable[[Any], int]] = {
+SETTINGS: dict[str, Callable[[Any], Any]] = {
     "duration": to_run_duration,
     "settle": to_settle,
     "repeat": to_repeat,
     "sessions": to_sessions,
+    "cpus": to_cpus,
+    "control": to_bool,
 }
-_FIELDS = {"duration": "duration_ns", "settle": "settle_ns", "repeat": "repeat", "sessions": "sessions"}
+_FIELDS = {"duration": "duration_ns", "settle": "settle_ns"}  # the others are called as they are set
 
 
 def is_glob(pattern: str) -> bool:
@@ -74,7 +86,7 @@ def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
         try:
             values = _values(text, seen)
             if key in SETTINGS:
-                fields[_FIELDS[key]] = SETTINGS[key](Plain(*values))
+                fields[_FIELDS.get(key, key)] = SETTINGS[key](Plain(*values))
             elif key == "bench":
                 fields["benches"] = tuple(use for value in values for use in _benches(campaign, value))
             else:

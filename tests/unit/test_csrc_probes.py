@@ -62,6 +62,26 @@ def test_the_description_equals_the_bench_file(probe, name):
     assert {metric: (told["kind"], told["unit"]) for metric, told in described["metrics"].items()} == METRICS[name]
 
 
+def test_it_begins_when_it_is_told_to(probe, tmp_path):
+    ahead_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    later, passed = tmp_path / "later", tmp_path / "passed"
+    later.mkdir()
+    passed.mkdir()
+    start_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + 400_000_000
+    result = measured(probe, later, "--start-at", start_ns, "--duration", "20ms")
+    assert result["started"]["boottime_ns"] >= start_ns + ahead_ns - 1_000_000  # two clocks, read one after the other
+    assert result["duration_ns"] < 300_000_000  # the wait is no part of it
+    late = measured(probe, passed, "--start-at", 1, "--duration", "20ms")
+    assert late["duration_ns"] >= 19_000_000
+
+
+def test_a_start_that_is_far_ahead_is_a_mistake(probe):
+    start_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + 60 * 10**9
+    done = run(probe, "--start-at", start_ns, "--duration", "20ms")
+    assert done.returncode == 2
+    assert "--start-at lies more than 10 s ahead" in done.stderr
+
+
 def test_version_and_help(probe, name):
     assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", run(probe, "--version").stdout)
     text = run(probe, "--help").stdout
@@ -71,6 +91,7 @@ def test_version_and_help(probe, name):
     for told in described["params"].values():
         assert all(choice in text for choice in told.get("choices", ()))
     assert ("--waker-cpu" in text) == (name == "xwake")
+    assert described["helper"] == ("waker-cpu" if name == "xwake" else None)
 
 
 def test_what_all_results_have(probe, name, tmp_path):
