@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,21 @@ from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
 from . import facts
 from .grouping import compact
-from .modes import at, mode_view, name_of, objects, rate_of, text_of
+from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of, text_of
 from .view import STATES, Attempt, Failure, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
 _VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity")
-#: A section of a target: bench variant, load, metric.
-Key = tuple[Variant, str, str]
+#: A section of a target: bench variant, load, metric, role.
+Key = tuple[Variant, str, str, str]
 _ALLOW = "let sudo work without a password"
 _RESULT = ("loop", "clock", "params", "duration_ns")
 
 
-def build_view(execution_dir: Path) -> View:
+def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None) -> View:
     """The view of one execution, finished or not. Broken files are named in ``warnings``; the rest is read.
+
+    ``observe`` is called with each run as it is read, whole; the view keeps but a part of it.
 
     Raises :class:`~harness.errors.UserError` when ``execution_dir`` is no execution.
     """
@@ -56,6 +58,8 @@ def build_view(execution_dir: Path) -> View:
     meta: dict[str, str] = {}
     for run in iter_runs(path, warnings) if (path / "runs").exists() else ():
         states[run.state] += 1
+        if observe is not None:
+            observe(run)
         if run.target not in newest or _knobs(run) >= _knobs(newest[run.target]):
             newest[run.target] = run  # the one that set most, to say what could be had
         ran = probes.setdefault(run.target, {})
@@ -63,11 +67,12 @@ def build_view(execution_dir: Path) -> View:
         meta = meta or {key: str(run.document[key]) for key in ("campaign", "execution")}
         where = grouped.setdefault(run.target, {})
         values.extend(values_of(run, limits))
-        for metric in dict.fromkeys(m["metric"] for m in run.metrics if m.get("kind") == "histogram"):
-            spec = run.document["spec"]
-            key = (variant_of_run(run), name_of(spec.get("load")), str(metric))
-            where.setdefault(key, {}).setdefault(run.cell, []).append(_slim(run))
-    seen = [variant for keys in grouped.values() for variant, _, _ in keys]
+        load, slim = name_of(run.document["spec"].get("load")), _slim(run)
+        for metric, role in dict.fromkeys(
+            (str(m["metric"]), role_of(m)) for m in run.metrics if m.get("kind") == "histogram"
+        ):
+            where.setdefault((variant_of_run(run), load, metric, role), {}).setdefault(run.cell, []).append(slim)
+    seen = [key[0] for keys in grouped.values() for key in keys]
     named = titles([*map(variant_of_cell, cells.values()), *seen], _mapping(plan.get("benches")))
     per_cell = _runs_per_cell(plan)
     lanes = {lane.stem: _optional(lane, warnings) for lane in sorted((path / "lanes").glob("*.json"))}
@@ -94,7 +99,8 @@ def build_view(execution_dir: Path) -> View:
                 facts=facts.rows(found, last, probes.get(name, {}).values()),
                 virtual=None if virtual is None else str(virtual),
                 metal=virtual is None and known_machine,
-                sections=sections,
+                sections=tuple(section for section in sections if section.role == MEASURED),
+                controls=tuple(section for section in sections if section.role != MEASURED),
                 unsupported=unsupported,
                 attempts=own,
                 notes=notes,
@@ -131,13 +137,13 @@ def _sections(
     order = {cell: place for place, cell in enumerate(cells)}
     failed = Counter(attempt.run.rpartition("-r")[0] for attempt in attempts)
     sections = []
-    for (variant, load, metric), by_cell in groups.items():
+    for (variant, load, metric, role), by_cell in groups.items():
         modes = []
         for cell in sorted(by_cell, key=lambda cell: (order.get(cell, len(order)), cell)):
-            modes.append(mode_view(by_cell[cell], metric, failed=failed[cell], planned=per_cell))
+            modes.append(mode_view(by_cell[cell], metric, role, failed=failed[cell], planned=per_cell))
         sample = next(iter(by_cell.values()))[0]
-        about = next(m for m in sample.metrics if m["metric"] == metric)
-        events, threshold = _events(sample)
+        about = next(m for m in sample.metrics if (m["metric"], role_of(m)) == (metric, role))
+        events, threshold = _events(sample) if role == MEASURED else (None, None)
         gate = about.get("gate")
         sections.append(
             Section(
@@ -152,10 +158,11 @@ def _sections(
                 sample=str(about.get("sample") or "value"),
                 events=events,
                 threshold_ns=threshold,
-                scalars=_scalars(sample, metric),
+                scalars=_scalars(sample, metric, role),
                 duration_ns=variant.duration_ns,
                 settle_ns=variant.settle_ns,
                 unsupported=tuple(each for each in unsupported if (each.bench, each.load) == (named[variant], load)),
+                role=role,
             )
         )
     first = {name: place for place, name in enumerate(dict.fromkeys(name_of(c.get("load")) for c in cells.values()))}
@@ -171,12 +178,14 @@ def _events(run: Run) -> tuple[str | None, int | None]:
     return None, None
 
 
-def _scalars(run: Run, metric: str) -> tuple[Scalar, ...]:
+def _scalars(run: Run, metric: str, role: str) -> tuple[Scalar, ...]:
     """The columns beside the quantiles: what is better when lower, the rate of events excepted, which has its own."""
     found = {}
     for each in run.metrics:
         name, unit = str(each["metric"]), str(each.get("unit", ""))
-        if each.get("kind") == "scalar" and each.get("better") != "higher" and name != rate_of(run):
+        if role_of(each) != role:
+            continue
+        if each.get("kind") == "scalar" and each.get("better") != "higher" and name != rate_of(run, role):
             label = name.removesuffix(f"_{unit}").removeprefix(metric.rpartition("_")[0] + "_")
             found[name] = Scalar(name, label.replace("_", " "), unit)
     return tuple(found.values())

@@ -14,18 +14,27 @@ from .view import ModeView, QuantileView, Reason, RunView
 
 #: What became of a period, or of an interval; it is one of them.
 _PERIODS = ("recorded", "overflow", "negative", "missed")
+#: Of a metric that says nothing else: it is of a measured CPU, and not of a control beside it.
+MEASURED = "measured"
 
 
-def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int | None = None) -> ModeView:
+def role_of(metric: Mapping[str, Any]) -> str:
+    """``measured``, or another part in the run such as ``control``: numbers of two roles are never mixed."""
+    return str(metric.get("role") or MEASURED)
+
+
+def mode_view(
+    runs: Sequence[Run], metric: str, role: str = MEASURED, *, failed: int = 0, planned: int | None = None
+) -> ModeView:
     """The view of one cell's runs; for one run alone too."""
-    views = tuple(sorted((run_view(run, metric) for run in runs), key=lambda view: (view.repeat, view.name)))
+    views = tuple(sorted((run_view(run, metric, role) for run in runs), key=lambda view: (view.repeat, view.name)))
     basis = next((state for state in ("valid", "suspect") if any(view.state == state for view in views)), None)
     used = [view for view in views if view.state == basis]
     fewest = min((view.recorded for view in used), default=0)
     counts = [view.events for view in used]
     names = dict.fromkeys(name for view in used for name in view.scalars)
     scalars = {name: spread(view.scalars.get(name) for view in used) for name in names}
-    rate = next((name for name in map(rate_of, runs) if name), None)
+    rate = next((name for run in runs if (name := rate_of(run, role))), None)
     mode = at(runs[0].document, "spec", "mode")
     return ModeView(
         name=name_of(mode),
@@ -48,19 +57,21 @@ def mode_view(runs: Sequence[Run], metric: str, *, failed: int = 0, planned: int
     )
 
 
-def rate_of(run: Run) -> str | None:
+def rate_of(run: Run, role: str = MEASURED) -> str | None:
     """The metric that is the rate of the probe's events: it comes with how many there were."""
-    rates = (m for m in run.metrics if m.get("kind") == "scalar" and m.get("unit") == "Hz" and "count" in m)
+    mine = (m for m in run.metrics if role_of(m) == role)
+    rates = (m for m in mine if m.get("kind") == "scalar" and m.get("unit") == "Hz" and "count" in m)
     return next((str(each["metric"]) for each in rates), None)
 
 
-def run_view(run: Run, metric: str) -> RunView:
+def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
     """One run by its ``run.json`` alone. Of several CPUs the worst counts."""
-    mine = [m for m in run.metrics if m["metric"] == metric and m.get("kind") == "histogram"]
+    played = [m for m in run.metrics if role_of(m) == role]
+    mine = [m for m in played if m["metric"] == metric and m.get("kind") == "histogram"]
     scalars: dict[str, float] = {}
     events: int | None = None
-    rate = rate_of(run)
-    for each in run.metrics:
+    rate = rate_of(run, role)
+    for each in played:
         if each.get("kind") == "scalar" and _is_number(each.get("value")):
             name = str(each["metric"])
             worst = min if each.get("better") == "higher" else max

@@ -155,7 +155,8 @@ class Section:
 
     ``title`` names the bench with what sets it apart from others of the execution: ``gap threshold=5us``.
     ``sample`` says what one value of the metric is of (``interval``, ``wake-up``), ``events`` what the probe counts
-    over ``threshold_ns`` (``gaps``, ``late``), ``None`` when it counts nothing.
+    over ``threshold_ns`` (``gaps``, ``late``), ``None`` when it counts nothing. ``role`` is whose numbers they are:
+    those of the measured task, or of a control.
     """
 
     target: str
@@ -173,6 +174,7 @@ class Section:
     duration_ns: int | None
     settle_ns: int | None
     unsupported: tuple[Unsupported, ...]
+    role: str = "measured"
 
     @property
     def missed(self) -> bool:
@@ -187,6 +189,7 @@ class TargetView:
     virtual: str | None
     metal: bool  # known not to be virtual; before the first contact it is neither
     sections: tuple[Section, ...]
+    controls: tuple[Section, ...]  # what ran beside the measured task at the same time: never in its numbers
     unsupported: tuple[Unsupported, ...]
     attempts: tuple[Attempt, ...]
     notes: tuple[str, ...]

@@ -248,6 +248,20 @@ def simple_run(execution: Path, target: str = "nuc", *, seed: int = 1, **options
     return write_run(execution, target, made, files, context(execution.name, facts))
 
 
+def with_control(folder: Path, *, cpu: int, worse: int = 1) -> None:
+    """Give a run that is kept a control on ``cpu``: the metrics of the measured task again, ``worse`` times as long."""
+    document = json.loads((folder / "run.json").read_text())
+    for metric in [each for each in document["metrics"] if "role" not in each]:
+        more = {key: metric[key] * worse for key in ("max",) if metric.get(key) is not None}
+        if "quantiles" in metric:
+            more["quantiles"] = {name: value and value * worse for name, value in metric["quantiles"].items()}
+        document["metrics"].append({**metric, **more, "cpu": cpu, "role": "control"})
+    (folder / "run.json").write_text(json.dumps(document))
+    log = (folder / "histograms.hlog").read_text()
+    line = next(line for line in log.splitlines() if line.startswith("Tag="))
+    (folder / "histograms.hlog").write_text(f"{log}Tag=gap_ns.cpu{cpu},{line.partition(',')[2]}\n")
+
+
 def context(execution: str = EXECUTION, facts: Mapping[str, Any] | None = FACTS) -> RunContext:
     return RunContext("nightly", execution, 1, METRICS, "cd" * 32, facts or {})
 

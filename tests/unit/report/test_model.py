@@ -222,3 +222,17 @@ def test_an_execution_of_failures_alone(tmp_path):
 def test_what_is_no_execution_is_said(tmp_path):
     with pytest.raises(UserError, match="not an execution"):
         build_view(tmp_path)
+
+
+def test_a_control_is_never_among_the_measured(tmp_path):
+    """The same metric on a housekeeping CPU at the same time: a part of its own, and no number of the mode changes."""
+    folder = fake.simple_run(tmp_path)
+    alone = build_view(tmp_path).targets[0].sections
+    fake.with_control(folder, cpu=0, worse=1000)
+    (target,) = build_view(tmp_path).targets
+    assert target.sections == alone
+    (control,) = target.controls
+    (mode,) = control.modes
+    assert control.role == "control"
+    assert mode.runs[0].cpus == (0,)
+    assert mode.maximum.high == 1000 * alone[0].modes[0].maximum.high
