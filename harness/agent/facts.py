@@ -13,6 +13,7 @@ import socket
 import sys
 from typing import Any
 
+from . import board
 from .knobs import show_all
 from .system import Tree, parse_cpus
 
@@ -30,7 +31,9 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "arch": platform.machine(),
         "hostname": socket.gethostname(),
         "machine_id": tree.read("/etc/machine-id"),
-        "serial": _serial(tree, cpuinfo),
+        "serial": board.serial(tree, _field(cpuinfo, "Serial")),
+        "uuid": board.uuid(tree),
+        "macs": board.macs(tree),
         "cpu_model": _cpu_model(tree, cpuinfo),
         "microcode": _field(cpuinfo, "microcode"),
         "firmware": _firmware(tree),
@@ -71,14 +74,6 @@ def _cpu_model(tree: Tree, cpuinfo: str) -> str | None:
         parts = (_field(cpuinfo, f"CPU {name}") for name in ("implementer", "part", "variant", "revision"))
         model = "/".join(part or "?" for part in parts)
     return model or tree.read("/sys/firmware/devicetree/base/model")
-
-
-def _serial(tree: Tree, cpuinfo: str) -> str | None:
-    for path in ("/sys/class/dmi/id/product_serial", "/sys/firmware/devicetree/base/serial-number"):
-        text = tree.read(path)
-        if text:
-            return text
-    return _field(cpuinfo, "Serial")
 
 
 def _firmware(tree: Tree) -> str | None:
