@@ -115,6 +115,7 @@ def _budget(verdict: Verdict) -> Mapping[str, Any]:
         "at_most",
         "runs",
         "state",
+        "why",
     )
     return {key: getattr(verdict, key) for key in keys}
 

@@ -169,8 +169,8 @@ def _budgets(view: View, console: Console) -> None:
     heading(console, "budgets")
     for (what, allowed), group in groupby(view.budgets, key=lambda verdict: (verdict.what, at_most(verdict))):
         verdicts = list(group)
-        kept = [verdict for verdict in verdicts if verdict.result == PASSED]
-        listed = verdicts if len(kept) <= LISTED_PASSES else [each for each in verdicts if each.result != PASSED]
+        kept = [verdict for verdict in verdicts if verdict.result == PASSED and not verdict.why]
+        listed = verdicts if len(kept) <= LISTED_PASSES else [each for each in verdicts if each not in kept]
         line(console, f"{what}, at most {allowed}", indent=4)
         rows = [
             [

@@ -2,17 +2,18 @@
 """A campaign's budgets against what was measured. Pure.
 
 The unit is a run, and the same ones are judged that a report shows: the valid runs of a cell, the suspect ones only
-where none is valid, the invalid ones never. Their median counts.
+where none is valid, the invalid ones never. Their median counts. A period that was missed is later than any limit.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..store.runs import Run
-from ..store.values import recorded, value_of
+from ..store.values import missed, recorded, value_with_missed
 from .numbers import number_of
 from .quantiles import enough, samples_needed, spread
 from .variants import Variant, titles, variant_of_cell, variant_of_run
@@ -32,7 +33,8 @@ class Limit:
 
 @dataclass(frozen=True)
 class RunValue:
-    """What one run says of one limit. ``recorded``: the samples behind a quantile."""
+    """What one run says of one limit. ``recorded``: the samples behind a quantile; ``missed``: the periods that have
+    none, for which ``value`` is infinite if the quantile lies among them."""
 
     limit: Limit
     target: str
@@ -44,11 +46,16 @@ class RunValue:
     value: float | None
     recorded: int = 0
     unit: str = ""
+    missed: int = 0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One limit for one cell. ``state`` is that of the ``runs`` judged; ``result`` pass, fail, or not judged: why."""
+    """One limit for one cell. ``state`` is that of the ``runs`` judged; ``result`` pass, fail, or not judged.
+
+    ``why`` it was not judged, or what else there is to know of it. A failure has no ``value`` where too many periods
+    were missed to have one.
+    """
 
     target: str
     bench: str
@@ -78,12 +85,15 @@ class Verdict:
     def sentence(self) -> str:
         """``nuc, gap, fifo, idle: gap_ns p99.99 is 31,200 ns, at most 20,000 ns allowed (median of 3 runs)``."""
         limit = f"at most {_shown(self.at_most, self.unit)} allowed"
-        if self.value is None or self.result == NOT_JUDGED:
+        if self.result == NOT_JUDGED:
             return f"{self.where}: {self.what} not judged: {self.why} ({limit})"
+        if self.value is None:
+            return f"{self.where}: {self.what} is over any limit: {self.why} ({limit})"
         of = f"median of {self.runs} {'suspect ' if self.state == 'suspect' else ''}runs"
         if self.runs == 1:
             of = "one suspect run" if self.state == "suspect" else "one run"
-        return f"{self.where}: {self.what} is {_shown(self.value, self.unit)}, {limit} ({of})"
+        also = f"; {self.why}" if self.why else ""
+        return f"{self.where}: {self.what} is {_shown(self.value, self.unit)}, {limit} ({of}{also})"
 
 
 def values_of(run: Run, limits: Iterable[Limit]) -> Iterator[RunValue]:
@@ -101,9 +111,10 @@ def values_of(run: Run, limits: Iterable[Limit]) -> Iterator[RunValue]:
             mode=_name(spec.get("mode")),
             load=_name(spec.get("load")),
             state=run.state,
-            value=value_of(run, limit.metric, limit.quantile),
+            value=value_with_missed(run, limit.metric, limit.quantile),
             recorded=recorded(run, limit.metric),
             unit=str(entry["unit"]),
+            missed=missed(run, limit.metric),
         )
 
 
@@ -139,6 +150,8 @@ def _verdict(limit: Limit, title: str, runs: list[RunValue]) -> Verdict:
         why = f"n too small, {limit.quantile} needs {samples_needed(str(limit.quantile)):,} samples in a run"
     value = None if found is None else found.median
     result = NOT_JUDGED if why or value is None else FAILED if value > limit.at_most else PASSED
+    if result != NOT_JUDGED and limit.quantile is not None and (lost := sum(run.missed for run in used)):
+        why = f"{lost:,} {'periods were' if lost > 1 else 'period was'} missed, each counted as later than any"
     first = runs[0]
     return Verdict(
         target=first.target,
@@ -149,7 +162,7 @@ def _verdict(limit: Limit, title: str, runs: list[RunValue]) -> Verdict:
         metric=limit.metric,
         quantile=limit.quantile,
         unit=next((run.unit for run in runs if run.unit), ""),
-        value=value,
+        value=None if value == math.inf else value,
         at_most=limit.at_most,
         runs=len(used),
         state=basis,

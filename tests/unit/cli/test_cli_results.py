@@ -132,7 +132,7 @@ def test_a_broken_budget_is_an_object_for_machines(execution: Execution) -> None
     assert found["over_budget"] == [
         {
             "target": "nuc", "bench": "gap", "mode": "fifo", "load": "idle", "cell": "c-1", "metric": "gap_ns",
-            "quantile": "p99.99", "unit": "ns", "value": 31_000, "at_most": 20_000, "runs": 3, "state": "valid",
+            "quantile": "p99.99", "unit": "ns", "value": 31_000, "at_most": 20_000, "runs": 3, "state": "valid", "why": "",
         }
     ]  # fmt: skip
     assert found["sentence"] == "3 of 3 runs finished; over budget: 1 cell"

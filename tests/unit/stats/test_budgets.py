@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +60,17 @@ def test_what_says_nothing_is_neither_a_pass_nor_a_failure(runs, why):
     verdict = only(*runs)
     assert (verdict.result, verdict.why) == (NOT_JUDGED, why)
     assert f"not judged: {why}" in verdict.sentence
+
+
+def test_missed_periods_are_said_and_never_pass_in_silence():
+    passed = only(replace(run(5_000), missed=12), run(5_000))
+    assert (passed.result, passed.why) == (PASSED, "12 periods were missed, each counted as later than any")
+    assert passed.sentence.endswith("(median of 2 runs; 12 periods were missed, each counted as later than any)")
+    lost = only(replace(run(math.inf), missed=4000))
+    assert (lost.result, lost.value) == (FAILED, None)
+    assert "p99.99 is over any limit: 4,000 periods were missed, each" in lost.sentence
+    scalar = Limit("gap", "stolen_ppm", None, 100)
+    assert only(replace(run(5, limit=scalar), missed=12)).why == ""  # a rate of late wake-ups has no quantile
 
 
 def test_a_scalar_needs_no_samples():

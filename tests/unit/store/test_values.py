@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from harness.store.runs import load_run
-from harness.store.values import recorded, value_of
+from harness.store.values import missed, recorded, value_of, value_with_missed
 
 from ..report import fake_execution as fake
 
@@ -42,3 +43,19 @@ def test_of_several_cpus_the_worst_counts(tmp_path, better, wanted):
     document["metrics"] = [{**scalar, "cpu": cpu, "value": value} for cpu, value in ((1, 4), (2, 9), (3, None))]
     (folder / "run.json").write_text(json.dumps(document))
     assert value_of(load_run(folder), "x_ppm", None) == wanted
+
+
+def test_a_missed_period_is_later_than_any_value(tmp_path):
+    run = load_run(fake.wake_run(tmp_path, missed=100))  # of 10,000
+    assert missed(run, "wake_ns") == 100
+    assert value_with_missed(run, "wake_ns", "p99") == value_of(run, "wake_ns", "p100") < math.inf
+    assert value_with_missed(run, "wake_ns", "p99.01") == math.inf
+    assert value_of(run, "wake_ns", "p99.01") < math.inf
+    assert (missed(run, "late_rate_hz"), value_with_missed(run, "late_rate_hz", None)) == (0, 0)
+    whole = load_run(fake.simple_run(tmp_path))
+    assert value_with_missed(whole, "gap_ns", "p99.99") == value_of(whole, "gap_ns", "p99.99")
+
+
+def test_nothing_but_missed_periods(tmp_path):
+    run = load_run(fake.wake_run(tmp_path, missed=10_000))
+    assert value_with_missed(run, "wake_ns", "p50") == math.inf
