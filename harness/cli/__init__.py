@@ -46,6 +46,8 @@ class Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if ctx.resilient_parsing and args and args[0] not in COMMANDS:  # a shell completes: it says nothing
+            return None, None, args
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
@@ -103,6 +105,10 @@ def _run() -> int:
     """Carry out the command line; its exit code. Raises nothing."""
     from ..errors import Bug, IsolbenchError
 
+    if "_ISOLBENCH_COMPLETE" in os.environ:
+        from .shells import register
+
+        register()
     try:
         code = group.main(prog_name="isolbench", standalone_mode=False)
         sys.stdout.flush()

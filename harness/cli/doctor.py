@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options
+from . import complete, options
 from .render import console, echo_json, printable, restored
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yel
     help="Check the controller and TARGETs (default: local): tools, keys, sudo, knobs, isolation; with advice. Names, "
     "globs and tag:NAME. Exit code 3 when something prevents a measurement."
 )
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=complete.targets)
 @options.inventory
 @options.as_json
 def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import complete, options
 
 
 @click.command(
@@ -16,7 +16,7 @@ from . import options
     "that lies in it: `export results/nightly` has the same rows as harness.load('results/nightly'), those of every "
     "execution. It may also be an execution by its id, or a run's folder."
 )
-@click.argument("reference")
+@click.argument("reference", shell_complete=complete.references)
 @click.option("--format", "-f", "kind", type=click.Choice(["parquet", "csv", "jsonl", "hlog"]), required=True)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path, dir_okay=False), help="A file; - is stdout.  [default: stdout]"
@@ -24,7 +24,7 @@ from . import options
 @click.option("--merge", is_flag=True, help="hlog: one histogram per cell, of its valid runs, instead of one per run.")
 @options.results
 def export(reference: str, kind: str, out: Path | None, merge: bool, results: Path) -> None:
-    from ..campaign.execution import find
+    from ..campaign.references import find
     from ..store.export import export as write
     from .render import printable
     from .reporting import file_or_stdout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import options
+from . import complete, options
 
 if TYPE_CHECKING:
     from ..advice import Finding
@@ -31,7 +31,12 @@ _SCAN_S = 30.0
 @click.option("--name", help="Its name in the inventory.  [default: the host's first label]")
 @click.option("--identity", type=click.Path(path_type=Path, dir_okay=False), help="The private key to log in with.")
 @click.option("--tag", "tags", multiple=True, help="Repeatable.")
-@click.option("--repin", metavar="NAME", help="Replace the host key of this target, instead of adding one.")
+@click.option(
+    "--repin",
+    metavar="NAME",
+    shell_complete=complete.names,
+    help="Replace the host key of this target, instead of adding one.",
+)
 @click.option("--fingerprint", metavar="SHA256:...", help="Accept exactly this host key, without asking.")
 @click.option("--yes", is_flag=True, help="Accept whatever host key is shown, without asking: trust on first use.")
 @options.inventory

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from . import complete
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_INVENTORY = Path("inventory/lab.yaml")
@@ -42,6 +44,7 @@ def targets(function: F) -> F:
         "target_names",
         multiple=True,
         metavar="NAME",
+        shell_complete=complete.targets,
         help="Instead of the campaign's targets: a name, a glob, or tag:NAME. Repeatable.",
     )(function)
 
@@ -52,8 +55,20 @@ def sets(function: F) -> F:
         "-s",
         "sets",
         multiple=True,
+        shell_complete=complete.sets,
         metavar="AXIS=VALUE[,VALUE]",
         help="Narrow an axis, or set duration, settle, repeat or sessions. Repeatable.",
+    )(function)
+
+
+def lanes(function: F) -> F:
+    return click.option(
+        "--lane",
+        "lanes",
+        multiple=True,
+        metavar="TARGET",
+        shell_complete=complete.lanes,
+        help="Only this target's share. Repeatable.",
     )(function)
 
 

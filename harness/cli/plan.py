@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options
+from . import complete, options
 from .render import console, echo_json, printable
 from .words import bench_titles, plural
 
@@ -26,7 +26,7 @@ _NAMED = 5
 
 
 @click.command(help="Show what CAMPAIGN would run. Contacts nothing, unless told to by --contact.")
-@click.argument("campaign")
+@click.argument("campaign", shell_complete=complete.campaigns)
 @options.inventory
 @options.targets
 @options.sets

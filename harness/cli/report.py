@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import complete, options
 
 
 @click.command(help="Write the HTML report of EXECUTION: a folder, an id, or a campaign's name (its newest).")
-@click.argument("execution")
+@click.argument("execution", shell_complete=complete.executions)
 @options.results
 @click.option(
     "--out",
@@ -21,7 +21,7 @@ from . import options
     help="A file; - is stdout.  [default: its folder/report.html]",
 )
 def report(execution: str, results: Path, out: Path | None) -> None:
-    from ..campaign.execution import find
+    from ..campaign.references import find
     from ..report import html
     from .reporting import file_or_stdout, write_report
 

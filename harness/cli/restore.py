@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options
+from . import complete, options
 from .render import echo_json, restored
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _ANSWER_S = 60.0
 
 
 @click.command(help="Put TARGETs (default: local) back as they were found: what a crash left changed is undone.")
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=complete.names)
 @options.inventory
 @click.option("--cancel", is_flag=True, help="Also end a batch that is being measured, whoever submitted it.")
 @options.as_json

@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import options
+from . import complete, options
 
 if TYPE_CHECKING:
     from ..campaign.execution import Execution
 
 
 @click.command(help="Carry out CAMPAIGN: a file, or the name of a shipped one (`quick`).")
-@click.argument("campaign", required=False)
+@click.argument("campaign", required=False, shell_complete=complete.campaigns)
 @options.inventory
 @options.targets
 @options.sets
 @options.results
-@click.option("--execution", metavar="ID", help="Carry out this execution instead of starting one (with --lane).")
-@click.option("--lane", "lanes", multiple=True, metavar="TARGET", help="Only this target's share. Repeatable.")
+@click.option(
+    "--execution",
+    metavar="ID",
+    shell_complete=complete.executions,
+    help="Carry out this execution instead of starting one (with --lane).",
+)
+@options.lanes
 @click.option("--report/--no-report", default=True, help="Write report.html at the end.  [default: report]")
 @options.as_json
 def run(
@@ -52,10 +57,10 @@ def run(
 
 
 @click.command(help="Continue EXECUTION: a folder, an id, or a campaign's name (its newest).")
-@click.argument("execution")
+@click.argument("execution", shell_complete=complete.executions)
 @options.inventory
 @options.results
-@click.option("--lane", "lanes", multiple=True, metavar="TARGET", help="Only this target's share. Repeatable.")
+@options.lanes
 @click.option("--report/--no-report", default=True, help="Write report.html at the end.  [default: report]")
 @options.as_json
 def resume(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import complete, options
 from .render import console, echo_json
 
 
@@ -16,12 +16,12 @@ from .render import console, echo_json
     "REFERENCE may be their folder, or an execution followed by RUN, the name or the beginning of it. An attempt's "
     "name ends in `-a` and its number."
 )
-@click.argument("reference")
-@click.argument("run", required=False)
+@click.argument("reference", shell_complete=complete.references)
+@click.argument("run", required=False, shell_complete=complete.runs)
 @options.results
 @options.as_json
 def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
-    from ..campaign.execution import find
+    from ..campaign.references import find
     from ..report import detail
     from ..report.terminal import summary
     from ..store.runs import iter_runs, load_attempt, load_run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import options
+from . import complete, options
 from .render import console, echo_json, printable
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _NEWEST = 10
 
 
 @click.command(help="How far EXECUTION is, or the newest ones: done, failed, running, what happened last.")
-@click.argument("execution", required=False)
+@click.argument("execution", required=False, shell_complete=complete.executions)
 @options.results
 @options.as_json
 def status(execution: str | None, results: Path, as_json: bool) -> None:

@@ -29,6 +29,10 @@ class NewerSchema(BrokenResult):
     """A result file was written by a newer isolbench than this one."""
 
 
+def is_execution(path: Path) -> bool:
+    return any((path / name).exists() for name in ("plan.json", "runs", "attempts"))
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or quota into :class:`StorageFull`, and any other ``OSError`` into a fault naming ``path``."""

@@ -22,6 +22,7 @@ from ..agent.spec import FAULTS, STATES, RunRecord, RunSpec, SpecError, safe_nam
 from ..errors import UserError
 from . import hlog
 from .files import TMP_PREFIX, BrokenResult, make_folder, read_document, to_bytes
+from .files import is_execution as is_execution
 from .hdr import Counts
 from .record import COUNTERS, RunContext, identity_of, judged, metrics_of, verify, whole
 
@@ -214,10 +215,6 @@ def execution_dirs(path: Path, depth: int = 2) -> Iterator[Path]:
     elif depth > 0:
         for below in _folders(path):
             yield from execution_dirs(below, depth - 1)
-
-
-def is_execution(path: Path) -> bool:
-    return any((path / name).exists() for name in ("plan.json", "runs", "attempts"))
 
 
 def iter_runs(path: Path, warnings: list[str] | None = None) -> Iterator[Run]:
