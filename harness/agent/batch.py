@@ -10,14 +10,16 @@ from typing import Any, Mapping, Protocol
 
 from . import VERSION
 from .blobs import Blobs
+from .control import Control
 from .kmsg import Kmsg
 from .knobs import Knob, Outcome, all_knobs
 from .loads import Load
 from .loads import make as make_load
-from .measure import Measurement, Wait, one_line
+from .measure import Measurement, Wait
 from .modes import Mode
 from .modes import from_spec as mode_from_spec
 from .paths import Paths
+from .probe import one_line
 from .spec import Batch, RunRecord, RunSpec, to_json
 from .spool import Entry, Spool, nearly_full, storage_full
 from .system import AgentError, Tree, write_durably
@@ -76,7 +78,7 @@ class Runner:
         self._affinity = sorted(os.sched_getaffinity(0))
         self._all_knobs: dict[str, Knob] = all_knobs(tree)
         self._knobs: list[tuple[Knob, Outcome]] = []
-        self._segment: tuple[Any, ...] = ()
+        self._segment: list[tuple[str, list[int], list[int]]] = []
         self._load: Load | None = None
         self._load_key: tuple[Any, ...] = ()
         self._binaries: dict[str, str] = {}
@@ -153,8 +155,7 @@ class Runner:
     def _measure(self, spec: RunSpec, folder: str, sequence: int) -> tuple[RunRecord, bytes]:
         try:
             mode = self._admit(spec)
-            if spec.probe.sha256 not in self._binaries:
-                self._binaries[spec.probe.sha256] = self._blobs.verified(spec.probe.sha256)
+            binary = self._binary(spec.probe.sha256)
             self._step_aside(spec)
             self._set_knobs(spec, mode)
             load = self._start_load(spec)
@@ -163,7 +164,7 @@ class Runner:
         measurement = Measurement(
             spec,
             mode,
-            self._binaries[spec.probe.sha256],
+            binary,
             folder,
             load=load,
             knobs=self._knobs,
@@ -172,11 +173,18 @@ class Runner:
             affinity=self._affinity,
             sequence=sequence,
             wait=self._wait,
+            control=None if spec.control is None else Control(spec, self._binary, folder, self._affinity),
         )
         record = measurement.run()
         if record.status != "ok" or record.load.get("ended"):
             self._stop_load()  # whatever state it is in, the next run gets a fresh one
         return record, measurement.log
+
+    def _binary(self, sha256: str) -> str:
+        """The path of an uploaded probe, verified before its first use in this batch."""
+        if sha256 not in self._binaries:
+            self._binaries[sha256] = self._blobs.verified(sha256)
+        return self._binaries[sha256]
 
     def _admit(self, spec: RunSpec) -> Mode:
         mode = mode_from_spec(spec.mode)
@@ -192,39 +200,57 @@ class Runner:
             raise full
 
     def _step_aside(self, spec: RunSpec) -> None:
-        """The agent itself keeps to the housekeeping CPUs."""
-        if spec.housekeeping:
+        """The agent itself keeps to the housekeeping CPUs, but for those that the control and helpers have."""
+        if spec.rest:
             try:
-                os.sched_setaffinity(0, spec.housekeeping)
+                os.sched_setaffinity(0, spec.rest)
             except OSError as error:
                 raise AgentError(
-                    "environment", "affinity", f"housekeeping CPUs {spec.housekeeping}: {error.strerror}"
+                    "environment", "affinity", f"housekeeping CPUs {spec.rest}: {error.strerror}"
                 ) from None
 
     def _set_knobs(self, spec: RunSpec, mode: Mode) -> None:
-        wanted = (mode.knobs, spec.cpus, spec.housekeeping)
-        if wanted == self._segment:
-            return
-        self._restore_knobs()
-        self._segment = wanted
-        for name in mode.knobs:
-            knob = self._all_knobs[name]
-            self._knobs.append((knob, knob.set(spec.cpus, spec.housekeeping, self._undo)))
+        """What mode and campaign ask for, in the order of the knobs. What the run before had as well stays.
 
-    def _restore_knobs(self) -> list[dict[str, Any]]:
-        self._segment = ()
-        if not self._knobs:
-            return []
-        for knob, _ in self._knobs:
+        It is a stack: what lies on a knob that is to go is put back before it, and set again.
+        """
+        wanted = self._wanted(spec, mode)
+        same = 0
+        while same < min(len(wanted), len(self._segment)) and wanted[same] == self._segment[same]:
+            same += 1
+        self._restore_knobs(keep=same)
+        for step in wanted[same:]:
+            name, cpus, housekeeping = step
+            knob = self._all_knobs[name]
+            self._segment.append(step)
+            self._knobs.append((knob, knob.set(cpus, housekeeping, self._undo)))
+
+    def _wanted(self, spec: RunSpec, mode: Mode) -> list[tuple[str, list[int], list[int]]]:
+        """Names of knobs, each with the CPUs that it is for."""
+        unknown = [name for name in spec.tune if name not in self._all_knobs]
+        if unknown:
+            raise AgentError("user", "unknown-knob", f"tune: this agent has no knob {', '.join(unknown)}")
+        names = {*mode.knobs, *spec.tune}
+        found = []
+        for name, knob in self._all_knobs.items():
+            if name in names:
+                cpus = self._affinity if knob.roams and not mode.pinned else spec.cpus
+                found.append((name, list(cpus), list(spec.housekeeping)))
+        return found
+
+    def _restore_knobs(self, keep: int = 0) -> list[dict[str, Any]]:
+        """All but the first ``keep``."""
+        gone = self._knobs[keep:]
+        del self._knobs[keep:], self._segment[keep:]
+        for knob, _ in reversed(gone):
             knob.restore()
-        self._knobs = []
-        return self._undo.play(keep_processes=True)
+        return self._undo.play(only=frozenset(knob.name for knob, _ in gone)) if gone else []
 
     def _start_load(self, spec: RunSpec) -> Load:
-        key = (spec.load, spec.housekeeping)
+        key = (spec.load, spec.rest)
         if self._load is None or key != self._load_key:
             self._stop_load()
-            self._load = make_load(spec.load, spec.housekeeping, self._tree)
+            self._load = make_load(spec.load, spec.rest, self._tree)
             self._load.start()
             self._load_key = key
         return self._load

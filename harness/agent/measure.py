@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any, Callable, Sequence
 
 from . import VERSION
+from .control import GRACE_S, Control
 from .kmsg import Kmsg
 from .knobs import Knob, Outcome
 from .loads import Load
 from .modes import Mode
-from .probe import ProbeProcess, allowance_ns, command, result_files, spooled_name
+from .probe import ProbeProcess, allowance_ns, command, one_line, result_files, spooled_name, start_of
 from .snapshot import take
 from .spec import RunRecord, RunSpec, to_json
 from .spool import nearly_full, storage_full
@@ -41,6 +42,7 @@ class Measurement:
         affinity: Sequence[int],
         sequence: int,
         wait: Wait,
+        control: Control | None = None,
     ) -> None:
         self._spec = spec
         self._mode = mode
@@ -52,6 +54,7 @@ class Measurement:
         self._tree = tree
         self._affinity = affinity
         self._wait = wait
+        self._control = control
         self._probes: list[ProbeProcess] = []
         self._outs: list[str] = []
         self._record = RunRecord(
@@ -76,7 +79,7 @@ class Measurement:
         except OSError as error:
             self._fail(storage_full(error, "measuring"))
         finally:
-            for probe in self._probes:
+            for probe in self._processes():
                 probe.kill()
                 probe.close()
             self._collect_log()
@@ -105,9 +108,12 @@ class Measurement:
             facts_before=before,
             started={"realtime_ns": before["realtime_ns"], "boottime_ns": before["boottime_ns"]},
         )
+        start_ns = start_of(len(cpus) + (self._control is not None), time.monotonic_ns())
         for cpu in cpus:
-            argv = command(self._binary, self._spec, self._mode, cpu, self._out(cpu))
+            argv = command(self._binary, self._spec, self._mode, cpu, self._out(cpu), start_ns)
             self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, self._affinity))
+        if self._control is not None:
+            self._control.start(start_ns)
         self._await_probes(time.monotonic() + allowance_ns(self._spec.duration_ns) / 1e9)
         elapsed_ns = time.monotonic_ns() - started_ns
         load = self._load.end()
@@ -116,11 +122,13 @@ class Measurement:
 
     def _await_probes(self, deadline_s: float) -> None:
         """Silent until all ended; SIGKILL at the deadline. A stream that ended is not looked at again."""
-        talking = {probe.output: probe for probe in self._probes}
+        talking = {probe.output: probe for probe in self._processes()}
         while True:
-            running = [probe for probe in self._probes if probe.poll() is None]
+            running = [probe for probe in self._processes() if probe.poll() is None]
             if not running:
                 return
+            if not any(probe in self._probes for probe in running):  # the control alone: it is not waited for at length
+                deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
             if time.monotonic() >= deadline_s:
                 for probe in running:
                     probe.timed_out = True
@@ -129,6 +137,10 @@ class Measurement:
             for fd in self._wait(deadline_s, tuple(talking)):
                 if not talking[fd].drain():
                     del talking[fd]
+
+    def _processes(self) -> list[ProbeProcess]:
+        control = self._control.process if self._control is not None else None
+        return self._probes if control is None else [*self._probes, control]
 
     def _finish(self) -> None:
         measured = [(probe, probe.result()) for probe in self._probes]
@@ -160,6 +172,9 @@ class Measurement:
             effective=self._effective(measured),
             validity=to_json(judge(seen)),
         )
+        if self._control is not None:
+            control = self._control.finish(self._record.facts_before, self._record.facts_after)
+            self._record = replace(self._record, control=control)
         if said and said["lines"]:
             self.log += b"--- kernel log ---\n" + "\n".join(said["lines"]).encode() + b"\n"
 
@@ -169,10 +184,14 @@ class Measurement:
 
     def _effective(self, measured: Sequence[tuple[ProbeProcess, dict[str, Any]]]) -> dict[str, Any]:
         """The mode as the task itself read it back, by CPU (``any`` where it was not pinned), and its nice value."""
-        tasks = {
-            "any" if probe.cpu is None else str(probe.cpu): {**(result.get("effective") or {}), "nice": probe.nice}
-            for probe, result in measured
-        }
+        tasks = {}
+        for probe, result in measured:
+            helper = self._spec.helper_of(probe.cpu)  # the probe fails where it cannot put its helper there
+            tasks["any" if probe.cpu is None else str(probe.cpu)] = {
+                **(result.get("effective") or {}),
+                "nice": probe.nice,
+                **({} if helper is None else {"helper_cpu": helper}),
+            }
         return {"provider": "scheduler", "tasks": tasks}
 
     def _out(self, cpu: int | None) -> str:
@@ -181,16 +200,12 @@ class Measurement:
     def _collect_log(self) -> None:
         """Keep what the probes said; remove their folders, with whatever else they left there."""
         said = b""
-        for probe in self._probes:
+        for probe in self._processes():
             text = probe.log.bytes()
             if text:
                 where = "any CPU" if probe.cpu is None else f"CPU {probe.cpu}"
-                said += f"--- probe on {where} ---\n".encode() + text.rstrip(b"\n") + b"\n"
-        for out in self._outs:
+                who = "probe" if probe in self._probes else "control"
+                said += f"--- {who} on {where} ---\n".encode() + text.rstrip(b"\n") + b"\n"
+        for out in [*self._outs, *([self._control.out] if self._control is not None else [])]:
             remove_tree(out)
         self.log = said + self.log
-
-
-def one_line(error: AgentError) -> str:
-    text = " ".join(str(error).split())
-    return f"{text} ({error.advice})" if error.advice else text

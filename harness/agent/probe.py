@@ -18,6 +18,9 @@ from .system import AgentError
 #: Kept of what a probe says: the first and the last half MiB.
 LOG_HALF = 512 << 10
 MAX_RESULT = 4 << 20
+#: Until probes that begin together are ready, on a slow board: the first, and each.
+START_AHEAD_NS = 200 * 10**6
+START_EACH_NS = 10 * 10**6
 #: A probe's result.json of this schema, or older, is understood.
 RESULT_SCHEMA = 1
 
@@ -27,11 +30,27 @@ def allowance_ns(duration_ns: int) -> int:
     return duration_ns + max(5 * 10**9, duration_ns // 10)
 
 
-def command(binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str) -> list[str]:
+def command(
+    binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str, start_ns: int | None = None
+) -> list[str]:
+    """The probe of ``spec`` on ``cpu``; it begins at ``start_ns`` of CLOCK_MONOTONIC, by default when it is ready."""
     argv = [binary, *mode.probe_argv(cpu), "--duration", f"{spec.duration_ns}ns"]
+    helper = spec.helper_of(cpu)
+    if helper is not None:
+        argv += [f"--{spec.probe.helper}", str(helper)]
+    if start_ns is not None:
+        argv += ["--start-at", str(start_ns)]
     for name, setting in sorted(spec.probe.params.items()):
         argv += [f"--{name}", setting]
     return [*argv, "--out", out]
+
+
+def start_of(processes: int, now_ns: int) -> int | None:
+    """When the probes of a run begin, on the clock of ``now_ns``: once all of them are ready; a single one may at once.
+
+    A probe needs some 50 ms until it is, mostly to calibrate its clock, and starting each takes a few ms more.
+    """
+    return None if processes < 2 else now_ns + START_AHEAD_NS + processes * START_EACH_NS
 
 
 class BoundedLog:
@@ -166,6 +185,11 @@ def exit_error(status: int, log: bytes) -> AgentError:
     if status < 0:
         return AgentError("bug", "probe-crash", f"the probe crashed with signal {-status}: {said}")
     return AgentError("bug", "probe", f"the probe failed with exit status {status}: {said}")
+
+
+def one_line(error: AgentError) -> str:
+    text = " ".join(str(error).split())
+    return f"{text} ({error.advice})" if error.advice else text
 
 
 def load_result(out: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
+from . import services
 from .modes import Mode
 from .spec import RunSpec, Validity, event_lists
 from .system import parse_cpus
@@ -21,14 +22,13 @@ MAX_SIBLING_SHARE = 0.05
 SUSPEND_NS = 50 * 10**6
 #: Two calibrations of a sound counter agree far better, beyond what either states as its own error.
 MAX_DRIFT_PPM = 100.0
+#: Probes that begin together do so within microseconds; one that was late has another start and end.
+MAX_SKEW_NS = 10 * 10**6
 USER_HZ = 100  # of /proc/stat, on every architecture we run on
 #: The CPU time of a running task is as old as its last tick, at the slowest of 100 Hz: so much may be missing.
 TICK_NS = 10**9 // USER_HZ
 #: A load that works in bursts cannot be told from one that does nothing in less than this.
 LEAST_FOR_ARGV_NS = 20 * TICK_NS
-
-#: A process's name ends after 15 characters; these are the units to stop.
-_UNITS = {"power-profiles-": "power-profiles-daemon", "unattended-upgr": "unattended-upgrades"}
 
 INVALID, SUSPECT = "invalid", "suspect"
 
@@ -56,11 +56,11 @@ Finding = tuple[str, str, str, str]  # rule, state, text, advice
 Rule = Callable[[Evidence], Iterator[Finding]]
 
 
-def judge(evidence: Evidence) -> Validity:
-    """The verdict of all rules: the worst state, and every reason."""
+def judge(evidence: Evidence, rules: Sequence[Rule] | None = None) -> Validity:
+    """The verdict of all rules, or of ``rules``: the worst state, and every reason."""
     reasons = [
         {"rule": rule, "state": state, "text": text, "advice": advice}
-        for each in RULES
+        for each in (RULES if rules is None else rules)
         for rule, state, text, advice in each(evidence)
     ]
     states = {reason["state"] for reason in reasons}
@@ -121,6 +121,16 @@ def _placement(seen: Evidence) -> Iterator[Finding]:
             yield "memory-unlocked", SUSPECT, text, "become: sudo, or raise the memlock limit"
 
 
+def _together(seen: Evidence) -> Iterator[Finding]:
+    """The probes of one run, on several CPUs, cover the same time."""
+    starts = [(result.get("started") or {}).get("monotonic_raw_ns") for result in seen.results]
+    known = [start for start in starts if isinstance(start, int)]
+    skew_ns = max(known, default=0) - min(known, default=0)
+    if skew_ns > max(MAX_SKEW_NS, seen.spec.duration_ns // 100):
+        text = f"the probes began up to {skew_ns // 10**6} ms apart: they did not measure the same time"
+        yield "started-apart", SUSPECT, text, "measure for longer, or find what keeps the target from starting them"
+
+
 def _faults(seen: Evidence) -> Iterator[Finding]:
     advice = "free memory on the target; switch THP, KSM and NUMA balancing off"
     for result in seen.results:
@@ -176,8 +186,7 @@ def _neighbours(seen: Evidence) -> Iterator[Finding]:
         yield "logged-in", SUSPECT, f"{users} logged in on a terminal", "log out, or measure at night"
     meddlers = sorted({*(seen.before.get("meddlers") or []), *(seen.after.get("meddlers") or [])})
     if meddlers:
-        units = " ".join(_UNITS.get(name, name) for name in meddlers)
-        yield "meddling-service", SUSPECT, f"running: {', '.join(meddlers)}", f"systemctl stop {units}"
+        yield "meddling-service", SUSPECT, f"running: {', '.join(meddlers)}", services.remedy(meddlers)
     if (seen.before.get("tracing") or {}).get("tracer") not in (None, "nop"):
         tracer = seen.before["tracing"]["tracer"]
         yield "tracer-active", SUSPECT, f"the {tracer} tracer was on", "echo nop > current_tracer"
@@ -279,7 +288,9 @@ def _counts(seen: Evidence) -> Iterator[Finding]:
 
 
 def _knobs(seen: Evidence) -> Iterator[Finding]:
-    """A knob that could not be turned counts where it matters: for FIFO the scheduler itself takes time back."""
+    """A knob that was asked for counts always. One that a mode turns by itself counts where it matters: for FIFO the
+    scheduler itself takes time back. Interrupts that stayed count if they came, whoever asked.
+    """
     for knob in seen.knobs:
         name = str(knob.get("name"))
         advice = str(knob.get("advice") or "see the reason")
@@ -287,7 +298,10 @@ def _knobs(seen: Evidence) -> Iterator[Finding]:
             yield "knob-changed", SUSPECT, f"{name}: {knob['meanwhile']}", "stop what sets it: tuned, irqbalance"
         if knob.get("ok"):
             continue
-        if name in ("rt-throttling", "fair-server") and seen.mode.priority:
+        if name in seen.spec.tune and name != "irq-affinity":
+            text = f"{name} was asked for (tune) and is not in effect: {knob.get('reason')}"
+            yield "knob-ineffective", SUSPECT, text, advice
+        elif name in ("rt-throttling", "fair-server") and seen.mode.priority:
             text = f"{name} is in force ({knob.get('reason')}): stolen time may be the scheduler's own"
             yield "knob-ineffective", SUSPECT, text, advice
         elif name == "irq-affinity":
@@ -320,6 +334,7 @@ def _short(value: Any) -> str:
 RULES: tuple[Rule, ...] = (
     _machine,
     _placement,
+    _together,
     _faults,
     _power,
     _neighbours,
@@ -329,3 +344,5 @@ RULES: tuple[Rule, ...] = (
     _counts,
     _knobs,
 )
+#: What a control answers for: itself, and that the machine stayed what it was.
+CONTROL_RULES: tuple[Rule, ...] = (_machine, _placement, _faults, _clock, _counts)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ..agent.spec import FAULTS, RunSpec, SpecError
+from ..config.bench import CONTROL_BENCH, Bench, load_bench
 from ..store.files import BrokenResult
 from ..store.record import CorruptTransfer, RunContext
 from ..store.runs import load_run, write_attempt, write_run
@@ -44,10 +45,9 @@ class Ledger:
         self._target = target
         self._emit = emit
         self._cells = {cell.id: cell for cell in execution.plan.cells_of(target)}
-        self._metrics = {
-            name: {key: metric.model_dump(mode="json", exclude_none=True) for key, metric in bench.metrics.items()}
-            for name, bench in execution.plan.benches.items()
-        }
+        self._metrics = {name: _metrics(bench) for name, bench in execution.plan.benches.items()}
+        controlled = any(cell.control for cell in self._cells.values())
+        self._control = _metrics(load_bench(CONTROL_BENCH)) if controlled else {}
         self._attempts: defaultdict[str, set[int]] = defaultdict(set)
         self._retry = execution.plan.campaign.retry
         self._asked: set[str] = set()
@@ -116,7 +116,8 @@ class Ledger:
             raise SpecError(f"record.spec.run: {spec.run} instead of {run}")
         cell = self._cells[spec.cell]
         asked = (cell.bench, cell.mode, cell.load, dict(cell.params), cell.settle_ns, cell.duration_ns)
-        if (spec.bench, spec.mode, spec.load, spec.probe.params, spec.settle_ns, spec.duration_ns) != asked:
+        found = (spec.bench, spec.mode, spec.load, spec.probe.params, spec.settle_ns, spec.duration_ns)
+        if found != asked or (spec.control is not None) != cell.control:
             raise SpecError("record.spec: it is not what was asked for")
 
     def fail(
@@ -174,7 +175,12 @@ class Ledger:
             metrics=self._metrics[self._cells[cell].bench],
             agent_sha256=agent_zip()[1],
             facts=self.facts,
+            control=self._control,
         )
+
+
+def _metrics(bench: Bench) -> dict[str, dict[str, Any]]:
+    return {key: metric.model_dump(mode="json", exclude_none=True) for key, metric in bench.metrics.items()}
 
 
 def _why_invalid(validity: Mapping[str, Any]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..agent.spec import Batch, ProbeSpec, RunSpec
+from ..agent.spec import Batch, ControlSpec, ProbeSpec, RunSpec
 from ..build import Built, build_probe
+from ..config.bench import CONTROL_BENCH, Bench, load_bench
 from ..errors import TargetUnfit
-from ..plan import Cell, Placement, admit, order, place
+from ..plan import Cell, Placement, Seats, admit, order, place, placement_json, seats_of
 from ..store.record import mapping
 from ..target.deploy import agent_zip
 from ..target.session import Session
@@ -24,12 +25,16 @@ _ALLOWANCE_S = 5.0
 
 @dataclass(frozen=True)
 class Work:
-    """``cells`` can run on ``placement`` with ``probes`` (by name); ``refused`` cannot: the reason by the cell's id."""
+    """``cells`` can run on ``placement`` with ``probes`` (by name); ``refused`` cannot: the reason by the cell's id.
+
+    ``seats`` by the id of each cell that can run.
+    """
 
     placement: Placement
     cells: tuple[Cell, ...]
     refused: Mapping[str, str]
     probes: Mapping[str, Built]
+    seats: Mapping[str, Seats]
 
 
 def work_out(execution: Execution, session: Session) -> Work:
@@ -41,14 +46,17 @@ def work_out(execution: Execution, session: Session) -> Work:
     cells = execution.plan.cells_of(target.name)
     try:
         facts = mapping(session.welcome.get("facts"), "facts")
-        placement = place(facts, target)
+        placement = place(facts, target, execution.plan.campaign.cpus)
         refused = {cell.id: reason for cell in cells if (reason := admit(cell, facts, placement)) is not None}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TargetUnfit(f"what the target says of itself cannot be used: {type(error).__name__}: {error}") from error
     admitted = tuple(cell for cell in cells if cell.id not in refused)
+    seats = {cell.id: seats_of(cell, facts, placement) for cell in admitted}
     arch = str(facts.get("arch") or session.contact.arch)
-    names = sorted({execution.plan.benches[cell.bench].probe for cell in admitted})
-    return Work(placement, admitted, refused, {name: build_probe(name, arch) for name in names})
+    names = {execution.plan.benches[cell.bench].probe for cell in admitted}
+    if any(cell.control for cell in admitted):
+        names.add(load_bench(CONTROL_BENCH).probe)
+    return Work(placement, admitted, refused, {name: build_probe(name, arch) for name in sorted(names)}, seats)
 
 
 def document_of(execution: Execution, session: Session, work: Work) -> dict[str, Any]:
@@ -66,11 +74,7 @@ def document_of(execution: Execution, session: Session, work: Work) -> dict[str,
         "agent_sha256": agent_zip()[1],
         "probes": {name: {"sha256": built.sha256, "compiler": built.compiler} for name, built in work.probes.items()},
         "facts": session.welcome["facts"],
-        "placement": {
-            "measured": list(work.placement.measured),
-            "housekeeping": list(work.placement.housekeeping),
-            "notes": list(work.placement.notes),
-        },
+        "placement": placement_json(work.placement, work.seats.values()),
         "unsupported": [
             {"cell": cell.id, "bench": cell.bench, "mode": cell.mode.name, "load": cell.load.name, "reason": reason}
             for cell in execution.plan.cells_of(session.target.name)
@@ -92,7 +96,8 @@ def next_batch(execution: Execution, target: str, work: Work, ledger: Ledger, to
 
 
 def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Ledger) -> RunSpec:
-    probe = execution.plan.benches[cell.bench].probe
+    bench = execution.plan.benches[cell.bench]
+    seats = work.seats[cell.id]
     run = f"{cell.id}-r{repeat}"
     return RunSpec(
         run=run,
@@ -100,14 +105,25 @@ def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Led
         repeat=repeat,
         attempt=ledger.begin(run),
         bench=cell.bench,
-        probe=ProbeSpec(probe, work.probes[probe].sha256, dict(cell.params)),
+        probe=ProbeSpec(bench.probe, work.probes[bench.probe].sha256, dict(cell.params), bench.helper or ""),
         mode=cell.mode,
         load=cell.load,
         cpus=list(work.placement.measured),
         housekeeping=list(work.placement.housekeeping),
         settle_ns=cell.settle_ns,
         duration_ns=cell.duration_ns,
+        helpers=list(seats.helpers),
+        load_cpus=list(seats.load),
+        control=None if seats.control is None else _control(bench, cell, work, seats.control),
+        tune=list(cell.tune),
     )
+
+
+def _control(bench: Bench, cell: Cell, work: Work, cpu: int) -> ControlSpec:
+    """The control's loop; where the cell measures by that loop itself, with the cell's own parameters."""
+    own = load_bench(CONTROL_BENCH)
+    params = cell.params if bench.probe == own.probe else own.options({})
+    return ControlSpec(ProbeSpec(own.probe, work.probes[own.probe].sha256, dict(params)), cpu)
 
 
 def longest_s(run: RunSpec | Cell) -> float:

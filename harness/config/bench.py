@@ -41,6 +41,9 @@ from .types import (
 )
 from .yaml import load, suggest
 
+#: The bench whose loop is the control of others.
+CONTROL_BENCH = "gap"
+
 ParamType = Literal["duration", "int", "number", "choice"]
 PARAM_TYPES = ("duration", "int", "number", "choice")
 Better = Literal["lower", "higher"]

@@ -9,7 +9,7 @@ from .estimate import Estimate, LaneEstimate, estimate, format_seconds
 from .order import Session, order
 from .place import Placement, place
 from .plan import Plan, build_plan
-from .seats import Seats
+from .seats import Seats, placement_json
 from .until import next_time
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "next_time",
     "order",
     "place",
+    "placement_json",
     "seats_of",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class Cell:
     duration_ns: int
     cpus: str = "one"
     control: bool = False
+    tune: tuple[str, ...] = ()  # sorted
     helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class Cell:
             "duration_ns": self.duration_ns,
             "cpus": self.cpus,
             "control": self.control,
+            "tune": list(self.tune),
         }
 
 
@@ -80,6 +82,7 @@ def asked(
     duration_ns: int,
     cpus: str = "one",
     control: bool = False,
+    tune: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What the id hashes. ``params`` are those that differ from the bench's defaults, typed (durations in ns)."""
     found: dict[str, Any] = {"target": target, "bench": bench, "duration_ns": duration_ns}
@@ -91,6 +94,8 @@ def asked(
         found["cpus"] = cpus
     if control:
         found["control"] = True
+    if tune:
+        found["tune"] = sorted(tune)
     return found
 
 

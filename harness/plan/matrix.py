@@ -68,6 +68,7 @@ def build_cells(
                 duration_ns=campaign.duration_ns,
                 cpus=campaign.cpus,
                 control=campaign.control,
+                tune=campaign.tune,
             )
             cells.append(
                 Cell(
@@ -81,6 +82,7 @@ def build_cells(
                     duration_ns=campaign.duration_ns,
                     cpus=campaign.cpus,
                     control=campaign.control,
+                    tune=tuple(sorted(campaign.tune)),
                     helper=benches[use.bench].helper,
                 )
             )

@@ -133,6 +133,7 @@ def _cell(
         duration_ns=int(item["duration_ns"]),
         cpus=str(item.get("cpus", "one")),
         control=bool(item.get("control", False)),
+        tune=tuple(safe_name(name, "tune") for name in item.get("tune", ())),
     )
     if cell.bench not in benches:
         raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")

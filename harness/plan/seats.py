@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,18 @@ class Seats:
     control: int | None = None
     notes: tuple[str, ...] = ()
     lacks: str | None = None
+
+
+def placement_json(placement: Placement, seats: Iterable[Seats]) -> dict[str, Any]:
+    """Who runs where, as ``lanes/<target>.json`` has it: what the ``seats`` of all cells have in common."""
+    known = list(seats)
+    return {
+        "measured": list(placement.measured),
+        "housekeeping": list(placement.housekeeping),
+        "helpers": list(next((each.helpers for each in known if each.helpers), ())),
+        "control": next((each.control for each in known if each.control is not None), None),
+        "notes": list(dict.fromkeys([*placement.notes, *(note for each in known for note in each.notes)])),
+    }
 
 
 def seat(placement: Placement, facts: Mapping[str, Any], *, control: bool, helper: bool, load: bool) -> Seats:

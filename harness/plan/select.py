@@ -12,6 +12,7 @@ from ..config.campaign import (
     Axes,
     Campaign,
     to_cpus,
+    to_knob,
     to_repeat,
     to_run_duration,
     to_sessions,
@@ -87,6 +88,8 @@ def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
             values = _values(text, seen)
             if key in SETTINGS:
                 fields[_FIELDS.get(key, key)] = SETTINGS[key](Plain(*values))
+            elif key == "tune":
+                fields["tune"] = tuple(to_knob(Plain(value)) for value in values)
             elif key == "bench":
                 fields["benches"] = tuple(use for value in values for use in _benches(campaign, value))
             else:
@@ -109,8 +112,9 @@ def _values(text: str, seen: set[str]) -> list[str]:
     values = rest.split(",")
     if not sign or not all(values):
         raise ValueError("expected axis=value[,value]")
-    if key not in AXES and key not in SETTINGS:
-        raise ValueError(f"unknown axis {key!r}{suggest(key, [*AXES, *SETTINGS])}")
+    known = [*AXES, *SETTINGS, "tune"]
+    if key not in known:
+        raise ValueError(f"unknown axis {key!r}{suggest(key, known)}")
     if key in seen:
         raise ValueError(f"{key} is set twice")
     seen.add(key)

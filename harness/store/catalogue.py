@@ -27,7 +27,7 @@ from .hlog import find_interval, tag_of
 from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"2"
+INDEX_VERSION = b"3"
 INDEX_NAME = "runs.parquet"
 
 _TEXT = pa.string()
@@ -49,6 +49,7 @@ _COLUMNS: dict[str, Any] = {
     "repeat": _COUNT,
     "attempt": _COUNT,
     "session": _COUNT,
+    "role": _TEXT,
     "metric": _TEXT,
     "kind": _TEXT,
     "cpu": _COUNT,
@@ -190,14 +191,30 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
         "duration_ns": spec.get("duration_ns"),
         "settle_ns": spec.get("settle_ns"),
         "state": run.state,
-        "reasons": ", ".join(dict.fromkeys(str(reason.get("rule")) for reason in reasons)),
+        "reasons": _rules(reasons),
         "kernel": identity.get("kernel_release"),
         "started_ns": (document.get("started") or {}).get("realtime_ns"),
     }
     for metric in run.metrics:
-        quantiles: Mapping[str, Any] = metric.get("quantiles") or {}
-        numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
-        yield {**common, **numbers, **{name: quantiles.get(name) for name in QUANTILES}}
+        yield {**common, "role": "measured", **_numbers(metric)}
+    validity = run.control.get("validity") or {}
+    own = {
+        "role": "control",
+        "state": validity.get("state"),
+        "reasons": _rules(validity.get("reasons") or []),
+    }
+    for metric in run.control.get("metrics") or ():
+        yield {**common, **own, **_numbers(metric)}
+
+
+def _numbers(metric: Mapping[str, Any]) -> dict[str, Any]:
+    quantiles: Mapping[str, Any] = metric.get("quantiles") or {}
+    numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
+    return {**numbers, **{name: quantiles.get(name) for name in QUANTILES}}
+
+
+def _rules(reasons: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(reason.get("rule")) for reason in reasons))
 
 
 def _params(spec: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from ..agent.spec import SpecError, safe_name
 from ..errors import InfrastructureFault
 from . import hdr
+from .files import BrokenResult
 from .hlog import Interval, tag_of
 
 #: Of what a task read back, that which must be equal; the CPU it happened to be on is not.
@@ -18,6 +19,10 @@ _TASK_KEYS = ("affinity", "policy", "priority")
 
 #: Of a histogram: what was recorded, and what was not.
 COUNTERS = ("recorded", "overflow", "negative", "dropped", "missed")
+
+
+#: In front of the names of the control's metrics, and of its files.
+CONTROL_PREFIX = "control."
 
 
 class CorruptTransfer(InfrastructureFault):
@@ -29,7 +34,8 @@ class RunContext:
     """What the controller knows of a run and the target does not.
 
     ``metrics`` is the bench file's: ``{"gap_ns": {"better": "lower", "gate": "p99.99"}}``. ``facts`` are the target's,
-    of the session: identity comes from them, and from the run's own snapshot where that says more.
+    of the session: identity comes from them, and from the run's own snapshot where that says more. ``control`` is what
+    ``metrics`` is, for the metrics of the control.
     """
 
     campaign: str
@@ -38,6 +44,7 @@ class RunContext:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agent_sha256: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    control: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -86,30 +93,68 @@ def metrics_of(
     if not isinstance(results, list):
         raise SpecError("record.results: not a list")
     for result in results:
-        result = mapping(result, "record.results")
-        cpu = None if result.get("cpu") is None else whole(result["cpu"], "result.cpu")
-        start_s = whole(mapping(result.get("started", {}), "result.started").get("realtime_ns", 0), "realtime_ns") / 1e9
-        length_s = whole(result.get("duration_ns", 0), "result.duration_ns") / 1e9
-        for name, about in mapping(result.get("histograms", {}), "result.histograms").items():
-            tag = tag_of(safe_name(name, "metric"), cpu)
-            payload = files.get(f"{tag}.hdr")
-            if payload is None:
-                raise CorruptTransfer(f"{record['run']}: {tag}.hdr did not arrive")
-            metric, counts = _histogram(name, cpu, mapping(about, name), payload, context)
-            metrics.append(metric)
-            intervals.append(Interval(tag, start_s, length_s, float(metric["max"] or 0), hdr.to_blob(payload)))
-            if counts.total != metric["recorded"]:
-                reasons.append(_not_conserved(tag, metric["recorded"], counts.total))
-        for name, about in mapping(result.get("scalars", {}), "result.scalars").items():
-            metrics.append(_scalar(safe_name(name, "metric"), cpu, mapping(about, name), context))
+        found = _metrics_of_one(record, mapping(result, "record.results"), files, context.metrics)
+        metrics += found[0]
+        intervals += found[1]
+        reasons += found[2]
+    return metrics, intervals, reasons
+
+
+def control_of(
+    record: Mapping[str, Any], files: Mapping[str, bytes], context: RunContext
+) -> tuple[dict[str, Any] | None, list[Interval]]:
+    """The ``control`` of a run.json, if one was asked for, and the intervals of its log.
+
+    Its metrics are called ``control.gap_ns``, in the log too, so that nothing takes them for measured ones. One that
+    cannot be used is unavailable: that costs no run.
+    """
+    control = mapping(record.get("control") or {}, "record.control")
+    if not control:
+        return None, []
+    if control.get("status") != "ok":
+        return {**control, "metrics": []}, []
+    try:
+        result = mapping(control.get("result"), "record.control.result")
+        plain = {key: {**about, "gate": None} for key, about in context.control.items()}  # nothing is decided by it
+        metrics, intervals, reasons = _metrics_of_one(record, result, files, plain, CONTROL_PREFIX)
+    except (SpecError, BrokenResult, CorruptTransfer) as error:
+        return {"cpu": control.get("cpu"), "status": "unavailable", "reason": str(error), "metrics": []}, []
+    validity = judged(mapping(control.get("validity") or {}, "record.control.validity"), reasons)
+    return {**control, "validity": validity, "metrics": metrics}, intervals
+
+
+def _metrics_of_one(
+    record: Mapping[str, Any],
+    result: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    asked: Mapping[str, Mapping[str, Any]],
+    prefix: str = "",
+) -> tuple[list[dict[str, Any]], list[Interval], list[dict[str, str]]]:
+    metrics: list[dict[str, Any]] = []
+    intervals: list[Interval] = []
+    reasons: list[dict[str, str]] = []
+    cpu = None if result.get("cpu") is None else whole(result["cpu"], "result.cpu")
+    start_s = whole(mapping(result.get("started", {}), "result.started").get("realtime_ns", 0), "realtime_ns") / 1e9
+    length_s = whole(result.get("duration_ns", 0), "result.duration_ns") / 1e9
+    for name, about in mapping(result.get("histograms", {}), "result.histograms").items():
+        tag = tag_of(prefix + safe_name(name, "metric"), cpu)
+        payload = files.get(f"{tag}.hdr")
+        if payload is None:
+            raise CorruptTransfer(f"{record['run']}: {tag}.hdr did not arrive")
+        metric, counts = _histogram(prefix + name, cpu, mapping(about, name), payload, asked.get(name, {}))
+        metrics.append(metric)
+        intervals.append(Interval(tag, start_s, length_s, float(metric["max"] or 0), hdr.to_blob(payload)))
+        if counts.total != metric["recorded"]:
+            reasons.append(_not_conserved(tag, metric["recorded"], counts.total))
+    for name, about in mapping(result.get("scalars", {}), "result.scalars").items():
+        metrics.append(_scalar(prefix + safe_name(name, "metric"), cpu, mapping(about, name), asked.get(name, {})))
     return metrics, intervals, reasons
 
 
 def _histogram(
-    name: str, cpu: int | None, about: Mapping[str, Any], payload: bytes, context: RunContext
+    name: str, cpu: int | None, about: Mapping[str, Any], payload: bytes, asked: Mapping[str, Any]
 ) -> tuple[dict[str, Any], hdr.Counts]:
     counts = hdr.decode(payload)
-    asked = context.metrics.get(name, {})
     exact = {key: None if about.get(key) is None else whole(about[key], f"{name}.{key}") for key in ("min", "max")}
     numbers = {key: whole(about.get(key, 0), f"{name}.{key}") for key in COUNTERS}
     metric = {
@@ -127,7 +172,7 @@ def _histogram(
     return metric, counts
 
 
-def _scalar(name: str, cpu: int | None, about: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
+def _scalar(name: str, cpu: int | None, about: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("value", "upper", "count"):
         number = about.get(key)
         if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float))):
@@ -137,7 +182,7 @@ def _scalar(name: str, cpu: int | None, about: Mapping[str, Any], context: RunCo
         "kind": "scalar",
         "cpu": cpu,
         "unit": str(about.get("unit", "")),
-        "better": context.metrics.get(name, {}).get("better", "lower"),
+        "better": asked.get("better", "lower"),
         "value": about.get("value"),
         "upper": about.get("upper"),
     }

@@ -24,7 +24,7 @@ from . import hlog
 from .files import TMP_PREFIX, BrokenResult, make_folder, read_document, to_bytes
 from .files import is_execution as is_execution
 from .hdr import Counts
-from .record import COUNTERS, RunContext, identity_of, judged, metrics_of, verify, whole
+from .record import COUNTERS, RunContext, control_of, identity_of, judged, metrics_of, verify, whole
 
 SCHEMA = 1
 
@@ -34,8 +34,8 @@ LOG_HALF = 512 * 1024
 #: What the spool itself adds beside a run's files.
 _NOT_FILES = ("record.json", "MANIFEST")
 
-#: A list of events that a probe kept, of one CPU: ``gaps.cpu3.jsonl``.
-_EVENTS = re.compile(r"([a-z][a-z0-9_]{0,31})\.(?:cpu(0|[1-9][0-9]{0,5})|any)\.jsonl")
+#: A list of events that a probe kept, of one CPU: ``gaps.cpu3.jsonl``; the control's: ``control.gaps.cpu0.jsonl``.
+_EVENTS = re.compile(r"((?:control\.)?[a-z][a-z0-9_]{0,31})\.(?:cpu(0|[1-9][0-9]{0,5})|any)\.jsonl")
 
 #: Of a RunRecord, what run.json takes over as it is.
 _KEPT = (
@@ -82,6 +82,12 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         return list(self.document["metrics"])
 
+    @property
+    def control(self) -> Mapping[str, Any]:
+        """What the control left: ``cpu``, ``status``, ``reason``, ``validity``, ``metrics``. Empty without one."""
+        found = self.document.get("control")
+        return found if isinstance(found, Mapping) else {}
+
     def interval(self, metric: str, cpu: int | None) -> hlog.Interval:
         return hlog.find_interval(self.path / "histograms.hlog", hlog.tag_of(metric, cpu))
 
@@ -113,8 +119,9 @@ def write_run(
     files = {name: data for name, data in files.items() if name not in _NOT_FILES}
     verify(record, files)
     metrics, intervals, reasons = metrics_of(record, files, context)
+    control, of_control = control_of(record, files, context)
     contents = {
-        "histograms.hlog": hlog.format_log(intervals, [f"isolbench: {target} {final.name}"]).encode(),
+        "histograms.hlog": hlog.format_log(intervals + of_control, [f"isolbench: {target} {final.name}"]).encode(),
         "log.txt": bounded(files.get("log.txt", b"")),
         **{f"{name}.jsonl.gz": gzip.compress(lines, mtime=0) for name, lines in _events(files).items()},
     }
@@ -132,6 +139,7 @@ def write_run(
         "validity": judged(record["validity"], reasons),
         "identity": identity_of(record, context),
         "metrics": metrics,
+        **({} if control is None else {"control": control}),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())},
     }
     make_folder(final, {**contents, "run.json": _dump(document)}, "run.json")
@@ -281,6 +289,9 @@ def _checked(path: Path) -> dict[str, Any]:
     metrics = document.get("metrics")
     if not isinstance(metrics, list) or not all(_is_metric(each) for each in metrics):
         raise BrokenResult(f"{path}: metrics are missing or not of their shape")
+    control = document.get("control", {})
+    if not isinstance(control, dict) or not all(_is_metric(each) for each in control.get("metrics") or ()):
+        raise BrokenResult(f"{path}: control is not of its shape")
     validity = document["validity"]
     reasons = validity.get("reasons") or []
     if validity.get("state") not in STATES or not all(isinstance(reason, dict) for reason in reasons):

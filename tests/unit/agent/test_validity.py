@@ -143,6 +143,16 @@ def several(*changes: Change) -> Change:
     return change
 
 
+def beside(skew_ns: int) -> Change:
+    """Another probe of the same run, that began so much later."""
+
+    def change(seen: Any) -> None:
+        seen.results[0]["started"] = {"monotonic_raw_ns": 7 * 10**9}
+        seen.results.append({**seen.results[0], "started": {"monotonic_raw_ns": 7 * 10**9 + skew_ns}})
+
+    return change
+
+
 CASES: list[tuple[str, str, Change]] = [
     ("rebooted", "invalid", after("boot_id", "b")),
     ("kernel-changed", "invalid", after("kernel", "6.13")),
@@ -155,6 +165,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("scheduler-changed", "invalid", after("sched_ext", "lavd")),
     ("tracing-changed", "invalid", after("tracing", {"tracer": "nop", "events_sha256": "f"})),
     ("suspended", "invalid", after("boottime_ns", 10**12 + 2 * 10**9)),
+    ("started-apart", "suspect", beside(10_000_001)),
     ("affinity-lost", "invalid", result("effective", "end", "affinity", value="0-3")),
     ("affinity-lost", "invalid", result("effective", "end", "cpu", value=2)),
     ("policy-lost", "invalid", result("effective", "start", "policy", value="other")),
@@ -232,6 +243,7 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         result("clock", value={"drift_ppm": 109.0, "frequency_initial_error_ppm": 5.0}),
         result("clock", value={"invariant": False, "virtual": True}),  # a hypervisor may just not say
         result("clock", value={"invariant": None, "virtual": False, "drift_ppm": None}),
+        beside(10_000_000),
     ],
 )
 def test_what_is_no_reason(change: Change) -> None:
