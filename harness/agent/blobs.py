@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -43,6 +44,7 @@ class Blobs:
             write_durably(os.path.join(folder, name), data, mode=0o700)
         except OSError as error:
             raise storage_full(error, f"probe {name}") from None
+        self._mark_used(sha256)
 
     def verified(self, sha256: str) -> str:
         """The path, after reading the file again; a damaged one is removed so that it is uploaded anew."""
@@ -57,19 +59,27 @@ class Blobs:
         if not good:
             remove_tree(os.path.dirname(path))
             raise AgentError("infrastructure", "corrupt", f"the probe {sha256[:12]} was damaged on the target's disk")
-        os.utime(os.path.dirname(path))  # prune() goes by age of use
+        self._mark_used(sha256)
         return path
 
     def prune(self, used: Iterable[str]) -> None:
-        """Remove all but the newest unused ones. Those of the current batch are kept in any case."""
+        """Remove all but those used last. Those of the current batch are kept in any case."""
         keep = set(used)
-        aged = []
-        try:
-            for name in os.listdir(self._folder):
-                if name not in keep:
-                    path = os.path.join(self._folder, name)
-                    aged.append((os.stat(path).st_mtime, path))
-        except OSError:
-            return
-        for _, path in sorted(aged, reverse=True)[KEEP_UNUSED:]:
+        unused = [path for path in self._by_use() if os.path.basename(path) not in keep]
+        for path in unused[: max(0, len(unused) - KEEP_UNUSED)]:
             remove_tree(path)
+
+    def _by_use(self) -> list[str]:
+        """The folders of all blobs, the one used last at the end."""
+        try:
+            paths = [os.path.join(self._folder, name) for name in os.listdir(self._folder)]
+            return sorted(paths, key=lambda path: (os.stat(path).st_mtime, path))
+        except OSError:
+            return []
+
+    def _mark_used(self, sha256: str) -> None:
+        """Count, in the place of modification times: by a clock that jumps, the newest could look the oldest."""
+        paths = sorted(self._by_use(), key=lambda path: os.path.basename(path) == sha256)
+        for number, path in enumerate(paths, 1):
+            with contextlib.suppress(OSError):
+                os.utime(path, (number, number))

@@ -16,6 +16,8 @@ from typing import Any, Callable
 from .system import AgentError, write_durably
 
 MAX_TTL_S = 7 * 86_400
+#: No lease was ever taken so often; with 48 random bits on top a number is still exact in every JSON reader.
+_BEYOND = 1 << 48
 
 
 def boottime_ns() -> int:
@@ -41,8 +43,8 @@ class Lease:
             return {"token": 0, "owner": {}, "released": True}
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        # Unreadable: nobody's, but its token is unknown and must not come again.
-        return {"token": int(time.time()), "owner": {}, "released": True}
+        # Unreadable: nobody's, but its token is unknown and must not come again. The clock is no help: it may be wrong.
+        return {"token": _BEYOND + int.from_bytes(os.urandom(6), "big"), "owner": {}, "released": True}
 
     def _age_s(self, data: dict[str, Any]) -> float:
         since = int(data.get("renewed_boottime_ns", 0)) if data.get("boot_id") == self._boot_id else 0

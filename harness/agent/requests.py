@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import VERSION, loads, modes
 from .frames import Frame
-from .lease import Busy
+from .lease import Busy, boottime_ns
 from .server import Peer
 from .spec import PROTOCOL, Batch, SpecError
 from .system import AgentError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Answer = Optional["tuple[dict[str, Any], bytes]"]
 
 #: Answered also while a measurement is under way (some only to say: not now); all others wait for its end.
-IMMEDIATE = frozenset({"hello", "acquire", "renew", "list", "cancel", "bye", "submit", "restore", "release"})
+IMMEDIATE = frozenset({"hello", "clock", "acquire", "renew", "list", "cancel", "bye", "submit", "restore", "release"})
 
 
 def _ok(**more: Any) -> Answer:
@@ -53,6 +54,11 @@ def _hello(worker: Worker, peer: Peer, frame: Frame) -> Answer:
         "restored": worker.take_restored(),
     }
     return welcome, b""
+
+
+def _clock(worker: Worker, peer: Peer, frame: Frame) -> Answer:  # noqa: ARG001 (all are called alike)
+    """For the controller to see by how much this machine's clock is off. Nothing here ever sets it, or trusts it."""
+    return {"t": "clock", "realtime_ns": time.time_ns(), "boottime_ns": boottime_ns()}, b""
 
 
 def _owner(frame: Frame) -> dict[str, str]:
@@ -195,6 +201,7 @@ def _bye(worker: Worker, peer: Peer, frame: Frame) -> Answer:  # noqa: ARG001 (a
 
 HANDLERS: dict[str, Callable[[Worker, Peer, Frame], Answer]] = {
     "hello": _hello,
+    "clock": _clock,
     "have": _have,
     "put": _put,
     "acquire": _acquire,

@@ -203,6 +203,8 @@ class _Reader:
                 if field == "tags":
                     tags += [tag for tag in value if tag not in tags]
                     continue
+                if field == "serial" and isinstance(loc[-1], str) and names.is_range(loc[-1]):
+                    self._problem((*loc, field), "a serial number is of one board: write it under an exact name")
                 values[field] = self._filled((*loc, field), field, value, name)
         if name == LOCAL:
             for field in CONNECTION:

@@ -97,6 +97,7 @@ class Keys(Model):
 
 class TargetKeys(Keys):
     class_name: Annotated[Line | None, Field(alias="class")] = None
+    serial: Annotated[str | None, BeforeValidator(to_line)] = None
 
 
 #: What says how to get there, and so has no meaning for this machine.
@@ -112,6 +113,7 @@ class Target(Model):
 
     ``become``: ``"sudo"`` must work, ``"none"`` is not to be tried, ``None`` is used where it needs no password.
     ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
+    ``serial`` is the board's, if no other may answer under this name.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Target(Model):
     user: str | None = None
     identity: Path | None = None
     host_key: str | None = None
+    serial: str | None = None
     known_hosts: Path | None = None
     proxy_jump: str | None = None
     connect_timeout_ns: int | None = None

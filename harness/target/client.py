@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,14 @@ from ..errors import (
     TargetUnfit,
     UserError,
 )
+from .clock import Clock
 
 if TYPE_CHECKING:
     from ..deadline import Deadline
     from .transport import Channel
 
 _READ_BYTES = 1 << 18
+_CLOCK_READINGS = 3
 
 
 class Corrupt(InfrastructureFault):
@@ -113,6 +116,21 @@ class AgentClient:
         """Introduce ourselves: ``owner`` is ``{"id", "who"}``. Returns the whole welcome."""
         self.welcome = self._ask("welcome", {"t": "hello", "proto": PROTOCOL, "owner": dict(owner)}, deadline).head
         return self.welcome
+
+    def clock(self, deadline: Deadline) -> Clock | None:
+        """By how much the target's clock is off ours: of a few round trips the shortest. None of an older agent."""
+        readings = []
+        for _ in range(_CLOCK_READINGS):
+            sent_ns, started_ns = time.time_ns(), time.monotonic_ns()
+            try:
+                theirs_ns = self._ask("clock", {"t": "clock"}, deadline).head.get("realtime_ns")
+            except Bug:  # it knows no such request
+                return None
+            took_ns = time.monotonic_ns() - started_ns
+            if not isinstance(theirs_ns, int) or not 0 <= theirs_ns < 1 << 63:
+                return None
+            readings.append(Clock.read(sent_ns, took_ns, theirs_ns))
+        return min(readings, key=lambda reading: reading.uncertainty_ns)
 
     def have(self, hashes: Iterable[str], deadline: Deadline) -> list[str]:
         """Those of ``hashes`` that the target does not have."""

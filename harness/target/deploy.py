@@ -26,7 +26,7 @@ _MAIN = "from agent.__main__ import main\nraise SystemExit(main())\n"
 #: Runs on the target: argv is the root's path, the hash, how many bytes follow (0: just look), how many to keep.
 #: Answers one JSON object. Only what the agent's core needs is imported: a target may have no more.
 _RECEIVER = r"""
-import hashlib, json, os, sys, time
+import hashlib, json, os, sys
 
 root, sha256, size, keep = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 agents = os.path.join(root, "agents")
@@ -89,21 +89,30 @@ def drop(name):
     except FileNotFoundError:
         pass  # somebody else prunes at the same time
 
-def age(name):
+def used(name):
     try:
-        return time.time() - os.path.getmtime(os.path.join(agents, name))
+        return os.path.getmtime(os.path.join(agents, name))
     except FileNotFoundError:
         return 0.0
 
+# In the place of a time stands a count: by a clock that jumps, the agent in use could look like the oldest.
+def mark_used():
+    kept = [name for name in os.listdir(agents) if name.endswith(".pyz")]
+    for number, name in enumerate(sorted(kept, key=lambda name: (name == sha256 + ".pyz", used(name))), 1):
+        try:
+            os.utime(os.path.join(agents, name), (number, number))
+        except FileNotFoundError:
+            pass
+
 def prune():
     removed = []
+    alive = running()
     for name in os.listdir(agents):
-        if name.startswith(".") and age(name) > 3600:
-            drop(name)
+        if name.startswith(".") and name.split(".")[1].encode() not in alive:
+            drop(name)  # half of an upload that nobody goes on with
     old = [name for name in os.listdir(agents) if name.endswith(".pyz") and name != sha256 + ".pyz"]
-    old.sort(key=age)
+    old.sort(key=used, reverse=True)
     if len(old) >= keep and not undo_pending():
-        alive = running()
         for name in old[keep - 1:]:
             if name.encode() not in alive:
                 drop(name)
@@ -118,7 +127,7 @@ def answer():
         said = receive()
         if said:
             return said
-    os.utime(path, None)
+    mark_used()
     return {"path": path, "pruned": prune()}
 
 try:

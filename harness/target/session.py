@@ -6,7 +6,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,10 @@ STEP_S = 60.0
 
 @dataclass(frozen=True)
 class Session:
-    """``welcome`` is the agent's first answer: its facts, who holds the lease, what it restored on waking."""
+    """``welcome`` is the agent's first answer: its facts, who holds the lease, what it restored on waking.
+
+    To the facts is added ``clock``: by how much the target's clock is off ours (None where that cannot be said).
+    """
 
     target: Target
     contact: Contact
@@ -48,6 +51,22 @@ def _ended(channel: Channel, error: ConnectionLost) -> IsolbenchError:
         return error
     said = channel.stderr_tail().strip() or str(error)
     return TargetUnfit(f"the agent ended with status {status} before it answered: {said}")
+
+
+def check_serial(target: Target, facts: Mapping[str, Any]) -> None:
+    """Raise TargetUnfit unless this is the very board that the inventory pins by ``serial``, if it pins one."""
+    serial = facts.get("serial")
+    if target.serial is None or serial == target.serial:
+        return
+    if serial is None:
+        raise TargetUnfit(
+            f"the inventory says serial: {target.serial}, but this machine's cannot be read",
+            advice="on x86 only root may read it (become: sudo); a board without one cannot be pinned: remove the key",
+        )
+    raise TargetUnfit(
+        f"another board: the inventory says serial: {target.serial}, this machine's is {serial}",
+        advice=f"if the board was swapped on purpose, write the new serial, or remove the key, in {target.name}",
+    )
 
 
 @contextmanager
@@ -73,6 +92,11 @@ def open_session(
                 welcome = client.hello({"id": owner, "who": who()}, Deadline.after(STEP_S))
             except ConnectionLost as error:
                 raise _ended(channel, error) from error
+            facts = welcome.get("facts")
+            if isinstance(facts, dict):
+                clock = client.clock(Deadline.after(STEP_S))
+                facts["clock"] = None if clock is None else clock.to_json()
+                check_serial(target, facts)
             yield Session(target, found, client, welcome)
         finally:
             client.close()

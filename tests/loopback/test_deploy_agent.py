@@ -77,10 +77,8 @@ def test_sent_once_then_reused(reach: Callable[..., tuple[Transport, Contact]]) 
     assert path == f"{found.deploy_root}/agents/{agent_zip()[1]}.pyz"
     assert is_the_agent(path)
     assert transport.sent == [0, size]
-    os.utime(path, (1, 1))
     assert deploy_agent(transport, found, soon()) == path
     assert transport.sent == [0, size, 0]
-    assert os.stat(path).st_mtime > 1  # its use counts when old ones are cleared away
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
     assert os.stat(os.path.dirname(path)).st_mode & 0o077 == 0
 
@@ -157,11 +155,17 @@ class TestPruning:
         path = Path(deploy_agent(transport, found, soon()))
         assert sorted(path.parent.iterdir()) == sorted([path, *paths[-(KEEP - 1) :]])
 
-    def test_one_in_use_counts_as_new(self, old: Callable[[], tuple[list[Path], Transport, Contact]]) -> None:
+    def test_one_in_use_counts_as_the_newest_whatever_the_clock_says(
+        self, old: Callable[[], tuple[list[Path], Transport, Contact]]
+    ) -> None:
         paths, transport, found = old()
-        os.utime(paths[0])
-        deploy_agent(transport, found, soon())
-        assert [path.exists() for path in paths] == [True, False, False, False, True]
+        used = Path(deploy_agent(transport, found, soon()))
+        for clock in (0, 1 << 33):  # others come later, by a clock that was set back, or runs ahead
+            for number, path in enumerate(paths):
+                path.write_bytes(b"old")
+                os.utime(path, (clock + number,) * 2)
+            assert Path(deploy_agent(transport, found, soon())) == used
+            assert sorted(used.parent.iterdir(), key=lambda path: path.stat().st_mtime) == [*paths[-(KEEP - 1) :], used]
 
     def test_one_that_runs_is_left_alone(self, old: Callable[[], tuple[list[Path], Transport, Contact]]) -> None:
         paths, transport, found = old()
@@ -185,16 +189,20 @@ class TestPruning:
         deploy_agent(transport, found, soon())
         assert not all(path.exists() for path in paths)
 
-    def test_broken_uploads_are_cleared_away_after_a_while(
+    def test_broken_uploads_are_cleared_away_but_never_one_under_way(
         self, old: Callable[[], tuple[list[Path], Transport, Contact]]
     ) -> None:
         paths, transport, found = old()
-        stale, fresh = paths[0].with_name(".stale.1"), paths[0].with_name(".fresh.2")
+        hashes = ("a" * 64, "b" * 64)
+        stale, fresh = (paths[0].with_name(f".{sha256}.1") for sha256 in hashes)
         for part in (stale, fresh):
             part.write_bytes(b"half")
-        os.utime(stale, (0, 0))
-        deploy_agent(transport, found, soon())
-        assert (stale.exists(), fresh.exists()) == (False, True)
+        receiver = subprocess.Popen([sys.executable, "-c", "input()", hashes[1]], stdin=subprocess.PIPE)
+        try:
+            deploy_agent(transport, found, soon())
+            assert (stale.exists(), fresh.exists()) == (False, True)
+        finally:
+            receiver.communicate(b"\n")
 
 
 class TestTrouble:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness.errors import (
     UserError,
 )
 from harness.target.client import AgentClient, BatchRunning, Corrupt, Missing, StaleToken, error_of, split_files
+from harness.target.clock import Clock
 
 Answer = Callable[[Frame], bytes]
 
@@ -247,3 +249,34 @@ def test_an_answer_of_another_kind_is_a_bug() -> None:
     client, _ = client_of(says("welcome"))
     with pytest.raises(Bug, match="facts was expected, welcome came"):
         client.facts(soon())
+
+
+class TestClock:
+    def test_of_several_readings_the_shortest(self) -> None:
+        ahead_ns = 3600 * 10**9
+
+        def theirs(frame: Frame) -> bytes:
+            return encode({"t": "clock", "id": frame.head["id"], "realtime_ns": time.time_ns() + ahead_ns})
+
+        clock = client_of(theirs, theirs, theirs)[0].clock(soon())
+        assert clock is not None
+        assert abs(clock.skew_ns - ahead_ns) <= clock.uncertainty_ns < 10**9
+
+    @pytest.mark.parametrize("said", [None, "noon", -1, 1 << 63, 10**400, 1.5, []])
+    def test_what_is_no_time_is_no_clock(self, said: object) -> None:
+        assert client_of(says("clock", realtime_ns=said))[0].clock(soon()) is None
+
+    def test_an_older_agent_knows_no_such_request(self) -> None:
+        error = says("error", fault="bug", kind="unknown-request", message="this agent knows no 'clock'")
+        assert client_of(error)[0].clock(soon()) is None
+
+    @given(
+        sent_ns=st.integers(0, 1 << 61), took_ns=st.integers(0, 1 << 40), share=st.floats(0, 1),
+        skew_ns=st.integers(-(1 << 61), 1 << 61),
+    )  # fmt: skip
+    def test_wherever_it_looked_within_the_round_trip_the_skew_lies_within_the_uncertainty(
+        self, sent_ns: int, took_ns: int, share: float, skew_ns: int
+    ) -> None:
+        looked_ns = sent_ns + min(took_ns, int(share * took_ns))
+        clock = Clock.read(sent_ns, took_ns, looked_ns + skew_ns)
+        assert abs(clock.skew_ns - skew_ns) <= clock.uncertainty_ns <= took_ns // 2 + 1

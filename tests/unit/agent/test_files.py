@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -54,3 +55,14 @@ def test_imports_are_the_standard_library_or_our_own(path: Path) -> None:
 def test_what_may_be_absent_is_not_imported_at_the_top(path: Path) -> None:
     top = [name for node in ast.parse(path.read_text()).body for name in names(node)]
     assert not OPTIONAL & set(top)
+
+
+#: Reading the time of day, or of a file. Where it is recorded, it is data; nowhere may anything depend on it.
+REALTIME = re.compile(r"\btime\.time(?:_ns)?\(|CLOCK_REALTIME|getmtime|st_[mac]time|datetime|localtime|gmtime|strftime")
+RECORDED = {"snapshot.py": 1, "requests.py": 1, "blobs.py": 1}  # the last: a count in the place of a time
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_depends_on_the_time_of_day(path: Path) -> None:
+    """A target's clock may stand in 1970, run ahead or jump: leases, undo, pruning and deadlines go without it."""
+    assert len(REALTIME.findall(path.read_text())) == RECORDED.get(path.name, 0)

@@ -128,7 +128,20 @@ def test_the_newest_unused_blobs_are_kept(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(blobs_module, "KEEP_UNUSED", 2)
     blobs = Blobs(str(tmp_path))
     hashes = [put(blobs, bytes([number])) for number in range(5)]
-    for age, sha256 in enumerate(hashes):
-        os.utime(tmp_path / "blobs" / sha256, (age, age))
     blobs.prune([hashes[0]])
     assert [blobs.find(sha256) is not None for sha256 in hashes] == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("clock_s", [0, 1 << 33])
+def test_a_blob_in_use_outlives_newer_ones_whatever_the_clock_says(
+    clock_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs_module, "KEEP_UNUSED", 2)
+    blobs = Blobs(str(tmp_path))
+    hashes = [put(blobs, bytes([number])) for number in range(4)]
+    for sha256 in hashes[1:]:
+        os.utime(tmp_path / "blobs" / sha256, (clock_s, clock_s))
+    blobs.verified(hashes[0])
+    blobs.prune([])
+    assert blobs.find(hashes[0]) is not None
+    assert sum(blobs.find(sha256) is not None for sha256 in hashes) == 2

@@ -46,6 +46,7 @@ targets:
     user: lab
     identity: ~/.ssh/lab
     host_key: "{HOST_KEY} root@nuc"
+    serial: 0012-A
     proxy_jump: a@b:22,[fe80::1]
     connect_timeout: 1.5s
     become: sudo
@@ -63,6 +64,7 @@ targets:
         "user": "lab",
         "identity": Path("/home/me/.ssh/lab"),
         "host_key": HOST_KEY,
+        "serial": "0012-A",
         "known_hosts": Path("/lab/keys/known"),
         "proxy_jump": "a@b:22,[fe80::1]",
         "connect_timeout_ns": 1_500_000_000,
@@ -212,6 +214,8 @@ BAD: list[tuple[str, list[str]]] = [
     ("targets: {'n[1-48]': {}}", ["f:1:11: targets.\"n[1-48]\": no address"]),
     ("targets: {'n[1-48]': {address: '{nam}'}}", [
         "f:1:32: targets.\"n[1-48]\".address: unknown placeholder {nam} (known: {name})"]),
+    ("targets: {'n[1-48]': {address: x, serial: A1}}", [
+        "f:1:43: targets.\"n[1-48]\".serial: a serial number is of one board: write it under an exact name"]),
     ("known_hosts: [a]\ndefaults: {uesr: x}\ntargets: {a: {port: 0}}", [
         "f:1:14: known_hosts: expected text, found a list",
         "f:2:12: defaults.uesr: unknown key; did you mean 'user'?",
