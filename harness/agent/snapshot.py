@@ -11,11 +11,8 @@ import os
 import time
 from typing import Any, Sequence
 
-from .processes import pids
+from . import services
 from .system import Tree, parse_cpus
-
-#: Services that undo settings or change clocks under a measurement.
-MEDDLERS = frozenset({"irqbalance", "tuned", "thermald", "power-profiles-", "cpuspeed", "powertop", "unattended-upgr"})
 
 _CPU = "/sys/devices/system/cpu"
 _USER_PROCESS = 7  # utmp's ut_type
@@ -62,7 +59,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
         "sched_ext": tree.read("/sys/kernel/sched_ext/root/ops") or tree.read("/sys/kernel/sched_ext/state"),
         "tracing": _tracing(tree),
         "swap": _swap(tree),
-        "meddlers": _meddlers(tree),
+        "meddlers": services.running(tree),
     }
 
 
@@ -165,15 +162,6 @@ def _swap(tree: Tree) -> dict[str, int]:
         if name in ("pswpin", "pswpout") and count.isdigit():
             found[name] = int(count)
     return found
-
-
-def _meddlers(tree: Tree) -> list[str]:
-    found = set()
-    for pid in pids(tree):
-        name = tree.read(f"/proc/{pid}/comm")
-        if name in MEDDLERS:
-            found.add(name)
-    return sorted(found)
 
 
 def users(tree: Tree) -> int | None:

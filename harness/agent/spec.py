@@ -196,6 +196,7 @@ class RunSpec:
     helpers: List[int] = field(default_factory=list)
     load_cpus: List[int] = field(default_factory=list)
     control: Optional[ControlSpec] = None
+    tune: List[str] = field(default_factory=list)  # knobs to set beside those of the mode
 
     @property
     def rest(self) -> List[int]:
@@ -232,6 +233,7 @@ class RunSpec:
             helpers=_helpers(obj, path),
             load_cpus=_cpus(obj, "load_cpus", path, []),
             control=None if obj.get("control") is None else ControlSpec.from_json(obj["control"], f"{path}.control"),
+            tune=[safe_name(name, f"{path}.tune") for name in _list_of(obj, "tune", str, path, [])],
         )
         if not spec.cpus:
             raise SpecError(f"{path}.cpus: at least one CPU to measure is wanted")

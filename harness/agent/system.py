@@ -6,7 +6,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import Any, Iterable
+import subprocess
+from typing import Any, Iterable, Sequence
 
 
 class Tree:
@@ -73,6 +74,24 @@ class Tree:
             return error.errno or errno.EIO
         finally:
             os.close(fd)
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+        """A command of this machine, by its path and without a shell: exit status, output, errors.
+
+        Raises OSError where it cannot be started, or is not done in time (it is killed then).
+        """
+        try:
+            done = subprocess.run(
+                [self.root + argv[0], *argv[1:]],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout_s,
+                env={**os.environ, "LC_ALL": "C"},
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise OSError(errno.ETIMEDOUT, f"not done after {timeout_s:g} s") from None
+        return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
 
 def errno_name(number: int) -> str:

@@ -3,11 +3,15 @@
 
 ``undo.jsonl`` in the runtime folder holds one entry a line::
 
-    {"boot_id": …, "kind": "file", "name": knob, "path": …, "before": text, "vanishes": bool}
+    {"boot_id": …, "kind": "file", "name": knob, "path": …, "before": text as read, "vanishes": bool, "write": text}
+    {"boot_id": …, "kind": "unit", "name": knob, "unit": "irqbalance.service", "before": "active"}
     {"boot_id": …, "kind": "processes", "marker": …}
 
+``write`` is there where a file does not take what it says: of ``always [madvise] never`` the word alone.
+
 A torn last line describes a change that was never made. Entries of another boot are dropped: what they describe is
-gone. One that cannot be played back stays, and is reported each time.
+gone. One that cannot be played back stays, and is reported each time; so does one of a kind that only a newer agent
+knows.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import os
 from typing import Any
 
 from .processes import kill_marked, marked
+from .services import play_unit
 from .system import Tree, errno_name, write_durably
 
 
@@ -44,13 +49,6 @@ class Undo:
         finally:
             os.close(fd)
 
-    def record_file(self, name: str, path: str, *, vanishes: bool = False) -> str | None:
-        """Write down a file's text before it is changed, and return it; None when it cannot be read."""
-        before = self._tree.read(path)
-        if before is not None:
-            self.record([file_entry(name, path, before, vanishes=vanishes)])
-        return before
-
     def entries(self) -> list[dict[str, Any]]:
         """All readable entries of this boot, oldest first."""
         try:
@@ -72,33 +70,35 @@ class Undo:
     def empty(self) -> bool:
         return not self.entries()
 
-    def play(self, *, spare: frozenset[int] = frozenset(), keep_processes: bool = False) -> list[dict[str, Any]]:
-        """Put everything back: processes first, then files, the newest first, each verified by reading it back.
+    def play(self, *, spare: frozenset[int] = frozenset(), only: frozenset[str] | None = None) -> list[dict[str, Any]]:
+        """Put everything back: processes first, then the rest, the newest first, each verified by reading it back.
 
         Returns a report, one dict an entry: ``{kind, name, path, before, found, ok, reason}``; ``found`` is what was
-        there just now. ``keep_processes`` leaves the processes and their entries alone (between segments of a batch).
+        there just now. ``only`` are names of knobs: all else is left as it is (between the segments of a batch).
         """
         entries = self.entries()
-        report = []
-        stay = []
-        for entry in entries:
-            if entry.get("kind") == "processes":
-                if keep_processes:
-                    stay.append(entry)
-                    continue
-                outcome = self._play_processes(entry, spare)
-                report.append(outcome)
-                if not outcome["ok"]:
-                    stay.append(entry)
-        stuck = []
-        for entry in reversed(entries):
-            if entry.get("kind") == "file":
-                outcome = self._play_file(entry)
-                report.append(outcome)
-                if not outcome["ok"]:
-                    stuck.append(entry)
-        self._rewrite(stay + stuck[::-1])
+        chosen = [index for index, entry in enumerate(entries) if only is None or entry.get("name") in only]
+        processes = [index for index in chosen if entries[index].get("kind") == "processes"]
+        others = [index for index in reversed(chosen) if entries[index].get("kind") != "processes"]
+        report, done = [], set()
+        for index in processes + others:
+            outcome = self._play_one(entries[index], spare)
+            report.append(outcome)
+            if outcome["ok"]:
+                done.add(index)
+        self._rewrite([entry for index, entry in enumerate(entries) if index not in done])
         return report
+
+    def _play_one(self, entry: dict[str, Any], spare: frozenset[int]) -> dict[str, Any]:
+        kind = entry.get("kind")
+        if kind == "processes":
+            return self._play_processes(entry, spare)
+        if kind == "file":
+            return self._play_file(entry)
+        if kind == "unit":
+            return play_unit(entry, self._tree)
+        told = {"kind": kind, "name": entry.get("name"), "path": None, "before": entry.get("before"), "found": None}
+        return {**told, "ok": False, "reason": f"a newer agent's entry ({str(kind)[:40]!r}): restore by that one"}
 
     def _play_processes(self, entry: dict[str, Any], spare: frozenset[int]) -> dict[str, Any]:
         marker = str(entry.get("marker"))
@@ -131,7 +131,7 @@ class Undo:
             else:
                 outcome["reason"] = "gone"
         elif found != before:
-            number = self._tree.write(path, before)
+            number = self._tree.write(path, str(entry.get("write", before)) or "\n")  # an empty list is a line too
             now = self._tree.read(path)
             if now != before:
                 why = errno_name(number) if number else f"reads {now!r} after it was written"
@@ -146,6 +146,12 @@ class Undo:
             os.unlink(self.path)
 
 
-def file_entry(name: str, path: str, before: str, *, vanishes: bool = False) -> dict[str, Any]:
-    """An entry for :meth:`Undo.record`. ``vanishes``: the file may go in the meantime, with what it set (an IRQ's)."""
-    return {"kind": "file", "name": name, "path": path, "before": before, "vanishes": vanishes}
+def file_entry(
+    name: str, path: str, before: str, *, write: str | None = None, vanishes: bool = False
+) -> dict[str, Any]:
+    """An entry for :meth:`Undo.record`. ``write`` puts ``before`` back, where that is not the same text.
+
+    ``vanishes``: the file may go in the meantime, with what it set (an IRQ's).
+    """
+    entry = {"kind": "file", "name": name, "path": path, "before": before, "vanishes": vanishes}
+    return entry if write is None or write == before else {**entry, "write": write}

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..agent.knobs import NAMES as KNOBS
 from ..agent.spec import LoadSpec, ModeSpec
 from ..errors import ConfigError
 from .accepts import DURATION, LINE, NAME, NUMBER, accepts, nonempty, one_of
@@ -150,6 +151,11 @@ def to_cpus(value: Any) -> str:
     return check_choice(value, CPUS, "choice")
 
 
+@accepts(one_of(KNOBS))
+def to_knob(value: Any) -> str:
+    return check_choice(value, KNOBS, "knob")
+
+
 @accepts({"anyOf": [NUMBER, DURATION, {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"}]})
 def _to_limit(value: Any) -> str:
     """The text, kept as written: which of the two it has to be is decided by the metric."""
@@ -192,6 +198,7 @@ class Campaign(Model):
     duration_ns: Annotated[Duration, BeforeValidator(to_run_duration)] = Field(alias="duration")
     cpus: Annotated[Cpus, BeforeValidator(to_cpus)] = "one"
     control: Annotated[bool, BeforeValidator(to_bool)] = False
+    tune: Annotated[tuple[Annotated[str, BeforeValidator(to_knob)], ...], BeforeValidator(to_list)] = ()
     sessions: Annotated[int, BeforeValidator(to_sessions)] = 1
     repeat: Annotated[int, BeforeValidator(to_repeat)] = 1
     until: TimeOfDay | None = None
@@ -200,6 +207,14 @@ class Campaign(Model):
     budgets: Annotated[tuple[Budget, ...], BeforeValidator(to_list)] = ()
 
     _definitions: dict[str, Bench] = PrivateAttr(default_factory=dict)
+
+    @field_validator("tune", mode="after")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [(index, name) for index, name in enumerate(names) if name in names[:index]]
+        if twice:
+            raise wrong_at([((index,), f"{name!r} is listed twice") for index, name in twice])
+        return names
 
     @property
     def definitions(self) -> dict[str, Bench]:

@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Sequence
 
 from ..system import Tree, errno_name
-from ..undo import Undo
+from ..undo import Undo, file_entry
+from .forms import PLAIN, Form
+
+#: What to do where a file cannot be opened for writing, whatever the knob.
+_NOT_OURS = {
+    "EACCES": "run the agent as root (become: sudo)",
+    "EROFS": "a container has the kernel's files read-only: run the agent on the machine itself",
+}
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,16 @@ class Outcome:
 
 
 class Knob(Protocol):
-    """One setting. ``tree`` is where its files are: tests give an invented one."""
+    """One setting. ``tree`` is where its files are: tests give an invented one.
+
+    ``roams``: for a task that is not pinned it has to be set for all CPUs where that may run, not for one alone.
+    """
 
     name: str
+    roams: bool
 
     def show(self) -> dict[str, Any]:
-        """``{"available", "value", "reason"}``; reads only."""
+        """``{"available", "value", "reason", "needed"}``; changes nothing."""
 
     def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
         """Write down what is there, then change it and read it back. Never raises for what the machine refuses."""
@@ -53,56 +64,149 @@ class Knob(Protocol):
         """What is no longer as :meth:`set` left it, or None."""
 
     def restore(self) -> None:
-        """Undo what lives in this process; files are put back by playing the undo."""
+        """Undo what lives in this process; the rest is put back by playing the undo."""
 
     def advise(self, outcome: Outcome) -> str | None:
         """What would put it into effect, or None when it is."""
 
 
-class FileKnob:
-    """A knob that is one value in one file."""
+class Unavailable(Exception):
+    """Why a knob has nothing to set here. ``needed``: is that a loss? Not where what it prevents cannot happen."""
+
+    def __init__(self, reason: str, *, needed: bool) -> None:
+        super().__init__(reason)
+        self.needed = needed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``value`` for the file at ``path``, as ``form`` reads it. ``key`` names it among several of one knob."""
+
+    key: str
+    path: str
+    value: str
+    form: Form = PLAIN
+
+
+class FilesKnob:
+    """A knob that is values in files, worked out for the machine at hand."""
 
     name = ""
-    path = ""
-    value = ""
     remedy = ""
+    roams = False
+    #: What is asked for in a word, for the record of a machine that has nothing to set.
+    wanted: Any = None
 
     def __init__(self, tree: Tree | None = None) -> None:
         self.tree = tree or Tree()
+        self._set: list[Setting] = []
 
-    def unavailable(self) -> tuple[str, bool]:
-        """Why the file cannot be read, and whether that is a loss."""
-        return f"{self.path} cannot be read", True
+    def state(self) -> Any:
+        """What it is now. Raises :class:`Unavailable`."""
+        raise NotImplementedError
+
+    def settings(self, measured: Sequence[int], housekeeping: Sequence[int]) -> list[Setting]:
+        """What to write where. Raises :class:`Unavailable`."""
+        raise NotImplementedError
+
+    def dragged(self, change: Setting) -> list[str]:  # noqa: ARG002 (for those that drag something)
+        """Files that the kernel changes along with this one: put back as well, and after it."""
+        return []
+
+    def unavailable(self, path: str) -> Unavailable:
+        """What it means that this file cannot be read."""
+        return Unavailable(f"{path} cannot be read", needed=True)
 
     def show(self) -> dict[str, Any]:
-        value = self.tree.read(self.path)
-        reason = self.unavailable()[0] if value is None else None
-        return {"available": value is not None, "value": value, "reason": reason}
+        try:
+            return {"available": True, "value": self.state(), "reason": None, "needed": True}
+        except Unavailable as why:
+            return {"available": False, "value": None, "reason": str(why), "needed": why.needed}
 
-    def set(
+    def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
+        self._set = []
+        try:
+            settings = self.settings(measured, housekeeping)
+            found = {each.path: self._text(each.path) for each in settings}
+        except Unavailable as why:
+            return Outcome(self.name, self.wanted, None, None, None, str(why), why.needed)
+        requested = _told([(each, each.value) for each in settings])
+        before = _told([(each, each.form.parse(found[each.path])) for each in settings])
+        # What is so already is left alone: the kernel may act on a write that changes nothing.
+        changes = [each for each in settings if each.form.parse(found[each.path]) != each.value]
+        try:
+            undo.record([entry for change in changes for entry in self._entries(change, found[change.path])])
+        except OSError as error:
+            code = errno_name(error.errno or 0)
+            return Outcome(self.name, requested, before, before, code, "undo cannot be written")
+        refused = [(each.path, self.tree.write(each.path, each.form.spell(each.value))) for each in changes]
+        self._set = settings
+        now = [(each, self._now(each)) for each in settings]
+        path, number = next(((path, number) for path, number in refused if number), ("", 0))
+        reason = f"{path} cannot be written" if number else None
+        for each, value in now:
+            if value != each.value and reason is None:
+                reason = f"{each.path} reads {value!r} after it was written"
+        return Outcome(self.name, requested, before, _told(now), errno_name(number) if number else None, reason)
+
+    def _entries(self, change: Setting, text: str) -> list[dict[str, Any]]:
+        """For the undo, which is played from its end."""
+        dragged = [(path, self.tree.read(path)) for path in self.dragged(change)]
+        return [
+            *(file_entry(self.name, path, there) for path, there in dragged if there is not None),
+            file_entry(self.name, change.path, text, write=change.form.back(text)),
+        ]
+
+    def _text(self, path: str) -> str:
+        text = self.tree.read(path)
+        if text is None:
+            raise self.unavailable(path)
+        return text
+
+    def _now(self, setting: Setting) -> str | None:
+        text = self.tree.read(setting.path)
+        return None if text is None else setting.form.parse(text)
+
+    def verify(self, outcome: Outcome) -> str | None:  # noqa: ARG002 (the protocol's)
+        for each in self._set:
+            now = self._now(each)
+            if now != each.value:
+                return f"{each.path} was changed to {now!r} meanwhile"
+        return None
+
+    def restore(self) -> None:
+        self._set = []
+
+    def advise(self, outcome: Outcome) -> str | None:
+        if outcome.ok:
+            return None
+        return _NOT_OURS.get(outcome.errno or "", self.remedy)
+
+
+def _told(values: Sequence[tuple[Setting, Any]]) -> Any:
+    """The values by key; of one without a key, the value itself."""
+    if len(values) == 1 and not values[0][0].key:
+        return values[0][1]
+    return {setting.key: value for setting, value in values}
+
+
+class FileKnob(FilesKnob):
+    """A knob that is one value in one file, the same on every machine."""
+
+    path = ""
+    value = ""
+    form: Form = PLAIN
+
+    def __init__(self, tree: Tree | None = None) -> None:
+        super().__init__(tree)
+        self.wanted = self.value
+
+    def state(self) -> Any:
+        return self.form.parse(self._text(self.path))
+
+    def settings(
         self,
         measured: Sequence[int],  # noqa: ARG002 (the protocol's)
         housekeeping: Sequence[int],  # noqa: ARG002 (the protocol's)
-        undo: Undo,
-    ) -> Outcome:
-        try:
-            before = undo.record_file(self.name, self.path)
-        except OSError as error:
-            return Outcome(self.name, self.value, None, None, errno_name(error.errno or 0), "undo cannot be written")
-        if before is None:
-            reason, needed = self.unavailable()
-            return Outcome(self.name, self.value, None, None, None, reason, needed)
-        number = self.tree.write(self.path, self.value)
-        effective = self.tree.read(self.path)
-        why = None if effective == self.value else f"{self.path} reads {effective!r} after it was written"
-        return Outcome(self.name, self.value, before, effective, errno_name(number) if number else None, why)
-
-    def verify(self, outcome: Outcome) -> str | None:
-        now = self.tree.read(self.path)
-        return None if now == outcome.effective else f"{self.path} was changed to {now!r} meanwhile"
-
-    def restore(self) -> None:
-        return
-
-    def advise(self, outcome: Outcome) -> str | None:
-        return None if outcome.ok else self.remedy
+    ) -> list[Setting]:
+        return [Setting("", self.path, self.value, self.form)]

@@ -18,6 +18,7 @@ _PATH = "/dev/cpu_dma_latency"
 
 class CpuDmaLatency:
     name = "cpu-dma-latency"
+    roams = False
 
     def __init__(self, tree: Tree | None = None) -> None:
         self.tree = tree or Tree()
@@ -28,7 +29,7 @@ class CpuDmaLatency:
         value = int.from_bytes(data, "little", signed=True) if data and len(data) == 4 else None
         usable = os.access(self.tree.path(_PATH), os.W_OK)
         reason = None if usable else ("not ours to open" if self.tree.exists(_PATH) else f"there is no {_PATH}")
-        return {"available": usable, "value": value, "reason": reason}
+        return {"available": usable, "value": value, "reason": reason, "needed": self.tree.exists(_PATH)}
 
     def set(
         self,

@@ -16,6 +16,7 @@ from typing import Any, Sequence
 from ..system import Tree, errno_name, format_cpus, format_mask, parse_cpus, parse_mask
 from ..undo import Undo, file_entry
 from .base import Outcome
+from .where import cleared
 
 _DEFAULT = "/proc/irq/default_smp_affinity"
 #: Hardware numbers of an Arm GIC's private interrupts: SGIs and PPIs, and the extended PPIs.
@@ -39,6 +40,7 @@ def is_per_cpu(tree: Tree, irq: str) -> bool:
 
 class IrqAffinity:
     name = "irq-affinity"
+    roams = False
 
     def __init__(self, tree: Tree | None = None) -> None:
         self.tree = tree or Tree()
@@ -55,12 +57,11 @@ class IrqAffinity:
         value = {irq: self.tree.read(_path(irq)) for irq in self._irqs()}
         known = bool(value) or self.tree.exists(_DEFAULT)
         reason = None if known else "/proc/irq cannot be read"
-        return {"available": known, "value": value, "reason": reason}
+        return {"available": known, "value": value, "reason": reason, "needed": True}
 
     def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
         """``requested`` and ``effective`` are the IRQs still allowed where none should be: none, and those left."""
-        # A sibling that has to keep house, for want of another CPU, takes interrupts as well.
-        away = frozenset({*measured, *self._siblings(measured)} - (set(housekeeping) - set(measured)))
+        away = cleared(self.tree, measured, housekeeping)
         before = {irq: self.tree.read(_path(irq)) or "" for irq in self._irqs()}
         allowed = {irq: parse_cpus(text) for irq, text in before.items()}
         if not before and not self.tree.exists(_DEFAULT):
@@ -104,10 +105,6 @@ class IrqAffinity:
             reason,
             detail={**detail, "moved": len(here) - len(left), "unmovable": refused},
         )
-
-    def _siblings(self, cpus: Sequence[int]) -> list[int]:
-        listed = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-        return [other for cpu in cpus for other in parse_cpus(self.tree.read(listed.format(cpu)))]
 
     def _left(self, away: frozenset[int]) -> list[str]:
         left = [irq for irq in self._irqs() if away & set(parse_cpus(self.tree.read(_path(irq))))]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .base import FileKnob
+from .base import FileKnob, Unavailable
 
 
 class RtThrottling(FileKnob):
@@ -12,5 +12,5 @@ class RtThrottling(FileKnob):
     value = "-1"
     remedy = "run the agent as root (become: sudo), or set kernel.sched_rt_runtime_us=-1 yourself"
 
-    def unavailable(self) -> tuple[str, bool]:
-        return "this kernel has no sched_rt_runtime_us", False
+    def unavailable(self, path: str) -> Unavailable:  # noqa: ARG002 (the base's)
+        return Unavailable("this kernel has no sched_rt_runtime_us", needed=False)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness.agent import facts, kmsg, snapshot
 from harness.agent.kmsg import PATTERNS, Kmsg
+from harness.agent.knobs import NAMES
 from harness.agent.system import Tree
 
 X86 = {
@@ -103,7 +104,7 @@ def test_a_server(tmp_path: Path) -> None:
     assert found["privileges"]["memlock_limit"] == -1
     assert (found["init"], found["memory_kb"], found["swap_kb"]) == ("systemd", 1000, 0)
     assert found["tracefs"] is True
-    assert set(found["knobs"]) == {"irq-affinity", "cpu-dma-latency", "rt-throttling", "fair-server"}
+    assert set(found["knobs"]) == set(NAMES)
     json.dumps(found, allow_nan=False)
 
 

@@ -32,10 +32,15 @@ def undo_of(tmp_path: Path, tree: Tree) -> Undo:
     return Undo(str(tmp_path / "run"), tree)
 
 
+def note(undo: Undo, tree: Tree, name: str, path: str) -> None:
+    """Write a file down, as every knob does."""
+    undo.record([file_entry(name, path, tree.read(path) or "")])
+
+
 def test_recorded_before_and_put_back_after(tmp_path: Path, tree: Tree) -> None:
     undo = undo_of(tmp_path, tree)
     assert undo.entries() == []
-    assert undo.record_file("rt", "/knob") == "950000"
+    note(undo, tree, "rt", "/knob")
     assert not undo.empty
     tree.write("/knob", "-1")
     [report] = undo_of(tmp_path, tree).play()  # another process reads it from the disk
@@ -48,7 +53,7 @@ def test_recorded_before_and_put_back_after(tmp_path: Path, tree: Tree) -> None:
 def test_the_oldest_value_wins(tmp_path: Path, tree: Tree) -> None:
     undo = undo_of(tmp_path, tree)
     for value in ("1", "2", "3"):
-        undo.record_file("rt", "/knob")
+        note(undo, tree, "rt", "/knob")
         tree.write("/knob", value)
     undo.play()
     assert tree.read("/knob") == "950000"
@@ -56,7 +61,7 @@ def test_the_oldest_value_wins(tmp_path: Path, tree: Tree) -> None:
 
 def test_entries_of_another_boot_are_dropped(tmp_path: Path, tree: Tree) -> None:
     undo = undo_of(tmp_path, tree)
-    undo.record_file("rt", "/knob")
+    note(undo, tree, "rt", "/knob")
     tree.write("/knob", "-1")
     tree.write(BOOT, "boot-b")
     later = undo_of(tmp_path, tree)
@@ -67,8 +72,8 @@ def test_entries_of_another_boot_are_dropped(tmp_path: Path, tree: Tree) -> None
 
 def test_what_fails_stays_and_is_reported_each_time(tmp_path: Path, tree: Tree) -> None:
     undo = undo_of(tmp_path, tree)
-    undo.record_file("rt", "/knob")
-    undo.record_file("other", "/other")
+    note(undo, tree, "rt", "/knob")
+    note(undo, tree, "other", "/other")
     tree.write("/knob", "-1")
     tree.write("/other", "y")
     (tmp_path / "root/knob").unlink()
@@ -118,7 +123,7 @@ def test_a_torn_line_swallows_nothing(tmp_path_factory: pytest.TempPathFactory, 
 
 def test_it_is_on_the_disk_as_json_with_the_boot(tmp_path: Path, tree: Tree) -> None:
     undo = undo_of(tmp_path, tree)
-    undo.record_file("rt", "/knob")
+    note(undo, tree, "rt", "/knob")
     lines = [json.loads(line) for line in Path(undo.path).read_text().split("\n") if line]
     expected: list[dict[str, Any]] = [
         {"boot_id": "boot-a", "kind": "file", "name": "rt", "path": "/knob", "before": "950000", "vanishes": False}
@@ -128,4 +133,47 @@ def test_it_is_on_the_disk_as_json_with_the_boot(tmp_path: Path, tree: Tree) -> 
 
 def test_a_journal_that_cannot_be_written_stops_the_change(tmp_path: Path, tree: Tree) -> None:
     with pytest.raises(OSError, match="No such file"):
-        Undo(str(tmp_path / "absent"), tree).record_file("rt", "/knob")
+        note(Undo(str(tmp_path / "absent"), tree), tree, "rt", "/knob")
+
+
+def test_what_a_file_takes_may_differ_from_what_it_says(tmp_path: Path, tree: Tree) -> None:
+    """``always [madvise] never`` takes ``madvise``; nothing is written where it says the same again."""
+    undo = undo_of(tmp_path, tree)
+    undo.record([file_entry("thp", "/knob", "950000", write="word")])
+    [report] = undo.play()
+    assert report["ok"]  # as it was
+    tree.write("/knob", "-1")
+    undo.record([file_entry("thp", "/knob", "950000", write="word")])
+    [report] = undo.play()
+    assert tree.read("/knob") == "word"
+    assert report["reason"] == "reads 'word' after it was written"  # a plain file is no kernel's
+
+
+def test_an_empty_list_is_put_back_as_a_line(tmp_path: Path, tree: Tree) -> None:
+    undo = undo_of(tmp_path, tree)
+    undo.record([file_entry("watchdog", "/knob", "")])
+    [report] = undo.play()
+    assert report["ok"]
+    assert (tmp_path / "root/knob").read_bytes() == b"\n"  # a write of nothing is none
+
+
+def test_one_knob_alone_is_put_back_and_the_others_stay(tmp_path: Path, tree: Tree) -> None:
+    undo = undo_of(tmp_path, tree)
+    undo.record([{"kind": "processes", "marker": "m"}])
+    note(undo, tree, "rt", "/knob")
+    note(undo, tree, "other", "/other")
+    before = undo.entries()
+    tree.write("/knob", "-1")
+    tree.write("/other", "y")
+    assert [each["name"] for each in undo.play(only=frozenset({"rt"}))] == ["rt"]
+    assert (tree.read("/knob"), tree.read("/other")) == ("950000", "y")
+    assert undo.entries() == [before[0], before[2]]
+
+
+def test_what_only_a_newer_agent_can_put_back_is_kept_for_it(tmp_path: Path, tree: Tree) -> None:
+    undo = undo_of(tmp_path, tree)
+    undo.record([{"kind": "spell", "name": "magic", "before": "frog"}])
+    [report] = undo.play()
+    assert (report["ok"], report["name"]) == (False, "magic")
+    assert "newer" in report["reason"]
+    assert [entry["before"] for entry in undo.entries()] == ["frog"]

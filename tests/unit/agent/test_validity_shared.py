@@ -103,4 +103,4 @@ def test_a_service_is_stopped_by_the_name_of_its_unit() -> None:
     seen = evidence()
     seen.after["meddlers"] = ["power-profiles-", "tuned"]
     advice = [reason["advice"] for reason in judge(seen).reasons]
-    assert advice == ["systemctl stop power-profiles-daemon tuned"]
+    assert advice == ["tune: [services], or systemctl stop power-profiles-daemon.service tuned.service"]

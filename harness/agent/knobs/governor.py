@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frequency governor ``performance`` for the measured CPUs: else the clock follows the load, and a change stalls.
+
+That alone keeps the highest frequency: scaling_min_freq is left alone, so that a limit of the owner's stays one.
+
+A change of governor drags other files along. The energy preference reads ``performance`` then, and some drivers do not
+bring the old one back; a governor's own tunables begin anew when it comes back; ``userspace`` forgets its frequency.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+from ..system import Tree, format_cpus
+from .base import FilesKnob, Setting, Unavailable
+
+_CPU = "/sys/devices/system/cpu"
+
+
+def by_text(tree: Tree, name: str) -> dict[str, str]:
+    """What the file ``name`` of each CPU's frequency policy reads: ``{text: CPU list}``."""
+    found: dict[str, list[int]] = {}
+    for folder in tree.names(_CPU):
+        if folder.startswith("cpu") and folder[3:].isdigit():
+            text = tree.read(f"{_CPU}/{folder}/cpufreq/{name}")
+            if text is not None:
+                found.setdefault(text, []).append(int(folder[3:]))
+    return {text: format_cpus(cpus) for text, cpus in found.items()}
+
+
+class Governor(FilesKnob):
+    name = "governor"
+    remedy = (
+        "let the kernel have a governor performance (modprobe cpufreq_performance); in a virtual machine set it on the "
+        "host; on metal without cpufreq see the firmware for P-states"
+    )
+    wanted = "performance"
+    roams = True
+
+    def state(self) -> Any:
+        found = by_text(self.tree, "scaling_governor")
+        if not found:
+            raise self.unavailable(_CPU)
+        return found
+
+    def settings(
+        self,
+        measured: Sequence[int],
+        housekeeping: Sequence[int],  # noqa: ARG002 (the protocol's)
+    ) -> list[Setting]:
+        # CPUs of one policy have one file under two names: it is written twice, and put back twice.
+        return [Setting(str(cpu), f"{_CPU}/cpu{cpu}/cpufreq/scaling_governor", "performance") for cpu in measured]
+
+    def dragged(self, change: Setting) -> list[str]:
+        policy = change.path.rpartition("/")[0]
+        governor = self.tree.read(change.path) or ""
+        files = [f"{policy}/energy_performance_preference"]
+        if governor == "userspace":
+            files.append(f"{policy}/scaling_setspeed")
+        # A policy's own tunables, or those that all of its governor share.
+        for folder in (f"{policy}/{governor}", f"{_CPU}/cpufreq/{governor}"):
+            files += [f"{folder}/{name}" for name in self.tree.names(folder)] if governor else []
+        return files
+
+    def unavailable(self, path: str) -> Unavailable:  # noqa: ARG002 (the base's)
+        return Unavailable("no cpufreq here: the firmware or the host decides on the frequency", needed=True)
