@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -185,6 +186,8 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	 * CPU that the next run wants quiet.
 	 */
 	placement_return(&run.origin, run.options.cpu);
+	/* Values are whole ns, however fine the counter is. */
+	run.resolution_ns = fmax(run.granularity_units / run.final.hz * 1e9, 1.0);
 	probe->collect(&run);
 	if (output) {
 		result_write(probe, &run, output);

@@ -77,8 +77,9 @@ struct run {
 	uint64_t first, last;
 	uint64_t iterations;
 
-	/* collect() sets these. */
-	double own_cost_ns;
+	/* collect() sets these; the resolution is the counter's unless it says otherwise. */
+	double own_cost_ns;			/* see struct probe's own_cost */
+	double resolution_ns;			/* the least difference that two values can show */
 	struct metric_value values[PROBE_METRICS_MAX];
 	struct event_list events;		/* name NULL: none */
 
@@ -100,12 +101,15 @@ struct probe {
 	size_t param_count;
 	const struct metric *metrics;
 	size_t metric_count;
+	const char *own_cost;	/* what own_cost_ns is, and how it was found: "the mean of ..." */
 	void (*prepare)(struct run *run);
 	void (*warm)(struct run *run);
 	void (*measure)(struct run *run);
 	void (*collect)(struct run *run);
 	/* What only this probe knows, as members of the result's object "detail". Or NULL. */
 	void (*detail)(const struct run *run, struct json *json);
+	/* Of that what must be equal for two runs to be compared: "identity". Or NULL: nothing. */
+	void (*identity)(const struct run *run, struct json *json);
 };
 
 int probe_main(const struct probe *probe, int argc, char **argv);

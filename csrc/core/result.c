@@ -52,6 +52,7 @@ void result_describe(const struct probe *probe, struct json *json)
 	json_u64(json, "schema", PROBE_SCHEMA);
 	json_string(json, "probe", probe->name);
 	json_string(json, "summary", probe->summary);
+	json_string(json, "own_cost", probe->own_cost);
 	if (options_helper(probe->scope))
 		json_string(json, "helper", options_helper(probe->scope));
 	else
@@ -313,12 +314,18 @@ void result_write(const struct probe *probe, const struct run *run, struct outpu
 	json_open(&json, "loop", '{');
 	json_u64(&json, "iterations", run->iterations);
 	json_double(&json, "own_cost_ns", run->own_cost_ns);
+	json_double(&json, "resolution_ns", run->resolution_ns);
 	json_close(&json, '}');
 	write_effective(run, &json);
 	write_metrics(probe, run, &json);
 	if (probe->detail) {
 		json_open(&json, "detail", '{');
 		probe->detail(run, &json);
+		json_close(&json, '}');
+	}
+	if (probe->identity) {
+		json_open(&json, "identity", '{');
+		probe->identity(run, &json);
 		json_close(&json, '}');
 	}
 	json_close(&json, '}');
@@ -402,13 +409,16 @@ void result_summarise(const struct probe *probe, const struct run *run)
 		printf("%-13s  %" PRIu64 " of at least %" PRIu64 " ns, %" PRIu64 " not stored\n",
 		       run->events.name, run->events.count, run->events.threshold_ns,
 		       run->events.ring->dropped);
-	printf("loop           %" PRIu64 " iterations, own cost %.4g ns\n", run->iterations,
-	       run->own_cost_ns);
-	if (probe->detail) {
+	printf("loop           %" PRIu64 " iterations, own cost %.4g ns (%s), resolution %.3g ns\n",
+	       run->iterations, run->own_cost_ns, probe->own_cost, run->resolution_ns);
+	if (probe->detail || probe->identity) {
 		struct json json;
 
 		json_init(&json);
-		probe->detail(run, &json);
+		if (probe->identity)
+			probe->identity(run, &json);
+		if (probe->detail)
+			probe->detail(run, &json);
 		printf("detail         %s\n", json.text);
 		json_free(&json);
 	}

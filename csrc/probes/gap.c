@@ -137,6 +137,7 @@ static const struct probe gap = {
 	.param_count = sizeof(params) / sizeof(params[0]),
 	.metrics = metrics,
 	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.own_cost = "the mean interval that is no gap: in every value",
 	.prepare = prepare,
 	.warm = warm,
 	.measure = measure,

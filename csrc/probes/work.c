@@ -9,10 +9,15 @@
  * out), and multiplies in four independent chains (the execution units a sibling shares).
  * The order is the same in every run and on every machine.
  *
+ * A quantum is so many steps, by default four times around the buffer, and never so many as take
+ * a certain time: what is calibrated comes out at one value today and at another tomorrow (a power
+ * of two as well, where the time lies near its edge), and two runs that did different work say
+ * nothing about each other. So the machine decides how long it takes, not how much is done.
+ *
  * The work of all quanta is counted in the lines themselves: the sum must be what was asked.
  *
  * Quanta are contiguous: one read of the counter ends one and begins the next, so recording
- * a quantum is in the next one (own_cost_ns, of some 100 us).
+ * a quantum is in the next one (own_cost_ns, of some 20 to 300 us).
  */
 #include "core/fault.h"
 #include "core/json.h"
@@ -23,19 +28,16 @@
 #define LINE_BYTES 64
 #define UNKNOWN_L2_BYTES (UINT64_C(256) << 10)
 #define SEED UINT64_C(0x9e3779b97f4a7c15)
-#define CALIBRATION_TRIES 9
-#define STEPS_MAX (UINT64_C(1) << 40)
+#define ROUNDS 4
 #define COST_QUANTA 1000
 
-enum { PARAM_BUFFER, PARAM_QUANTUM, PARAM_STEPS, PARAM_DIGITS };
+enum { PARAM_BUFFER, PARAM_STEPS, PARAM_DIGITS };
 
 static const struct param params[] = {
 	[PARAM_BUFFER] = { "buffer-bytes", PARAM_INT, "0", "0", "1073741824",
 			   "the memory to work on; 0: half of the measured CPU's L2 cache", NULL },
-	[PARAM_QUANTUM] = { "quantum", PARAM_DURATION, "100us", "1us", "100ms",
-			    "about how long one piece of work takes: a power of two of steps", NULL },
 	[PARAM_STEPS] = { "steps", PARAM_INT, "0", "0", "1099511627776",
-			  "steps of a quantum; 0: by calibration", NULL },
+			  "lines visited by one piece of work; 0: four times the buffer's", NULL },
 	[PARAM_DIGITS] = { "digits", PARAM_INT, "3", "2", "3",
 			   "significant digits of the histogram", NULL },
 };
@@ -105,6 +107,7 @@ static void prepare(struct run *run)
 		fault_usage("--buffer-bytes: at least two lines of %d bytes", LINE_BYTES);
 	recorder_init(&recorder, digits,
 		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
+	steps = run->params[PARAM_STEPS] ? run->params[PARAM_STEPS] : ROUNDS * count;
 	lines = placement_allocate_huge(count * sizeof(struct line));
 	link_lines();
 	huge = placement_is_huge(lines, count * sizeof(struct line));
@@ -160,42 +163,10 @@ static uint64_t units_of(const struct run *run, double ns)
 	return (uint64_t)(ns * run->initial.hz / 1e9);
 }
 
-/* The shortest of some tries: what disturbs makes them longer only. */
-static uint64_t shortest(uint64_t n)
-{
-	uint64_t best = UINT64_MAX;
-
-	for (int i = 0; i < CALIBRATION_TRIES; i++) {
-		const uint64_t before = counter_read_ordered();
-		uint64_t units;
-
-		quantum(n);
-		units = counter_read_ordered() - before;
-		if (units < best)
-			best = units;
-	}
-	return best;
-}
-
-/*
- * A power of two, so that runs on one machine come to the same work although no two
- * calibrations agree: the least that takes over 1/sqrt(2) of what was asked for.
- */
-static uint64_t calibrate(const struct run *run)
-{
-	const uint64_t least = units_of(run, (double)run->params[PARAM_QUANTUM] / 1.4142135623730951);
-	uint64_t n = 1;
-
-	while (n < STEPS_MAX && shortest(n) < least)
-		n <<= 1;
-	return n;
-}
-
 static void warm(struct run *run)
 {
 	/* Twice around: the lines are then in the cache. */
 	quantum(2 * count);
-	steps = run->params[PARAM_STEPS] ? run->params[PARAM_STEPS] : calibrate(run);
 	work(run, 0, units_of(run, COST_QUANTA * 20.0));
 	cost_ns = (double)clock_ns(run->scale.mult, run->last - run->first) /
 		  (double)run->iterations;
@@ -233,17 +204,22 @@ static void collect(struct run *run)
 
 static void detail(const struct run *run, struct json *json)
 {
-	json_u64(json, "buffer_bytes", count * sizeof(struct line));
 	if (l2_bytes)
 		json_u64(json, "l2_bytes", l2_bytes);
 	else
 		json_null(json, "l2_bytes");
-	json_tristate(json, "huge_pages", huge);
 	json_u64(json, "lines", count);
 	json_u64(json, "line_bytes", LINE_BYTES);
-	json_u64(json, "steps", steps);
-	json_bool(json, "calibrated", !run->params[PARAM_STEPS]);
 	json_u64(json, "steps_done", done);
+	(void)run;
+}
+
+static void identity(const struct run *run, struct json *json)
+{
+	json_u64(json, "buffer_bytes", count * sizeof(struct line));
+	json_u64(json, "steps", steps);
+	json_tristate(json, "huge_pages", huge);
+	(void)run;
 }
 
 static const struct probe work_probe = {
@@ -253,11 +229,13 @@ static const struct probe work_probe = {
 	.param_count = sizeof(params) / sizeof(params[0]),
 	.metrics = metrics,
 	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.own_cost = "reading the counter and recording, the mean of pieces without work: in every value",
 	.prepare = prepare,
 	.warm = warm,
 	.measure = measure,
 	.collect = collect,
 	.detail = detail,
+	.identity = identity,
 };
 
 int main(int argc, char **argv)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -35,11 +37,10 @@ def test_a_run_and_its_files_agree(work, tmp_path):
     told, detail = result["histograms"]["work_ns"], result["detail"]
     histogram = assert_histogram(tmp_path, told)
     assert result["loop"]["iterations"] == told["recorded"] + told["overflow"] + told["negative"] > 0
-    assert detail["steps_done"] == detail["steps"] * result["loop"]["iterations"]
-    assert detail["calibrated"] is True
-    assert detail["steps"].bit_count() == 1
+    identity = result["identity"]
+    assert detail["steps_done"] == identity["steps"] * result["loop"]["iterations"]
     assert detail["l2_bytes"] == l2_of(cpu)
-    assert detail["buffer_bytes"] == (detail["l2_bytes"] or 256 * 1024) // 2 == detail["lines"] * detail["line_bytes"]
+    assert identity["buffer_bytes"] == (detail["l2_bytes"] or 256 * 1024) // 2 == detail["lines"] * detail["line_bytes"]
     p50, p99 = (histogram.get_value_at_percentile(p) for p in (50, 99))
     assert result["scalars"]["work_spread"]["value"] == pytest.approx(p99 / p50)
 
@@ -55,11 +56,10 @@ def test_quanta_are_contiguous(work, tmp_path, extra, close):
 
 def test_steps_and_buffer_may_be_fixed(work, tmp_path):
     result = measured(work, tmp_path, "--duration", "50ms", "--steps", 1000, "--buffer-bytes", 100_000)
-    detail = result["detail"]
-    assert (detail["steps"], detail["calibrated"]) == (1000, False)
-    assert (detail["lines"], detail["buffer_bytes"]) == (1562, 1562 * 64)
-    assert detail["steps_done"] == 1000 * result["loop"]["iterations"]
-    assert result["params"] == {"buffer_bytes": 100_000, "quantum_ns": 100_000, "steps": 1000, "digits": 3}
+    assert (result["identity"]["steps"], result["identity"]["buffer_bytes"]) == (1000, 1562 * 64)
+    assert result["detail"]["lines"] == 1562
+    assert result["detail"]["steps_done"] == 1000 * result["loop"]["iterations"]
+    assert result["params"] == {"buffer_bytes": 100_000, "steps": 1000, "digits": 3}
 
 
 def test_the_smallest_buffer(work, tmp_path):
@@ -78,13 +78,23 @@ def test_more_steps_are_more_work(work, tmp_path):
     assert shortest[1] > 4 * shortest[0]
 
 
-def test_a_longer_quantum_has_more_steps(work, tmp_path):
+def test_the_machine_decides_how_long_it_takes_and_not_how_much_is_done(work, tmp_path):
+    """On an idle CPU and beside a task that takes half of it, the steps are the same."""
+    cpu = a_cpu()
+    hog = subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, {cpu})
+    )
     steps = []
-    for quantum in ("10us", "1ms"):
-        out = tmp_path / quantum
-        out.mkdir()
-        steps.append(measured(work, out, "--duration", "50ms", "--quantum", quantum)["detail"]["steps"])
-    assert steps[1] > 4 * steps[0]
+    try:
+        for number in range(3):
+            (tmp_path / str(number)).mkdir()
+            result = measured(work, tmp_path / str(number), "--cpu", cpu, "--duration", "50ms")
+            steps.append(result["identity"]["steps"])
+            assert steps[-1] == 4 * result["detail"]["lines"]
+    finally:
+        hog.kill()
+        hog.wait()
+    assert len(set(steps)) == 1
 
 
 def test_what_stops_it_is_one_long_quantum(work, tmp_path):
@@ -101,7 +111,7 @@ def test_what_stops_it_is_one_long_quantum(work, tmp_path):
             probe.kill()
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["histograms"]["work_ns"]["max"] >= 300_000_000
-    assert result["detail"]["steps_done"] == result["detail"]["steps"] * result["loop"]["iterations"]
+    assert result["detail"]["steps_done"] == result["identity"]["steps"] * result["loop"]["iterations"]
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
