@@ -20,7 +20,7 @@ from .validity import CONTROL_RULES, Evidence, judge
 #: Pinned, or its figures would be of no CPU; of the ordinary policy, as what keeps house is.
 MODE = Mode("control", where="pinned", sched="other")
 #: It was told to end when the measured ones do. Its CPU may be busy, though: it gets this much longer.
-GRACE_S = 5.0
+GRACE_S = 2.0
 
 
 class Control:
