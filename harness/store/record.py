@@ -228,7 +228,19 @@ def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any
         "knobs": _knobs(record.get("knobs") or []),
         "agent_sha256": context.agent_sha256,
         "probe_sha256": probe.get("sha256"),
+        "probe": _probe_identity(record.get("results") or []),
     }
+
+
+def _probe_identity(results: object) -> dict[str, Any]:
+    """By CPU, what the probe itself found that must be equal: of `work`, how much it did. Empty for most."""
+    found = {}
+    for result in results if isinstance(results, list) else []:
+        result = mapping(result, "record.results")
+        said = mapping(result.get("identity") or {}, "result.identity")
+        if said:
+            found["any" if result.get("cpu") is None else str(result["cpu"])] = dict(said)
+    return found
 
 
 def _mode(spec: Mapping[str, Any], effective: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,13 @@ def test_the_runs_own_kernel_counts_not_the_one_at_first_contact(tmp_path, made)
     assert load_run(folder).document["identity"]["kernel_release"] == "6.19.0"
 
 
+def test_what_the_probe_says_must_be_equal_is_identity(tmp_path, made):
+    record, files = made
+    record["results"][0]["identity"] = {"steps": 16384, "huge_pages": True}
+    found = load_run(write_run(tmp_path, "nuc", record, files, fake.context())).document["identity"]
+    assert found["probe"] == {"3": {"steps": 16384, "huge_pages": True}}
+
+
 def test_identity_does_not_depend_on_where_the_task_happened_to_be(tmp_path, made):
     record, files = made
     first = load_run(write_run(tmp_path / "a", "nuc", record, files, fake.context())).document["identity"]
