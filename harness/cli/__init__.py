@@ -114,17 +114,17 @@ def _run() -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.exceptions.Abort:
-        return 130
+        return _told(130, "user", "interrupted")
     except click.ClickException as error:
         error.show()
-        return 2 if isinstance(error, click.UsageError) else error.exit_code
+        return _told(2 if isinstance(error, click.UsageError) else error.exit_code, "user", error.format_message())
     except click.exceptions.Exit as done:
         return done.exit_code
     except IsolbenchError as error:
         from .render import error_lines
 
         _complain(*error_lines(error))
-        return error.exit_code
+        return _told(error.exit_code, error.fault, str(error), error.advice)
     except (BrokenPipeError, SystemExit):  # click and rich turn the first into the second
         _abandon_stdout()  # the reader of our output left (`| head`)
         return 0
@@ -143,6 +143,17 @@ def _bug(code: int) -> int:
     import traceback
 
     _complain(traceback.format_exc().rstrip(), "isolbench: this is a bug in isolbench: please report the lines above")
+    return _told(code, "bug", traceback.format_exc(limit=0, chain=False).strip().splitlines()[-1])
+
+
+def _told(code: int, fault: str, message: str, advice: str | None = None) -> int:
+    """The exit code. Who asked for a JSON document gets one, whatever happened; nothing else is on stdout yet."""
+    if "--json" in sys.argv[1:]:
+        import json
+
+        error = {"fault": fault, "message": message, "advice": advice, "exit_code": code}
+        with contextlib.suppress(OSError):
+            click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
     return code
 
 

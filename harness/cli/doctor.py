@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..config.inventory import Target
     from ..errors import IsolbenchError
 
+#: No target can be called so.
+_CONTROLLER = "this controller"
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
@@ -36,11 +38,12 @@ def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> i
 
     known = load_inventory(options.inventory_path(inventory))
     chosen = [known.targets[name] for name in select_targets(targets or ("local",), known.targets)]
-    findings = {"this controller": _controller()}
+    findings = {_CONTROLLER: _controller()}
     for target in chosen:
         findings[target.name] = _target(target)
     if as_json:
-        echo_json({name: [asdict(finding) for finding in found] for name, found in findings.items()})
+        told = {name: [asdict(finding) for finding in found] for name, found in findings.items()}
+        echo_json({"controller": told.pop(_CONTROLLER), "targets": told})
     else:
         for name, found in findings.items():
             show(name, found)

@@ -23,17 +23,23 @@ from . import complete, options
 )
 @click.option("--merge", is_flag=True, help="hlog: one histogram per cell, of its valid runs, instead of one per run.")
 @options.results
-def export(reference: str, kind: str, out: Path | None, merge: bool, results: Path) -> None:
+@options.as_json
+def export(reference: str, kind: str, out: Path | None, merge: bool, results: Path, as_json: bool) -> None:
     from ..campaign.references import find
     from ..store.export import export as write
-    from .render import printable
+    from .render import echo_json, printable
     from .reporting import file_or_stdout
 
     file = file_or_stdout(out)
+    if as_json and file is None:
+        raise click.UsageError("stdout is for one thing: name a file by --out, or leave --json out")
     if merge and kind != "hlog":
         raise click.UsageError("--merge belongs to --format hlog")
     if file is None and kind == "parquet" and sys.stdout.isatty():
         raise click.UsageError("parquet is binary: name a file by --out")
     path = Path(reference) if Path(reference).is_dir() else find(reference, results)
-    for warning in write(path, kind, file or sys.stdout.buffer, merge_cells=merge):
+    skipped = write(path, kind, file or sys.stdout.buffer, merge_cells=merge)
+    for warning in skipped:
         click.echo(f"isolbench: skipped: {printable(warning)}", err=True)
+    if as_json:
+        echo_json({"source": str(path), "format": kind, "file": str(file), "skipped": skipped})

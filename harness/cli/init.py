@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ _SCAN_S = 30.0
 @click.option("--fingerprint", metavar="SHA256:...", help="Accept exactly this host key, without asking.")
 @click.option("--yes", is_flag=True, help="Accept whatever host key is shown, without asking: trust on first use.")
 @options.inventory
+@options.as_json
 def init(
     address: str | None,
     name: str | None,
@@ -49,6 +51,7 @@ def init(
     fingerprint: str | None,
     yes: bool,
     inventory: Path | None,
+    as_json: bool,
 ) -> int:
     if (address is None) == (repin is None):
         raise click.UsageError("name an address to add, or a target to pin anew by --repin")
@@ -58,9 +61,42 @@ def init(
         raise click.UsageError(f"--fingerprint: expected SHA256: and 43 characters, found {fingerprint!r}")
     path = inventory or options.DEFAULT_INVENTORY
     if address is not None:
-        return _add(address, name, identity, tags, fingerprint, yes, path)
-    assert repin is not None
-    return _repin(repin, fingerprint, yes, path)
+        done = _add(address, name, identity, tags, fingerprint, yes, path)
+    else:
+        assert repin is not None
+        done = _repin(repin, fingerprint, yes, path)
+    return done.told(path, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What came of it. ``found`` is what the target has and lacks, once it was looked at."""
+
+    target: str
+    key: HostKey
+    written: bool
+    found: list[Finding]
+    code: int = 0
+
+    def told(self, path: Path, *, as_json: bool) -> int:
+        """Print it; the exit code."""
+        from ..advice import worst
+        from .doctor import show
+        from .render import echo_json
+
+        if as_json:
+            echo_json(
+                {
+                    "target": self.target,
+                    "inventory": str(path),
+                    "host_key": {"type": self.key.type, "fingerprint": self.key.fingerprint},
+                    "written": self.written,
+                    "findings": [asdict(each) for each in self.found],
+                }
+            )
+        elif self.written:
+            show(self.target, self.found)
+        return self.code or (3 if worst(self.found) == "fail" else 0)
 
 
 def _add(
@@ -71,7 +107,7 @@ def _add(
     fingerprint: str | None,
     yes: bool,
     path: Path,
-) -> int:
+) -> _Done:
     from ..campaign.enrol import enrol, entry_of
     from ..config.inventory import Target
     from ..deadline import Deadline
@@ -88,14 +124,14 @@ def _add(
     key = scan_host_key(Target(name=name, address=host, user=match["user"], port=port), Deadline.after(_SCAN_S))
     click.echo(f"{address} shows the host key {key.type} {key.fingerprint}", err=True)
     if not _accepted(key, address, fingerprint, yes):
-        return 2
+        return _Done(name, key, written=False, found=[], code=2)
     check = _Check()
     enrol(path, name, {**keys, "host_key": str(key)}, check)
     click.echo(f"{name} is in {path}", err=True)
-    return check.show(name)
+    return _Done(name, key, written=True, found=check.found)
 
 
-def _repin(name: str, fingerprint: str | None, yes: bool, path: Path) -> int:
+def _repin(name: str, fingerprint: str | None, yes: bool, path: Path) -> _Done:
     from ..campaign.enrol import repin
     from ..campaign.execution import target_of
     from ..config.inventory import load_inventory
@@ -111,13 +147,13 @@ def _repin(name: str, fingerprint: str | None, yes: bool, path: Path) -> int:
     click.echo(f"{name} shows the host key {key.type} {key.fingerprint}", err=True)
     if target.host_key == str(key):
         click.echo("they are the same: nothing was written", err=True)
-        return 0
+        return _Done(name, key, written=False, found=[])
     if not _accepted(key, name, fingerprint, yes):
-        return 2
+        return _Done(name, key, written=False, found=[], code=2)
     check = _Check()
     repin(path, name, str(key), check)
     click.echo(f"{name}: its new host key is in {path}", err=True)
-    return check.show(name)
+    return _Done(name, key, written=True, found=check.found)
 
 
 def _accepted(key: HostKey, address: str, fingerprint: str | None, yes: bool) -> bool:
@@ -145,24 +181,16 @@ class _Check:
     taken. What else it lacks is shown afterwards."""
 
     def __init__(self) -> None:
-        self._found: list[Finding] = []
+        self.found: list[Finding] = []
 
     def __call__(self, target: Target) -> None:
         from ..errors import ConnectionLost, HostKeyError, IsolbenchError, Unreachable
         from .doctor import examine, failure
 
         try:
-            self._found = examine(target)
+            self.found = examine(target)
         except (ConnectionLost, HostKeyError, Unreachable):  # a refused login is one of the last
             click.echo("nothing was written:", err=True)
             raise
         except IsolbenchError as error:
-            self._found = [failure(error)]
-
-    def show(self, name: str) -> int:
-        """Print what was found; the exit code."""
-        from ..advice import worst
-        from .doctor import show
-
-        show(name, self._found)
-        return 3 if worst(self._found) == "fail" else 0
+            self.found = [failure(error)]

@@ -47,7 +47,7 @@ def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_j
         if not entries:
             _say(as_json, f"{target.name}: nothing to put back")
     if as_json:
-        echo_json(told)
+        echo_json({"targets": told})
     return code
 
 

@@ -23,8 +23,10 @@ from .render import console, echo_json
 def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
     from ..campaign.references import find
     from ..report import detail
+    from ..report.document import document
+    from ..report.model import build_view
     from ..report.terminal import summary
-    from ..store.runs import iter_runs, load_attempt, load_run
+    from ..store.runs import load_attempt, load_run
 
     path = Path(reference)
     if run is not None:
@@ -32,7 +34,7 @@ def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
     elif not _is_run(path) and not _is_attempt(path):
         path = find(reference, results)
         if as_json:
-            echo_json([dict(each.document) for each in iter_runs(path)])
+            echo_json(document(build_view(path)))
         else:
             summary(path, console())
         return

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import pwd
@@ -42,10 +43,14 @@ def test_only_who_lets_us_in_is_written(
     assert "nothing was written" in done.stderr
     assert "login refused" in done.stderr
     assert not (tmp_path / "lab.yaml").exists()
-    done = isolbench(*words, "--identity", str(user_key), cwd=tmp_path)  # the name is not taken
+    done = isolbench(*words, "--identity", str(user_key), "--json", cwd=tmp_path)  # the name is not taken
     assert done.returncode == 0, done.stdout + done.stderr
     assert load_inventory(tmp_path / "lab.yaml").targets["box"].host_key == sshd.host_key
-    assert "reached" in done.stdout
+    told = json.loads(done.stdout)
+    assert list(told) == ["target", "inventory", "host_key", "written", "findings"]
+    assert (told["target"], told["inventory"], told["written"]) == ("box", "lab.yaml", True)
+    assert told["host_key"]["fingerprint"] == fingerprint(sshd.host_key)
+    assert ("ok", "reached") in {(each["level"], each["topic"]) for each in told["findings"]}
 
 
 def test_a_reinstalled_machine_is_pinned_anew(

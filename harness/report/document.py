@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An execution's view as one JSON document: the numbers of the terminal's tables, for machines. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..stats.quantiles import Spread
+from .view import STATES, ModeView, Section, TargetView, View
+
+
+def document(view: View) -> dict[str, Any]:
+    """Times in ns unless a key says otherwise; what is not known is ``None``."""
+    return {
+        "campaign": view.campaign,
+        "execution": view.execution,
+        "path": str(view.path),
+        "started": view.started or None,
+        "version": view.version or None,
+        "planned": view.planned,
+        "finished": view.finished,
+        "states": {state: view.states.get(state, 0) for state in STATES},
+        "targets": [_target(target) for target in view.targets],
+        "disabled": dict(view.disabled),
+        "budgets": [asdict(verdict) for verdict in view.budgets],
+        "warnings": list(view.warnings),
+    }
+
+
+def _target(target: TargetView) -> dict[str, Any]:
+    return {
+        "target": target.name,
+        "virtual": target.virtual,
+        "failure": None if target.failure is None else asdict(target.failure),
+        "notes": list(target.notes),
+        "cells": [_cell(section, mode) for section in (*target.sections, *target.controls) for mode in section.modes],
+        "unsupported": [asdict(each) for each in target.unsupported],
+        "attempts": [asdict(each) for each in target.attempts],
+    }
+
+
+def _cell(section: Section, mode: ModeView) -> dict[str, Any]:
+    """``role`` tells a control, which ran beside the measured task, from the measured task itself."""
+    units = {scalar.metric: scalar.unit for scalar in section.scalars}
+    return {
+        "cell": mode.cell,
+        "bench": section.bench,
+        "title": section.title,
+        "mode": mode.name,
+        "load": section.load,
+        "role": section.role,
+        "metric": section.metric,
+        "unit": section.unit,
+        "gate": section.gate,
+        "duration_ns": section.duration_ns,
+        "settle_ns": section.settle_ns,
+        "planned": mode.planned,
+        "runs": {**{state: mode.number(state) for state in STATES}, "failed": mode.failed},
+        "basis": mode.basis,
+        "quantiles": {
+            each.name: None if each.spread is None else {**_spread(each.spread), "enough": each.enough}
+            for each in mode.quantiles
+        },
+        "max": None if mode.maximum is None else _spread(mode.maximum),
+        "scalars": {name: {**_spread(each), "unit": units.get(name)} for name, each in mode.scalars.items()},
+        "events": section.events
+        and {
+            "name": section.events,
+            "threshold_ns": section.threshold_ns,
+            "count": mode.events,
+            "rate_hz": None if mode.rate is None else _spread(mode.rate),
+            "rate_upper_hz": mode.rate_upper_hz,
+        },
+        "periods": mode.periods,
+        "missed": mode.missed,
+        "left_out": mode.left_out,
+        "observed_s": mode.observed_s,
+        "reasons": [asdict(each) for each in mode.reasons],
+    }
+
+
+def _spread(spread: Spread) -> dict[str, float | int]:
+    return {"median": spread.median, "low": spread.low, "high": spread.high, "runs": spread.runs}
