@@ -86,7 +86,11 @@ class ConnectionLost(InfrastructureFault):
 
 
 class Busy(InfrastructureFault):
-    pass
+    """``owner`` is the id of whoever holds the lease, where the target says it."""
+
+    def __init__(self, message: str, *, advice: str | None = None, owner: str | None = None) -> None:
+        super().__init__(message, advice=advice)
+        self.owner = owner
 
 
 class StorageFull(InfrastructureFault):

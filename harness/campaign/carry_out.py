@@ -19,6 +19,7 @@ from .budgets import over_budget
 from .events import EventLog, Listener
 from .execution import Execution, Stop, target_of
 from .lane import Lane, lane_outcome
+from .machines import Machines
 from .outcome import LaneOutcome, Outcome
 
 #: Lanes at once: each is a thread that mostly sleeps, and a held connection.
@@ -40,7 +41,9 @@ def carry_out(
     events = EventLog(execution.path / "events.jsonl", *listeners)
     with signals.caught(stop):
         events.emit("execution-started", lanes=names, runs=execution.plan.runs)
-        outcomes = _side_by_side([Lane(execution, target, events, stop) for target in targets], stop, _end_s(execution))
+        machines = Machines(execution)
+        every = [Lane(execution, target, machines, events, stop) for target in targets]
+        outcomes = _side_by_side(every, stop, _end_s(execution))
     outcome = Outcome(
         tuple(outcomes),
         execution.plan.campaign.quorum_percent / 100,

@@ -17,13 +17,14 @@ from typing import Any
 from ..agent.frames import Frame
 from ..config.inventory import Target
 from ..deadline import Deadline
-from ..errors import Bug, ConnectionLost, InfrastructureFault
+from ..errors import Bug, Busy, ConnectionLost, InfrastructureFault
 from ..store.record import mapping
 from ..target.client import AgentClient, Corrupt, Missing, error_of, split_files
 from ..target.session import Session
 from . import facts_cache
 from .execution import Execution, Stop
 from .ledger import Emit, Ledger
+from .machines import Machines, OneMachine
 from .work import Work, document_of, longest_s, next_batch, work_out
 
 #: Seconds for an answer that waits for no measurement.
@@ -48,10 +49,13 @@ class Conversation:
     ``handed_over``: a batch of ours may be under way there.
     """
 
-    def __init__(self, execution: Execution, target: Target, ledger: Ledger, stop: Stop, emit: Emit) -> None:
+    def __init__(
+        self, execution: Execution, target: Target, machines: Machines, ledger: Ledger, stop: Stop, emit: Emit
+    ) -> None:
         self.handed_over = False
         self._execution = execution
         self._target = target
+        self._machines = machines
         self._ledger = ledger
         self._stop = stop
         self._emit = emit
@@ -60,12 +64,13 @@ class Conversation:
     def hold(self, session: Session) -> None:
         """From the lease to the goodbye: returns when nothing is left to do here, or we are asked to stop.
 
-        Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held.
+        Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held;
+        OneMachine where another lane of this execution is carried out on this very machine.
         """
         client = session.client
         if restored := session.welcome.get("restored"):
             self._emit("restored", what=restored)
-        token = client.acquire(_LEASE_AT_FIRST_S, Deadline.after(ANSWER_S))
+        token = self._lease(session)
         try:
             if not self._stop:
                 work = self._meet(session)
@@ -89,6 +94,19 @@ class Conversation:
                 self._leave(client, token, cancel=True)
             raise
         self._leave(client, token, cancel=bool(self._stop))
+
+    def _lease(self, session: Session) -> int:
+        """The lease's token; before that, this lane's claim to the machine."""
+        facts = session.welcome.get("facts")
+        if isinstance(facts, Mapping):
+            self._machines.claim(self._target.name, facts)
+        try:
+            return session.client.acquire(_LEASE_AT_FIRST_S, Deadline.after(ANSWER_S))
+        except Busy as error:  # a lane that another process carries out
+            lane = self._execution.lane_of(error.owner)
+            if lane is None or lane == self._target.name:
+                raise
+            raise OneMachine(self._target.name, lane, "it is leased by that lane") from error
 
     def _leave(self, client: AgentClient, token: int, *, cancel: bool) -> None:
         """Let the target go; ``cancel``: once it is put back, whatever was under way."""

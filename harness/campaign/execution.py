@@ -71,6 +71,10 @@ class Execution:
         """The id under which a lane leases its target: the same after a crash, so that it may go on."""
         return f"{self.campaign}/{self.id}-{self.nonce}/{target}"
 
+    def lane_of(self, owner: str | None) -> str | None:
+        """The target whose lane leases as ``owner``; None if that is nobody of this execution."""
+        return next((target for target in self.plan.targets if self.owner(target) == owner), None)
+
     @property
     def spool(self) -> str:
         """The execution's name on targets."""

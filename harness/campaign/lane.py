@@ -21,6 +21,7 @@ from .conversation import Conversation
 from .events import EventLog, now
 from .execution import Execution, Stop
 from .ledger import Ledger
+from .machines import Machines
 from .outcome import LaneOutcome
 
 #: Waits before another try to connect; the last is repeated.
@@ -32,14 +33,14 @@ AWAY_S = 180.0
 class Lane:
     """Carries out the runs of ``target``. Used once."""
 
-    def __init__(self, execution: Execution, target: Target, events: EventLog, stop: Stop) -> None:
+    def __init__(self, execution: Execution, target: Target, machines: Machines, events: EventLog, stop: Stop) -> None:
         self.target = target
         self._execution = execution
         self._events = events
         self._stop = stop
         self._ledger = Ledger(execution, target.name, self._emit)
         self._met = False  # the target answered in this carrying-out: it is there, and lets us in
-        self._talk = Conversation(execution, target, self._ledger, stop, self._emit)
+        self._talk = Conversation(execution, target, machines, self._ledger, stop, self._emit)
         self._allowed_losses = execution.plan.campaign.retry.infrastructure
 
     def carry_out(self) -> LaneOutcome:

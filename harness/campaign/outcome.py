@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..stats.budgets import Verdict
 
-OK, OVER_BUDGET, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 3, 4, 5
+OK, OVER_BUDGET, MISTAKE, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,16 @@ class Outcome:
         return sum(lane.lost for lane in self.lanes)
 
     @property
+    def _mistaken(self) -> list[str]:
+        """The targets that a file of the user's, not the world, kept from being measured."""
+        return [lane.target for lane in self.lanes if lane.failure is not None and lane.fault == "user"]
+
+    @property
     def exit_code(self) -> int:
         if self.signum is not None:
             return 128 + self.signum
+        if self._mistaken:
+            return MISTAKE
         if self.over_budget:
             return OVER_BUDGET
         broken = any(lane.failure is not None or lane.failed for lane in self.lanes)
@@ -97,6 +104,8 @@ class Outcome:
             left = ", ".join(lane.target for lane in self.lanes if lane.left_measuring)
             back = f"NOT put back: {left} (isolbench restore --cancel)" if left else "targets were put back"
             return f"interrupted: {done}; {back}; resume continues"
+        if code == MISTAKE:
+            return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; resume continues"
         if code == OVER_BUDGET:
             cells = len({(verdict.target, verdict.cell) for verdict in self.over_budget})
             return f"{done}; over budget: {cells} cell{'s' if cells > 1 else ''}"

@@ -153,6 +153,7 @@ class AgentClient:
             raise Busy(
                 f"in use by {who} for {float(head.get('age_s', 0)):.0f} s",
                 advice=f"its lease ends in {float(head.get('expires_s', 0)):.0f} s unless it is renewed",
+                owner=str(owner.get("id") or ""),
             )
         return int(self._expect("lease", answer).head["token"])
 

@@ -34,6 +34,12 @@ __all__ = ["alone", "lab", "no_waiting", "own_machine", "probe_cache"]  # fixtur
 ROOT = os.getuid() == 0
 
 
+#: For a server's mount namespace: what logs in there is on another machine, as far as anybody can tell.
+OTHER_MACHINE = (
+    "cat /proc/sys/kernel/random/uuid >$home/boot_id; mount --bind $home/boot_id /proc/sys/kernel/random/boot_id"
+)
+
+
 @dataclass(frozen=True)
 class User:
     """A real account. ``home`` belongs to it, with the test's public key in .ssh/authorized_keys."""

@@ -18,8 +18,8 @@ from harness.deadline import Deadline
 from harness.errors import UserError
 from harness.target.session import open_session
 
-from .campaign_kit import Lab, complete, needs_root, once, spooled, tidy, wait_for
-from .conftest import Server, User
+from .campaign_kit import Lab, agent_pid, complete, needs_root, once, spooled, tidy, wait_for
+from .conftest import OTHER_MACHINE, Server, User
 
 #: What a machine is and what happened to it differs between two runs on it.
 MEASURED = {"interrupts", "tasks", "throttled", "reasons", "quantiles", "log.txt", "users"}
@@ -108,14 +108,16 @@ def test_a_lane_goes_on_where_a_run_is_missing(lab: Lab) -> None:
     assert [event["runs"] for event in lab.events("batch-submitted")] == [3, 1]
 
 
-def test_one_lane_of_several(lab: Lab, sshd: Server) -> None:
+@needs_root
+def test_one_lane_of_several(lab: Lab, sshd: Server, start_sshd: Callable[..., Server]) -> None:
     lab.add(sshd)
-    lab.add(sshd, "other")
+    lab.add(start_sshd(mounts=[OTHER_MACHINE]), "other")
     execution = lab.execution()
     name = f"short/{execution.id}"
     first = lab.cli("run", "--execution", name, "--lane", "box")
     assert first.code == 0, first.err
     assert not (execution.path / "runs" / "other").exists()
+    wait_for(lambda: agent_pid() is None, "the first machine's agent ends")
     assert lab.cli("run", "--execution", name, "--lane", "other").code == 0
     complete(execution)
     unknown = lab.cli("run", "--execution", name, "--lane", "nobody")
