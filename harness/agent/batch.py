@@ -15,6 +15,7 @@ from .kmsg import Kmsg
 from .knobs import Knob, Outcome, all_knobs
 from .loads import Load
 from .loads import make as make_load
+from .loads import needs as load_needs
 from .measure import Measurement, Wait
 from .modes import Mode
 from .modes import from_spec as mode_from_spec
@@ -189,6 +190,7 @@ class Runner:
     def _admit(self, spec: RunSpec) -> Mode:
         mode = mode_from_spec(spec.mode)
         reasons = mode.needs(self._facts, spec.cpus, spec.housekeeping)
+        reasons += load_needs(spec.load, self._facts, spec.rest)
         if reasons:
             raise AgentError("environment", "unsupported", "; ".join(reasons))
         return mode
@@ -249,16 +251,20 @@ class Runner:
     def _start_load(self, spec: RunSpec) -> Load:
         key = (spec.load, spec.rest)
         if self._load is None or key != self._load_key:
-            self._stop_load()
+            left = self._stop_load()
+            if left:
+                pids = ", ".join(map(str, left))
+                what = f"processes of load {self._load_key[0].name} do not die, not by SIGKILL either: {pids}"
+                raise AgentError("environment", "load-stays", what, "see dmesg on the target, and reboot it")
             self._load = make_load(spec.load, spec.rest, self._tree)
             self._load.start()
             self._load_key = key
         return self._load
 
-    def _stop_load(self) -> None:
-        if self._load is not None:
-            self._load.stop()
-            self._load = None
+    def _stop_load(self) -> list[int]:
+        """Returns what is left of it: nothing, unless it hangs in the kernel."""
+        load, self._load = self._load, None
+        return [] if load is None else load.stop()
 
     def _put_back(self) -> list[dict[str, Any]]:
         self._stop_load()

@@ -13,8 +13,9 @@ import socket
 import sys
 from typing import Any
 
-from . import board
+from . import board, services
 from .knobs import show_all
+from .loads import memory, tools
 from .system import Tree, parse_cpus
 
 _CPU = "/sys/devices/system/cpu"
@@ -53,7 +54,11 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "init": _init(tree),
         "memory_kb": _meminfo(tree, "MemTotal"),
+        "memory_available_kb": memory.available_kb(tree),
+        "cache_kb": memory.cache_kb(tree),
         "swap_kb": _meminfo(tree, "SwapTotal"),
+        "tools": tools.show_all(tree),
+        "meddlers": services.running(tree),
         "knobs": show_all(tree),
     }
 

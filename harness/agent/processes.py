@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding and killing what a batch started: by process group, by session, and by a marker in the environment.
+"""Finding and killing what a batch started: by descent, by session, and by a marker in the environment.
 
 The daemon itself is executed with the marker, so every descendant carries it, also one that left its group and
-session, and one that has not come to its exec yet.
+session, and one that has not come to its exec yet. One that cleared its environment is found by its parents.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from typing import Iterable, Mapping
 
 from .system import Tree
 
 MARKER = "ISOLBENCH_BATCH"
+#: The same for the processes of one load.
+LOAD_MARKER = "ISOLBENCH_LOAD"
 
 
 @dataclass(frozen=True)
@@ -48,32 +51,58 @@ def pids(tree: Tree) -> list[int]:
     return [int(name) for name in tree.names("/proc") if name.isdigit()]
 
 
-def marked(tree: Tree, marker: str, *, spare: frozenset[int]) -> list[int]:
-    """Living processes whose environment holds the marker. Without privilege only our own can be read."""
-    needle = f"{MARKER}={marker}".encode()
-    found = []
-    for pid in pids(tree):
-        if pid in spare:
-            continue
-        environment = tree.read_bytes(f"/proc/{pid}/environ")
-        if environment and needle in environment.split(b"\0"):
-            found.append(pid)
+def read_stats(tree: Tree) -> dict[int, Stat]:
+    """All processes there are."""
+    found = {pid: read_stat(tree, pid) for pid in pids(tree)}
+    return {pid: stat for pid, stat in found.items() if stat is not None}
+
+
+def descendants(stats: Mapping[int, Stat], ancestors: Iterable[int]) -> set[int]:
+    """Those of ``stats`` whose parents lead to one of ``ancestors``, these not included."""
+    children: dict[int, list[int]] = {}
+    for stat in stats.values():
+        children.setdefault(stat.parent, []).append(stat.pid)
+    found: set[int] = set()
+    ahead = list(ancestors)
+    while ahead:
+        born = [child for child in children.get(ahead.pop(), ()) if child not in found]
+        found.update(born)
+        ahead += born
     return found
+
+
+def carries(tree: Tree, pid: int, name: str, value: str) -> bool:
+    """Is ``name=value`` in the environment that ``pid`` was executed with? Without privilege only our own tell."""
+    environment = tree.read_bytes(f"/proc/{pid}/environ")
+    return bool(environment) and f"{name}={value}".encode() in (environment or b"").split(b"\0")
+
+
+def marked(tree: Tree, marker: str, *, spare: frozenset[int]) -> list[int]:
+    """Living processes that carry the batch's marker, and their descendants."""
+    found = {pid for pid in pids(tree) if pid not in spare and carries(tree, pid, MARKER, marker)}
+    if found:
+        stats = read_stats(tree)
+        found |= {pid for pid in descendants(stats, found) if stats[pid].state != "Z"}
+    return sorted(found - spare)
 
 
 def kill_marked(marker: str, *, spare: frozenset[int], tree: Tree | None = None, patience_s: float = 5.0) -> list[int]:
     """SIGKILL all that carry the marker until two looks in a row find none. Returns those killed, or still there.
 
-    One look is not enough: a process found dying may have just forked.
+    One look is not enough: a process found dying may have just forked. Those without a parent among the found come
+    last: a keeper (:mod:`.loads.keeper`) holds what is left of its load together for as long as it lives.
     """
     tree = tree or Tree()
     killed: set[int] = set()
     clean = 0
-    end = time.monotonic() + patience_s
-    while clean < 2 and time.monotonic() < end:
+    begin = time.monotonic()
+    while clean < 2 and time.monotonic() < begin + patience_s:
         found = marked(tree, marker, spare=spare)
         clean = 0 if found else clean + 1
-        for pid in found:
+        parents = {pid: stat.parent for pid in found for stat in [read_stat(tree, pid)] if stat is not None}
+        held = [pid for pid in found if parents.get(pid) in found]
+        in_turn = held and time.monotonic() < begin + patience_s / 2
+        for pid in held if in_turn else found:
             killed.add(pid)
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
@@ -82,20 +111,59 @@ def kill_marked(marker: str, *, spare: frozenset[int], tree: Tree | None = None,
     return sorted(killed)
 
 
+def family(tree: Tree, leaders: Iterable[int], mark: str) -> dict[int, Stat]:
+    """All processes of a load: its leaders, what descends from them, is of their sessions or carries ``mark``.
+
+    Zombies are included: their time counts until somebody reaps them.
+    """
+    stats = read_stats(tree)
+    heads = set(leaders) & set(stats)
+    found = heads | descendants(stats, heads) | {pid for pid, stat in stats.items() if stat.session in heads}
+    others = (pid for pid in stats if pid not in found)
+    strays = {pid for pid in others if carries(tree, pid, LOAD_MARKER, mark)}
+    found |= strays | descendants(stats, strays)
+    return {pid: stats[pid] for pid in found if pid in stats}
+
+
+def kill_family(tree: Tree, leaders: Iterable[int], mark: str, *, patience_s: float = 5.0) -> list[int]:
+    """SIGKILL a load's whole family, its leaders last, until two looks find nobody. Returns who is still there.
+
+    The leaders are our children: they are zombies then, to be waited for.
+    """
+    heads = set(leaders)
+    clean = 0
+    begin = time.monotonic()
+    left: set[int] = set()
+    while clean < 2 and time.monotonic() < begin + patience_s:
+        left = {pid for pid, stat in family(tree, heads, mark).items() if stat.state != "Z"}
+        clean = 0 if left else clean + 1
+        in_turn = left - heads and time.monotonic() < begin + patience_s / 2
+        for pid in left - heads if in_turn else left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if clean < 2:
+            time.sleep(0.002)
+    return sorted(left)
+
+
+def ticks_ns(stats: Iterable[Stat]) -> int:
+    """CPU time of ``stats`` and of the children that they have waited for, in ns, of USER_HZ steps."""
+    return sum(stat.ticks for stat in stats) * (10**9 // os.sysconf("SC_CLK_TCK"))
+
+
+def allowed_cpus(tree: Tree, pid: int) -> set[int]:
+    """The CPUs that any thread of ``pid`` may run on; empty when it is gone."""
+    found: set[int] = set()
+    for name in tree.names(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError, ValueError):
+            found |= os.sched_getaffinity(int(name))
+    return found
+
+
 def kill_group(leader: int) -> None:
     """SIGKILL the process group of a child that was started as the leader of its own."""
     with contextlib.suppress(OSError):
         os.killpg(leader, signal.SIGKILL)
-
-
-def session_ticks(tree: Tree, session: int) -> int:
-    """CPU time in USER_HZ of all processes in a session, their waited-for children included."""
-    total = 0
-    for pid in pids(tree):
-        stat = read_stat(tree, pid)
-        if stat is not None and stat.session == session:
-            total += stat.ticks
-    return total
 
 
 def running_ns(tree: Tree, pid: int) -> int | None:
@@ -104,4 +172,4 @@ def running_ns(tree: Tree, pid: int) -> int | None:
     if fields and fields[0].isdigit() and int(fields[0]):
         return int(fields[0])
     stat = read_stat(tree, pid)
-    return None if stat is None else stat.ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
+    return None if stat is None else ticks_ns([stat])

@@ -16,6 +16,7 @@ from .system import Tree, parse_cpus
 
 _CPU = "/sys/devices/system/cpu"
 _USER_PROCESS = 7  # utmp's ut_type
+USER_HZ = 100  # of /proc/stat, on every architecture we run on
 _UTMP_SIZES = (384, 400)  # bytes a record: with 32- and with 64-bit times in it
 _ENERGY = (f"{_CPU}/cpufreq/boost", f"{_CPU}/intel_pstate/no_turbo", f"{_CPU}/smt/control")
 
@@ -28,7 +29,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
     reached = roaming or cpus
     siblings = {str(cpu): _siblings(tree, cpu) for cpu in cpus}
     watched = sorted({*cpus, *reached, *(other for others in siblings.values() for other in others)})
-    ticks = _cpu_ticks(tree, watched)
+    ticks = cpu_ticks(tree, watched)
     return {
         "realtime_ns": time.time_ns(),
         "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
@@ -83,7 +84,7 @@ def _siblings(tree: Tree, cpu: int) -> list[int]:
     return [other for other in found if other != cpu]
 
 
-def _cpu_ticks(tree: Tree, cpus: Sequence[int]) -> dict[int, tuple[int, int]]:
+def cpu_ticks(tree: Tree, cpus: Sequence[int]) -> dict[int, tuple[int, int]]:
     """``{cpu: (busy, steal)}`` in USER_HZ, from /proc/stat; steal is no part of busy."""
     wanted = {f"cpu{cpu}": cpu for cpu in cpus}
     found = {}

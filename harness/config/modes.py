@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator
 
-from ..agent import modes
+from ..agent import loads, modes
 from ..agent.modes.base import HOLDS, WHERES
 from ..agent.spec import LoadSpec, ModeSpec, SpecError
 from .accepts import NAME, TEXT, Schema, accepts, one_of, word_like
@@ -17,7 +17,7 @@ from .yaml import describe, suggest
 
 #: The names of the modes and loads that isolbench brings.
 MODES: tuple[str, ...] = tuple(mode.name for mode in modes.MODES)
-LOADS: tuple[str, ...] = ("idle", "spin")
+LOADS: tuple[str, ...] = loads.NAMES
 
 
 _FIFO = word_like("fifo:[1-9][0-9]?")
@@ -78,7 +78,7 @@ def from_mode(mode: ModeSpec) -> str | dict[str, str]:
 
 @accepts({"anyOf": [one_of(LOADS), _COMMAND]})
 def to_load(value: Any) -> LoadSpec:
-    """``idle``, ``spin``, or ``{name: [argv…]}``."""
+    """The name of a load that isolbench brings, or ``{name: [argv…]}``."""
     if isinstance(value, LoadSpec):
         return value
     if not isinstance(value, Mapping):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..agent import modes
+from ..agent import loads, modes
 from ..errors import TargetUnfit
 from .cells import Cell
 from .place import Placement, place
@@ -37,8 +37,7 @@ def admit(cell: Cell, facts: Mapping[str, Any] | None, placement: Placement | No
     if placement.lacks is not None:
         return placement.lacks
     reasons = list(mode.needs(facts, placement.measured, placement.housekeeping))
-    if cell.load.kind != "idle" and not placement.housekeeping:
-        reasons.append(f"load {cell.load.name} has no CPU to run on but the measured one: use idle, or add a CPU")
+    reasons += loads.needs(cell.load, facts, placement.housekeeping)
     if (lacks := seats_of(cell, facts, placement).lacks) is not None:
         reasons.append(lacks)
     return "; ".join(reasons) or None

@@ -5,20 +5,31 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
+import sys
 import time
-from typing import Any, Callable, Protocol, Sequence
+from typing import Any, Callable, Mapping, Protocol, Sequence
 
-from ..processes import kill_group
+from ..processes import LOAD_MARKER, Stat, allowed_cpus, family, kill_family, ticks_ns
 from ..spec import LoadSpec
 from ..system import AgentError, Tree, format_cpus
 
-#: Wait this long for a process that was sent SIGKILL: longer means it hangs in the kernel.
-REAP_S = 5.0
+#: Between SIGTERM and SIGKILL: time to take its files and semaphores away.
+GRACE_S = 2.0
+#: Of processes that went astray so many are named.
+_NAMED = 5
 
 
 class Load(Protocol):
     """Started once for runs of equal needs; :meth:`begin` and :meth:`end` bracket each measurement."""
+
+    @classmethod
+    def needs(cls, spec: LoadSpec, facts: Mapping[str, Any], housekeeping: Sequence[int]) -> list[str]:
+        """Why it cannot be had on the machine of ``facts``, each with what to do. Pure: the plan asks it too.
+
+        What ``facts`` does not say is not held against the machine: it is found out there.
+        """
 
     def start(self) -> None:
         """Start the work. :class:`AgentError` where it cannot be."""
@@ -27,13 +38,37 @@ class Load(Protocol):
         """Take the CPU time as it is now."""
 
     def end(self) -> dict[str, Any]:
-        """``{name, kind, cpus, cpu_time_ns, due_ns, share, ended}``; ``share`` is None where nothing was due.
+        """What :func:`report` gives."""
 
-        ``ended`` says how a process of the load ended before the measurement did, or is None.
-        """
+    def stop(self) -> list[int]:
+        """Kill it; returns when it is gone, or with those that do not die."""
 
-    def stop(self) -> None:
-        """Kill it; returns when it is gone."""
+
+def report(spec: LoadSpec, cpus: Sequence[int], spent_ns: int = 0, due_ns: int | None = None) -> dict[str, Any]:
+    """What a record says of a load.
+
+    ``share`` is None where nothing was due. ``ended`` says how the load ended before the measurement did, or is None;
+    ``strayed`` names its processes that were allowed elsewhere than on ``cpus``; ``command`` is what was executed, and
+    ``tool_sha256`` of which file, for one that is of the target.
+    """
+    return {
+        "name": spec.name,
+        "kind": spec.kind,
+        "cpus": list(cpus),
+        "cpu_time_ns": spent_ns,
+        "due_ns": due_ns,
+        "share": None if due_ns is None else round(spent_ns / max(1, due_ns), 4),
+        "ended": None,
+        "strayed": [],
+        "command": None,
+        "tool_sha256": None,
+    }
+
+
+def needs_a_cpu(spec: LoadSpec, housekeeping: Sequence[int]) -> list[str]:
+    if housekeeping:
+        return []
+    return [f"load {spec.name} has no CPU to run on but the measured one: use idle, or add a CPU"]
 
 
 class ProcessLoad:
@@ -44,26 +79,28 @@ class ProcessLoad:
         self.housekeeping = list(housekeeping)
         self.tree = tree or Tree()
         self.children: list[subprocess.Popen[bytes]] = []
+        self.mark = os.urandom(8).hex()
         self._began_ns = 0
         self._time_ns = 0
+        self._strayed: list[str] = []
+
+    @classmethod
+    def needs(cls, spec: LoadSpec, facts: Mapping[str, Any], housekeeping: Sequence[int]) -> list[str]:  # noqa: ARG003
+        return needs_a_cpu(spec, housekeeping)
 
     def start(self) -> None:
-        if not self.housekeeping:
-            raise AgentError(
-                "environment",
-                "no-housekeeping",
-                f"load {self.spec.name}: there is no housekeeping CPU to put it on",
-                "use load idle, or a machine with another CPU",
-            )
+        for reason in needs_a_cpu(self.spec, self.housekeeping):
+            raise AgentError("environment", "no-housekeeping", reason)
 
-    def spawn(self, argv: Sequence[str], cpus: Sequence[int]) -> None:
+    def spawn(self, argv: Sequence[str], cpus: Sequence[int], stdout: int = subprocess.DEVNULL) -> None:
         try:
             child = subprocess.Popen(
                 list(argv),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
+                env={**os.environ, LOAD_MARKER: self.mark},
                 start_new_session=True,
                 preexec_fn=pinner(cpus),
             )
@@ -73,50 +110,87 @@ class ProcessLoad:
                 "environment",
                 "load",
                 f"load {self.spec.name}: cannot run {argv[0]} on CPU {format_cpus(cpus)}: {error}",
-                f"install {argv[0]} on the target, or give its full path",
             ) from None
         self.children.append(child)
 
-    def cpu_time_ns(self) -> int:
-        raise NotImplementedError
+    def family(self) -> dict[int, Stat]:
+        """All processes of this load, by pid."""
+        return family(self.tree, [child.pid for child in self.children], self.mark)
+
+    def cpu_time_ns(self, members: Mapping[int, Stat]) -> int:
+        """Of the whole family, those that ended and were waited for included."""
+        return ticks_ns(members.values())
 
     def due_ns(self, elapsed_ns: int) -> int | None:
         raise NotImplementedError
 
+    def ended(self) -> str | None:
+        """How a child ended that should be running, or None."""
+        codes = [child.poll() for child in self.children]
+        return ", ".join(f"exit status {code}" for code in codes if code is not None) or None
+
     def begin(self) -> None:
-        self._time_ns = self.cpu_time_ns()
+        members = self.family()
+        self._strayed = self._astray(members)
+        self._time_ns = self.cpu_time_ns(members)
         self._began_ns = time.monotonic_ns()
 
     def end(self) -> dict[str, Any]:
         elapsed_ns = time.monotonic_ns() - self._began_ns
-        spent_ns = max(0, self.cpu_time_ns() - self._time_ns)
-        due_ns = self.due_ns(elapsed_ns)
-        codes = [child.poll() for child in self.children]
-        ended = [f"exit status {code}" for code in codes if code is not None]
+        members = self.family()
+        spent_ns = max(0, self.cpu_time_ns(members) - self._time_ns)
         return {
-            "name": self.spec.name,
-            "kind": self.spec.kind,
-            "cpus": self.housekeeping,
-            "cpu_time_ns": spent_ns,
-            "due_ns": due_ns,
-            "share": None if due_ns is None else round(spent_ns / max(1, due_ns), 4),
-            "ended": ", ".join(ended) or None,
+            **report(self.spec, self.housekeeping, spent_ns, self.due_ns(elapsed_ns)),
+            "ended": self.ended(),
+            "strayed": self._strayed or self._astray(members),
         }
 
-    def stop(self) -> None:
+    def stop(self) -> list[int]:
+        """SIGTERM, a moment for what tidies up after itself, and SIGKILL for all that is left of the family."""
         for child in self.children:
-            kill_group(child.pid)
+            with contextlib.suppress(OSError):
+                child.send_signal(signal.SIGTERM)
+        end_s = time.monotonic() + GRACE_S
         for child in self.children:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=REAP_S)
+                child.wait(timeout=max(0.0, end_s - time.monotonic()))
+        left = kill_family(self.tree, [child.pid for child in self.children], self.mark)
+        for child in self.children:
+            if child.pid not in left:
+                child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
         self.children.clear()
+        return left
+
+    def _astray(self, members: Mapping[int, Stat]) -> list[str]:
+        """``hackbench (77): CPU 0-3`` for the first few that may run elsewhere than on the housekeeping CPUs."""
+        wanted = set(self.housekeeping)
+        found = []
+        for pid in sorted(members):
+            allowed = allowed_cpus(self.tree, pid)
+            if not allowed <= wanted:
+                name = self.tree.read(f"/proc/{pid}/comm") or "a process"
+                found.append(f"{name} ({pid}): CPU {format_cpus(allowed)}")
+        return found[:_NAMED]
 
 
 def pinner(cpus: Sequence[int]) -> Callable[[], None]:
-    """To be called in a child before its exec."""
+    """To be called in a child before its exec: to its CPUs, and the first to go where memory runs out."""
     wanted = set(cpus)
 
     def pin() -> None:
         os.sched_setaffinity(0, wanted)
+        with contextlib.suppress(OSError):
+            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+            os.write(fd, b"1000")
+            os.close(fd)
 
     return pin
+
+
+def program(name: str, *arguments: str) -> list[str]:
+    """The command that executes ``name``.py of this folder, by its text: we may lie in an archive."""
+    loader: Any = __spec__.loader
+    text = loader.get_data(os.path.join(os.path.dirname(__file__), f"{name}.py")).decode("utf-8")
+    return [sys.executable, "-I", "-S", "-B", "-c", text, str(os.getpid()), *arguments]

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from ..spec import LoadSpec
 from ..system import Tree
+from .base import report
 
 
 class Idle:
@@ -21,6 +22,10 @@ class Idle:
         self._spec = spec
         self._cpus = list(housekeeping)
 
+    @classmethod
+    def needs(cls, spec: LoadSpec, facts: Mapping[str, Any], housekeeping: Sequence[int]) -> list[str]:  # noqa: ARG003
+        return []
+
     def start(self) -> None:
         return
 
@@ -28,15 +33,7 @@ class Idle:
         return
 
     def end(self) -> dict[str, Any]:
-        return {
-            "name": self._spec.name,
-            "kind": self._spec.kind,
-            "cpus": self._cpus,
-            "cpu_time_ns": 0,
-            "due_ns": None,
-            "share": None,
-            "ended": None,
-        }
+        return report(self._spec, self._cpus)
 
-    def stop(self) -> None:
-        return
+    def stop(self) -> list[int]:
+        return []

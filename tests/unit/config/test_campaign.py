@@ -121,8 +121,12 @@ BAD: list[tuple[str, list[str]]] = [
         "c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99"]),
     (HEAD + "axes: {load: [spinn]}", [
         "c.yaml:5:15: axes.load[0]: unknown load 'spinn'; did you mean 'spin'?"]),
-    (HEAD + "axes: {load: [hackb]}", [
-        "c.yaml:5:15: axes.load[0]: unknown load 'hackb' (known: idle, spin); a command is written {name: [argv…]}"]),
+    (HEAD + "axes: {load: [hackbnech]}", [
+        "c.yaml:5:15: axes.load[0]: unknown load 'hackbnech'; did you mean 'hackbench'?"]),
+    (HEAD + "axes: {load: [stress_ng]}", [
+        "c.yaml:5:15: axes.load[0]: unknown load 'stress_ng'; did you mean 'stress-ng'?"]),
+    (HEAD + "axes: {load: [zz]}", [
+        f"c.yaml:5:15: axes.load[0]: unknown load 'zz' (known: {', '.join(sorted(LOADS))}); a command is written {{name: [argv…]}}"]),
     (HEAD + "axes: {load: [{idle: [x]}]}", [
         "c.yaml:5:15: axes.load[0]: 'idle' is a load that isolbench brings: choose another name"]),
     (HEAD + "axes: {load: [{x: [a, [b]]}]}", ["c.yaml:5:23: axes.load[0].x[1]: expected text, found a list"]),
