@@ -7,104 +7,50 @@ process or in alternation, since machines drift. Names as arguments choose among
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import re
 import resource
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Any
 
-from harness.build import build_probe, build_program, native_arch
+from harness.build import ARCHES, build_program, native_arch, probes
+from harness.toolchain import compilers
 
-ROOT = Path(__file__).parents[2]
-ALTERNATIONS = 5
-
-
-@dataclass(frozen=True)
-class Figure:
-    """``bar`` None: a figure beside a peer, which nothing is claimed of."""
-
-    name: str
-    text: str
-    value: float
-    bar: float | None = None
-
-    @property
-    def met(self) -> bool:
-        return self.bar is None or self.value <= self.bar
-
-    def __str__(self) -> str:
-        mark = "    " if self.bar is None else "ok  " if self.met else "OVER"
-        bar = "" if self.bar is None else f" (bar {self.bar:g})"
-        return f"{mark} {self.name}: {self.text}{bar}"
+from .figure import ROOT, Figure, last_json, measured_cpu, run
+from .peers import beside_cyclictest, beside_oslat
 
 
-def measured_cpu() -> int:
-    return max(os.sched_getaffinity(0))
-
-
-def run(argv: list[str], **kwargs: Any) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, **kwargs)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(argv)}: status {done.returncode}: {done.stderr.strip()[-2000:]}")
-    return done.stdout
-
-
-def last_json(output: str) -> dict[str, Any]:
-    line = next(line for line in reversed(output.splitlines()) if line.startswith("{"))
-    found: dict[str, Any] = json.loads(line)
-    return found
+def before_others() -> None:
+    """For what compares loops: where we may, nothing else runs meanwhile on their CPU."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def gap_loop() -> list[Figure]:
-    """The probe's loop against one that only reads the counter: medians of interleaved blocks in one process."""
-    built = build_program("bench/gap_speed.c", native_arch())
-    said = last_json(run([str(built.path), "--cpu", str(measured_cpu())]))
-    ns = said["median_ns"]
-    return [
-        Figure(
-            "gap's loop / reading the counter alone",
-            f"{said['ratio']:.3f} x ({ns['gap']:.2f} / {ns['bare']:.2f} ns, "
-            f"medians of {said['blocks']} blocks, {built.compiler})",
-            said["ratio"],
-            1.10,
-        ),
-    ]
+    """The probe's loop against one that only reads the counter: medians of interleaved blocks in one process, by each
+    compiler that there is."""
+    figures = []
+    for compiler in compilers(native_arch(), []):
+        built = build_program("bench/gap_speed.c", native_arch(), compiler=compiler.name)
+        said = last_json(run([str(built.path), "--cpu", str(measured_cpu())], preexec_fn=before_others))
+        ns = said["median_ns"]
+        text = f"{said['ratio']:.3f} x ({ns['gap']:.2f} / {ns['bare']:.2f} ns, medians of {said['blocks']} blocks)"
+        figures.append(Figure(f"gap's loop / the counter alone, {compiler.name}", text, said["ratio"], 1.10))
+    return figures
 
 
-def beside_oslat() -> list[Figure]:
-    """An iteration of gap beside one of oslat: whole programs, in alternation, on the same CPU."""
-    if shutil.which("oslat") is None:
-        print("     gap beside oslat: not measured: oslat is not installed (Debian: rt-tests)")
-        return []
-    if os.geteuid() != 0:
-        print("     gap beside oslat: not measured: oslat needs root")
-        return []
-    gap, cpu = build_probe("gap", native_arch()).path, str(measured_cpu())
-    ours, theirs = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(ALTERNATIONS):
-            out = Path(folder) / str(number)
-            out.mkdir()
-            run([str(gap), "--cpu", cpu, "--duration", "1s", "--out", str(out)])
-            result = json.loads((out / "result.json").read_text())
-            ours.append(result["duration_ns"] / result["loop"]["iterations"])
-            said = run(["oslat", "--cpu-list", cpu, "--duration", "1", "--quiet"])
-            counted = sum(int(count) for count in re.findall(r"^\s*\d{3} \(us\):\s+(\d+)", said, re.M))
-            lasted = re.search(r"Duration:\s+([\d.]+) \(sec\)", said)
-            assert lasted is not None, said
-            theirs.append(float(lasted[1]) * 1e9 / counted)
-    a, b = median(ours), median(theirs)
-    text = f"{a / b:.2f} x ({a:.1f} / {b:.1f} ns, medians of {ALTERNATIONS} in alternation)"
-    return [Figure("gap's iteration / oslat's", text, a / b)]
+def sizes() -> list[Figure]:
+    """The largest probe by each compiler, for both architectures; the bar is for those with musl."""
+    figures = []
+    for arch in ARCHES:
+        for compiler in compilers(arch, []):
+            built = [build_program(f"probes/{name}.c", arch, compiler=compiler.name) for name in probes()]
+            kb = max(each.path.stat().st_size for each in built) / 1000
+            bar = 200 if compiler.is_small else None
+            figures.append(Figure(f"the largest probe, {arch}, {compiler.name}", f"{kb:.0f} KB", kb, bar))
+    return figures
 
 
 def plan_cells() -> list[Figure]:
@@ -138,8 +84,10 @@ def ssh_runs() -> list[Figure]:
 #: The cheap before the dear.
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "help": help_time,
+    "sizes": sizes,
     "gap-loop": gap_loop,
     "oslat": beside_oslat,
+    "cyclictest": beside_cyclictest,
     "plan": plan_cells,
     "memory": controller_memory,
     "ssh": ssh_runs,
