@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ from .accepts import DURATION, LINE, NAME, NUMBER, accepts, nonempty, one_of
 from .bench import Bench, Quantile, find_bench, known_benches, read_bench
 from .data import data_dir
 from .modes import LOADS, MODES, Load, Mode, to_mode
+from .origin import Origin
 from .types import (
     Duration,
     Line,
@@ -48,7 +50,7 @@ from .types import (
     wrong_at,
 )
 from .units import UNITS_NS
-from .yaml import Document, Plain, load, suggest
+from .yaml import Document, Loc, Plain, load, suggest
 
 DEFAULT_SETTLE_NS = 1_000_000_000
 #: The agent takes no more: a run longer than a week, or that settles for longer than a day, is a typing error.
@@ -148,7 +150,7 @@ to_sessions = at_least(1, 1000)
 
 @accepts(one_of(CPUS))
 def to_cpus(value: Any) -> str:
-    return check_choice(value, CPUS, "choice")
+    return check_choice(value, CPUS, "value")
 
 
 @accepts(one_of(KNOBS))
@@ -207,6 +209,7 @@ class Campaign(Model):
     budgets: Annotated[tuple[Budget, ...], BeforeValidator(to_list)] = ()
 
     _definitions: dict[str, Bench] = PrivateAttr(default_factory=dict)
+    _origin: Origin = PrivateAttr(default=Origin())
 
     @field_validator("tune", mode="after")
     @classmethod
@@ -220,6 +223,16 @@ class Campaign(Model):
     def definitions(self) -> dict[str, Bench]:
         """The benches that :attr:`benches` names, by name."""
         return self._definitions
+
+    def problem(self, loc: Loc, what: str) -> str:
+        """``what`` is wrong with the part at ``loc``, in one line, with the place where it was written."""
+        return self._origin.problem(loc, what)
+
+    def with_sets(self, fields: Mapping[str, Any], keys: Iterable[str]) -> Campaign:
+        """A copy with other ``fields``, because ``--set`` asked for ``keys``."""
+        changed = self.model_copy(update=fields)
+        changed._origin = replace(self._origin, sets=self._origin.sets | set(keys))
+        return changed
 
     def to_yaml_data(self) -> dict[str, Any]:
         """Plain data with the keys and spellings of the file."""
@@ -316,6 +329,7 @@ def _from_document(document: Document, path: Path) -> Campaign:
     if found or campaign is None:
         raise ConfigError([text for _, text in sorted(found, key=lambda item: item[0])] + shelf.problems)
     campaign._definitions.update(benches)
+    campaign._origin = Origin(document)
     return campaign
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..config.bench import Bench
 from ..config.campaign import BenchUse, Campaign, Selector
 from ..config.inventory import Target
+from ..config.yaml import Loc
 from ..errors import Bug, PlanError
 from .cells import Cell, asked, cell_id, load_key, mode_key
 from .select import match_targets, no_target
@@ -87,7 +88,8 @@ def build_cells(
                 )
             )
     if not cells:
-        raise PlanError(_emptied(len(targets) * len(points), not_included, excluded))
+        nothing = _emptied(len(targets) * len(points), not_included, excluded)
+        raise PlanError(campaign.problem(("exclude",) if any(excluded) else ("include",), nothing))
     if len({cell.id for cell in cells}) != len(cells):
         raise Bug("two cells have one id")
     return cells, not_included + sum(excluded)
@@ -113,11 +115,11 @@ def _filters(
         chosen: dict[str, frozenset[str] | None] = {"target": None}
         if selector.target is not None:
             names: set[str] = set()
-            for pattern in selector.target:
+            for place, pattern in enumerate(selector.target):
                 found = match_targets(pattern, known)
                 names.update(found)
                 if not found:
-                    problems.append(f"{kind}[{index}].target: {no_target(pattern, known)}")
+                    problems.append(campaign.problem((kind, index, "target", place), no_target(pattern, known)))
             chosen["target"] = frozenset(names)
         for axis, values in axes.items():
             patterns = getattr(selector, axis)
@@ -134,20 +136,26 @@ def _matching(values: Iterable[str], patterns: Iterable[str]) -> frozenset[str]:
 
 def _check_names(campaign: Campaign, benches: Mapping[str, Bench]) -> None:
     """Two values of an axis that ask for the same are two names for one cell."""
-    problems = _twice("mode", [(mode.name, mode_key(mode)) for mode in campaign.axes.mode])
-    problems += _twice("load", [(load.name, load_key(load)) for load in campaign.axes.load])
-    problems += _twice("bench", [(_bench_text(use, benches), [use.bench, use.params]) for use in campaign.benches])
+    named: dict[Loc, list[tuple[str, Any]]] = {
+        ("axes", "mode"): [(mode.name, mode_key(mode)) for mode in campaign.axes.mode],
+        ("axes", "load"): [(load.name, load_key(load)) for load in campaign.axes.load],
+        ("benches",): [(_bench_text(use, benches), [use.bench, use.params]) for use in campaign.benches],
+    }
+    problems = [
+        campaign.problem((*loc, index), what) for loc, values in named.items() for index, what in _twice(values)
+    ]
     if problems:
         raise PlanError("\n".join(problems))
 
 
-def _twice(axis: str, values: Iterable[tuple[str, Any]]) -> list[str]:
+def _twice(values: Iterable[tuple[str, Any]]) -> list[tuple[int, str]]:
+    """The place of each value that an earlier one has named already, and what to say of it."""
     seen: dict[str, str] = {}
-    problems: list[str] = []
-    for name, key in values:
+    problems: list[tuple[int, str]] = []
+    for index, (name, key) in enumerate(values):
         canonical = json.dumps(key, sort_keys=True)
         if canonical in seen:
-            problems.append(f"{axis}: {seen[canonical]!r} and {name!r} are two names for one cell")
+            problems.append((index, f"{seen[canonical]!r} and {name!r} are two names for one cell"))
         seen.setdefault(canonical, name)
     return problems
 

@@ -155,11 +155,17 @@ def build_plan(
     """
     definitions = campaign.definitions if benches is None else benches
     campaign = apply_sets(campaign, sets)
-    selected = select_targets(targets or campaign.targets, inventory.targets)
+    named = tuple(targets) or campaign.targets
+
+    def problem(index: int, what: str) -> str:
+        return f"--target {named[index]}: {what}" if targets else campaign.problem(("targets", index), what)
+
+    selected = select_targets(named, inventory.targets, problem)
     disabled = {name: why for name in selected if (why := inventory.targets[name].disabled) is not None}
     able = [name for name in selected if name not in disabled]
     if not able:
-        raise PlanError("every selected target is disabled: " + ", ".join(f"{k} ({v})" for k, v in disabled.items()))
+        what = "every selected target is disabled: " + ", ".join(f"{k} ({v})" for k, v in disabled.items())
+        raise PlanError(what if targets else campaign.problem(("targets",), what))
     used = {use.bench: definitions[use.bench] for use in campaign.benches}
     cells, filtered = build_cells(campaign, able, inventory.targets, used)
     public = {name: inventory.targets[name].public() for name in selected}

@@ -62,14 +62,18 @@ def no_target(pattern: str, known: Mapping[str, Target]) -> str:
     return f"unknown target {pattern!r}{suggest(pattern, known)}"
 
 
-def select_targets(patterns: Iterable[str], known: Mapping[str, Target]) -> list[str]:
-    """All targets of ``patterns``, each once, in the order asked for."""
+def select_targets(
+    patterns: Iterable[str],
+    known: Mapping[str, Target],
+    problem: Callable[[int, str], str] = lambda _index, what: what,
+) -> list[str]:
+    """All targets of ``patterns``, each once, in the order asked for; ``problem`` says where the n-th was asked for."""
     chosen: dict[str, None] = {}
     problems: list[str] = []
-    for pattern in patterns:
+    for index, pattern in enumerate(patterns):
         found = match_targets(pattern, known)
         if not found:
-            problems.append(no_target(pattern, known))
+            problems.append(problem(index, no_target(pattern, known)))
         chosen.update(dict.fromkeys(found))
     if problems:
         raise PlanError("\n".join(problems))
@@ -98,7 +102,7 @@ def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
             problems.append(f"--set {text}: {error}")
     if axes:
         fields["axes"] = campaign.axes.model_copy(update=axes)
-    changed = campaign.model_copy(update=fields)
+    changed = campaign.with_sets(fields, seen)
     if changed.repeat * changed.sessions > MAX_RUNS_PER_CELL:
         problems.append(f"--set: repeat × sessions is more than {MAX_RUNS_PER_CELL}")
     if problems:

@@ -45,8 +45,15 @@ GOLDEN: list[tuple[dict[str, Any], str, str]] = [
     ),
 ]
 
+#: What came later, each left out where its default is asked for.
+LATER: list[tuple[dict[str, Any], str, str]] = [
+    ({"cpus": "one", "control": False}, *GOLDEN[0][1:]),
+    ({"cpus": "all"}, "gap.shared.idle", '{"bench":"gap","cpus":"all","duration_ns":10000000000,"target":"nuc"}'),
+    ({"control": True}, "gap.shared.idle", '{"bench":"gap","control":true,"duration_ns":10000000000,"target":"nuc"}'),
+]
 
-@pytest.mark.parametrize(("changes", "shown", "canonical"), GOLDEN)
+
+@pytest.mark.parametrize(("changes", "shown", "canonical"), GOLDEN + LATER)
 def test_golden_ids(changes: dict[str, Any], shown: str, canonical: str) -> None:
     assert name(**changes) == f"{shown}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
 
@@ -66,6 +73,8 @@ def test_each_thing_asked_for_makes_another_cell() -> None:
         name(load=ARGV),
         name(settle_ns=0),
         name(duration_ns=1),
+        name(cpus="all"),
+        name(control=True),
     ]
     assert len({text.rpartition("-")[2] for text in names}) == len(names)
 

@@ -11,7 +11,7 @@ from harness.config.campaign import Campaign, load_campaign
 from harness.config.inventory import Inventory, read_inventory
 from harness.config.yaml import parse
 from harness.errors import ConfigError, PlanError
-from harness.plan import UNKNOWN, Plan, admit, build_plan, place
+from harness.plan import UNKNOWN, Plan, admit, build_plan, place, seats_of
 
 BENCH = "probe: p\nparams: {threshold: {type: duration, default: 1us}}\nmetrics: {gap_ns: {better: lower, gate: p99}}\n"
 INVENTORY = """
@@ -50,7 +50,7 @@ class Lab:
     def refused(self, text: str, **more: Any) -> list[str]:
         with pytest.raises(PlanError) as caught:
             self.plan(text, **more)
-        return str(caught.value).splitlines()
+        return [line.removeprefix(f"{self.folder}/") for line in str(caught.value).splitlines()]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_product_in_order(lab: Lab) -> None:
 )
 def test_targets(lab: Lab, patterns: str, targets: list[str] | None) -> None:
     if targets is None:
-        assert lab.refused(f"targets: {patterns}") == ["no target matches 'l*x'"]
+        assert lab.refused(f"targets: {patterns}") == ["c.yaml:1:18: targets[1]: no target matches 'l*x'"]
     else:
         assert list(lab.plan(f"targets: {patterns}").targets) == targets
 
@@ -107,7 +107,9 @@ def test_targets_of_the_command_line_come_instead(lab: Lab) -> None:
 
 def test_disabled_targets_are_told(lab: Lab) -> None:
     assert lab.plan("targets: ['pi-*']").disabled == {"pi-2": "PSU dead"}
-    assert lab.refused("targets: [pi-2]") == ["every selected target is disabled: pi-2 (PSU dead)"]
+    assert lab.refused("targets: [pi-2]") == [
+        "c.yaml:1:10: targets: every selected target is disabled: pi-2 (PSU dead)"
+    ]
 
 
 AXES = "axes: {mode: [shared, pinned, fifo], load: [idle, spin]}\n"
@@ -137,21 +139,35 @@ def test_filters(lab: Lab, text: str, left: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "more", "expected"),
     [
-        ("targets: [nuk]", {}, ["unknown target 'nuk'; did you mean 'nuc'?"]),
+        ("targets: [nuk]", {}, ["c.yaml:1:11: targets[0]: unknown target 'nuk'; did you mean 'nuc'?"]),
+        ("", {"targets": ["nuk"]}, ["--target nuk: unknown target 'nuk'; did you mean 'nuc'?"]),
+        ("", {"targets": ["pi-2"]}, ["every selected target is disabled: pi-2 (PSU dead)"]),
         ("targets: [nuk, tag:x68, 'z*']", {}, [
-            "unknown target 'nuk'; did you mean 'nuc'?", "no target has the tag 'x68'; did you mean 'x86'?",
-            "no target matches 'z*'"]),
-        ("exclude: [{target: boxx}]", {}, ["exclude[0].target: unknown target 'boxx'; did you mean 'box'?"]),
-        (AXES + "exclude: [{mode: '*'}]", {}, ["nothing is left of 6 cells: exclude[0] takes 6"]),
+            "c.yaml:1:11: targets[0]: unknown target 'nuk'; did you mean 'nuc'?",
+            "c.yaml:1:16: targets[1]: no target has the tag 'x68'; did you mean 'x86'?",
+            "c.yaml:1:25: targets[2]: no target matches 'z*'"]),
+        ("exclude: [{target: boxx}]", {}, [
+            "c.yaml:1:20: exclude[0].target: unknown target 'boxx'; did you mean 'box'?"]),
+        ("include: [{target: [nuc, boxx]}]", {}, [
+            "c.yaml:1:26: include[0].target[1]: unknown target 'boxx'; did you mean 'box'?"]),
+        (AXES + "exclude: [{mode: '*'}]", {}, [
+            "c.yaml:2:10: exclude: nothing is left of 6 cells: exclude[0] takes 6"]),
+        (AXES + "include: [{mode: fifo, target: box}]", {}, [
+            "c.yaml:2:10: include: nothing is left of 6 cells: include leaves out 6"]),
         (AXES + "include: [{mode: fifo}]\nexclude: [{load: idle}, {load: spin}]", {}, [
-            "nothing is left of 6 cells: include leaves out 4, exclude[0] takes 1, exclude[1] takes 1"]),
+            ("c.yaml:3:10: exclude: nothing is left of 6 cells: include leaves out 4, exclude[0] takes 1, "
+            "exclude[1] takes 1")]),
         ("axes: {mode: ['fifo:50', {where: pinned, sched: 'fifo:50'}]}", {}, [
-            "mode: 'fifo50' and 'pinned-fifo50' are two names for one cell"]),
-        ("axes: {load: [{a: [x, y]}, {b: [x, y]}]}", {}, ["load: 'a' and 'b' are two names for one cell"]),
+            "c.yaml:1:26: axes.mode[1]: 'fifo50' and 'pinned-fifo50' are two names for one cell"]),
+        ("axes: {load: [{a: [x, y]}, {b: [x, y]}]}", {}, [
+            "c.yaml:1:28: axes.load[1]: 'a' and 'b' are two names for one cell"]),
+        ("axes: {load: [{a: [x, y]}, {b: [x, y]}]}", {"sets": ["load=b,idle,a"]}, [
+            "--set load: 'b' and 'a' are two names for one cell"]),
         ("benches: [gap, {bench: gap, params: {threshold: 1000ns}}]", {}, [
-            "bench: 'gap' and 'gap' are two names for one cell"]),
+            "c.yaml:1:16: benches[1]: 'gap' and 'gap' are two names for one cell"]),
         ("benches: [{bench: gap, params: {threshold: 2us}}, {bench: gap, params: {threshold: 2000ns}}]", {}, [
-            "bench: 'gap {threshold: 2000ns}' and 'gap {threshold: 2000ns}' are two names for one cell"]),
+            ("c.yaml:1:51: benches[1]: 'gap {threshold: 2000ns}' and 'gap {threshold: 2000ns}' are two names for one "
+            "cell")]),
         ("", {"sets": ["mod=shared"]}, ["--set mod=shared: unknown axis 'mod'; did you mean 'mode'?"]),
         ("", {"sets": ["mode"]}, ["--set mode: expected axis=value[,value]"]),
         ("", {"sets": ["mode="]}, ["--set mode=: expected axis=value[,value]"]),
@@ -166,6 +182,9 @@ def test_filters(lab: Lab, text: str, left: list[str]) -> None:
         ("", {"sets": ["duration=1"]}, [
             "--set duration=1: a duration needs a unit: 1s, 1ms … (one of ns, us, ms, s, min, h)"]),
         ("", {"sets": ["duration=1us"]}, ["--set duration=1us: expected 1ms to 168h, found 1us"]),
+        ("", {"sets": ["cpus=both", "control=yes"]}, [
+            "--set cpus=both: unknown value 'both' (known: all, one)",
+            "--set control=yes: expected true or false, found 'yes'"]),
         ("", {"sets": ["repeat=0"]}, ["--set repeat=0: expected 1 to 99999, found 0"]),
         ("repeat: 1000", {"sets": ["sessions=100"]}, ["--set: repeat × sessions is more than 99999"]),
     ],
@@ -177,10 +196,12 @@ def test_refusals(lab: Lab, text: str, more: dict[str, Any], expected: list[str]
 def test_set(lab: Lab) -> None:
     text = AXES.replace("idle", "idle, {disk: [dd, x]}") + "benches: [gap, wake]"
     sets = ["mode=fifo:9", "load=disk", "bench=wake", "duration=2s", "settle=0s", "repeat=2", "sessions=3"]
+    sets += ["cpus=all", "control=true"]
     plan = lab.plan(text, sets=sets)
     [cell] = plan.cells
     assert (cell.bench, cell.mode.sched, cell.load.argv) == ("wake", "fifo:9", ["dd", "x"])
     assert (cell.duration_ns, cell.settle_ns, plan.repeat, plan.sessions) == (2 * 10**9, 0, 2, 3)
+    assert (cell.cpus, cell.control, plan.campaign.cpus) == ("all", True, "all")
 
 
 def test_ids_do_not_depend_on_what_else_is_asked(lab: Lab) -> None:
@@ -191,7 +212,8 @@ def test_ids_do_not_depend_on_what_else_is_asked(lab: Lab) -> None:
 
 
 def test_a_plan_comes_back_from_json(lab: Lab) -> None:
-    text = "targets: [nuc, pi-2]\n" + AXES.replace("idle", "idle, {disk: [dd, x]}").replace("fifo", "'fifo:3'")
+    text = "targets: [nuc, pi-2]\n" + AXES.replace("idle", "idle, {disk: [dd, x]}").replace("fifo", "'fifo:3'") + "\n"
+    text += "cpus: all\ncontrol: true\n"
     plan = lab.plan(text + "budgets: [{bench: gap, metric: gap_ns, quantile: p99, at_most: 1us}]\nuntil: 06:30")
     data = json.loads(json.dumps({**plan.to_json(), "execution": "20261120T010000Z", "version": "0.1.0"}))
     assert Plan.from_json(data) == plan
@@ -230,6 +252,10 @@ def facts(count: int, **privileges: Any) -> dict[str, Any]:
     }
 
 
+FOUR = facts(4)
+FOUR["cpus"]["isolated"] = [2, 3]
+
+
 def test_admission(lab: Lab) -> None:
     plan = lab.plan("axes: {mode: [shared, pinned, fifo], load: [idle, spin]}")
     by_name = {f"{cell.mode.name}.{cell.load.name}": cell for cell in plan.cells}
@@ -245,3 +271,41 @@ def test_admission(lab: Lab) -> None:
     assert single["pinned.spin"] == "load spin has no CPU to run on but the measured one: use idle, or add a CPU"
     assert "would starve it" in (single["fifo.idle"] or "")
     assert admit(by_name["pinned.idle"], {"cpus": {}}) == "no CPU to measure on: online none, allowed none"
+
+
+def test_admission_of_all(lab: Lab) -> None:
+    shared, pinned = lab.plan("axes: {mode: [shared, pinned]}\ncpus: all").cells
+    why = "cpus: all measures each CPU by a task of its own, and mode shared is not pinned: "
+    assert (admit(shared, None) or "").startswith(why)  # whatever the machine is
+    assert (admit(shared, FOUR) or "").startswith(why)
+    assert admit(pinned, None) == UNKNOWN
+    assert admit(pinned, FOUR) is None
+    assert "none is isolated here" in (admit(pinned, facts(4)) or "")
+    assert place(FOUR, cpus=pinned.cpus).measured == (2, 3)
+
+
+def test_admission_of_a_control(lab: Lab) -> None:
+    idle, spin = lab.plan("axes: {mode: [pinned], load: [idle, spin]}\ncontrol: true").cells
+    assert {admit(cell, facts(3)) for cell in (idle, spin)} == {None}
+    assert admit(idle, facts(2)) is None
+    assert "CPU 0 is the only one and the load's" in (admit(spin, facts(2)) or "")
+    assert "the measured CPU is the only one" in (admit(idle, facts(1)) or "")
+
+
+def test_a_helper_takes_part_in_admission(lab: Lab) -> None:
+    (lab.folder / "wake.yaml").write_text(BENCH + "helper: waker-cpu\n")
+    (cell,) = lab.plan("benches: [wake]").cells
+    assert cell.helper == "waker-cpu"
+    assert admit(cell, facts(2)) is None
+    assert "helper needs a second CPU" in (admit(cell, facts(1)) or "")
+    assert seats_of(cell, facts(3), place(facts(3))).helpers == (1,)
+    plan = lab.plan("benches: [wake]")
+    assert Plan.from_json(plan.to_json()).cells == plan.cells
+
+
+def test_a_plan_of_before_there_were_controls(lab: Lab) -> None:
+    plan = lab.plan("")
+    data = plan.to_json()
+    for cell in data["cells"]:
+        del cell["cpus"], cell["control"]
+    assert Plan.from_json(data) == plan
