@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent import modes
-from harness.agent.probe import BoundedLog, allowance_ns, command, result_files, spooled_name
+from harness.agent.probe import BoundedLog, allowance_ns, command, result_files, spooled_name, start_of
 from harness.agent.processes import read_stat
 from harness.agent.spec import LoadSpec, ProbeSpec, RunSpec, SpecError
 from harness.agent.system import Tree
@@ -47,6 +48,25 @@ def test_the_probes_command_line(mode: str, cpu: int | None, place: list[str]) -
     argv = command("/b/gap", spec_of(mode), modes.from_name(mode), cpu, "/out")
     options = ["--duration", "5ns", "--digits", "2", "--threshold", "1000ns", "--out", "/out"]
     assert argv == ["/b/gap", *place, *options]
+
+
+def test_a_helper_and_a_common_start_are_options_of_the_probe() -> None:
+    spec = replace(spec_of("pinned"), cpus=[3, 2], probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[0, 1])
+    mode = modes.from_name("pinned")
+    assert command("/b/x", spec, mode, 2, "/out", 77)[1:] == [
+        *("--cpu", "2", "--sched", "other", "--duration", "5ns"),
+        *("--waker-cpu", "1", "--start-at", "77", "--out", "/out"),
+    ]
+    assert command("/b/x", spec, modes.from_name("shared"), None, "/out")[5:7] == ["--waker-cpu", "0"]
+
+
+def test_only_several_probes_wait_for_each_other() -> None:
+    assert start_of(1, 5) is None
+    assert start_of(0, 5) is None
+    two, many = start_of(2, 5), start_of(200, 5)
+    assert two is not None
+    assert many is not None
+    assert 5 < two < many < 5 + 10 * S  # a probe takes no more ahead
 
 
 @pytest.mark.parametrize(("duration_s", "allowed_s"), [(1, 6), (50, 55), (100, 110), (3600, 3960)])

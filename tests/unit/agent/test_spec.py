@@ -6,12 +6,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.agent.spec import (
     Batch,
+    ControlSpec,
     LoadSpec,
     ModeSpec,
     ProbeSpec,
@@ -37,14 +39,25 @@ RUN = RunSpec(
     settle_ns=0,
     duration_ns=10**9,
 )
+#: With everything that a plan may decide beside the measured CPUs.
+FULL = replace(
+    RUN,
+    probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"),
+    helpers=[1, 1],
+    load_cpus=[1],
+    control=ControlSpec(ProbeSpec("gap", "c" * 64, {"threshold": "1000ns"}), 0),
+)
 BATCH = Batch("20261120T010000Z", "local", 3, 1, [RUN])
 RECORD = RunRecord(
     run=RUN.run, status="ok", spec=to_json(RUN), validity=to_json(Validity("valid")), results=[{"cpu": 2}], sequence=9
 )
+BESIDE = replace(
+    RECORD, control={"cpu": 0, "status": "ok", "validity": to_json(Validity("suspect")), "result": {"cpu": 0}}
+)
 FAILED = RunRecord(run=RUN.run, status="failed", spec=to_json(RUN), reason="it died", fault="bug")
 
 
-@pytest.mark.parametrize("value", [RUN, BATCH, RECORD, FAILED, Validity("suspect", [{"rule": "steal"}])])
+@pytest.mark.parametrize("value", [RUN, FULL, BATCH, RECORD, BESIDE, FAILED, Validity("suspect", [{"rule": "steal"}])])
 def test_json_and_back(value: Any) -> None:
     assert type(value).from_json(json.loads(json.dumps(to_json(value)))) == value
 
@@ -113,8 +126,47 @@ def test_a_batch_that_is_wrong_says_where(path: str, value: Any, said: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("helpers", [1], "one for each measured CPU"),
+        ("helpers", [], "one for each measured CPU"),
+        ("probe.helper", "", "exactly where the probe takes one"),
+        ("probe.helper", "--x", "not an option"),
+        ("helpers", [1, -1], "CPU numbers"),
+        ("helpers", [1, 2], r"run.helpers: no housekeeping CPU: \[2\]"),
+        ("load_cpus", [0, 9], r"run.load_cpus: no housekeeping CPU: \[9\]"),
+        ("load_cpus", [0, 0], "each once"),
+        ("control.cpu", 3, r"run.control: no housekeeping CPU: \[3\]"),
+        ("control.cpu", True, "int is wanted"),
+        ("control.probe.sha256", "x", "SHA-256"),
+        ("control", "gap", "an object is wanted"),
+    ],
+)
+def test_who_is_seated_wrongly(path: str, value: Any, said: str) -> None:
+    data = copy.deepcopy(to_json(FULL))
+    _set(path, value)(data)
+    with pytest.raises(SpecError, match=said):
+        RunSpec.from_json(data)
+
+
+def test_who_sits_where() -> None:
+    assert (RUN.rest, FULL.rest) == ([0, 1], [1])
+    assert [FULL.helper_of(cpu) for cpu in (2, 3, None)] == [1, 1, 1]
+    assert RUN.helper_of(2) is None
+    old = to_json(RUN)
+    for key in ("helpers", "load_cpus", "control"):
+        del old[key]
+    assert RunSpec.from_json(old) == RUN
+
+
+@pytest.mark.parametrize(
     ("base", "path", "value", "said"),
     [
+        (BESIDE, "control.status", "fine", "neither ok nor unavailable"),
+        (BESIDE, "control.validity", _GONE, "validity: missing"),
+        (BESIDE, "control.result", [], "dict is wanted"),
+        (BESIDE, "control.cpu", None, "int is wanted"),
+        (BESIDE, "control", {"cpu": 0, "status": "unavailable"}, "reason: missing"),
         (RECORD, "schema", 99, "newer"),
         (RECORD, "schema", 0, "not within"),
         (RECORD, "status", "fine", "neither"),
