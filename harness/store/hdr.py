@@ -16,11 +16,10 @@ import base64
 import binascii
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,9 @@ _PAYLOAD_COOKIE = 0x1C849303
 _BLOB_COOKIE = 0x1C849304
 _WORD_SIZE = 0x10  # in bits 4..7 of a cookie; V2 readers do not look at it, writers set it so
 _MAX_LENGTH = 500_000  # buckets; the same bound as the Python library's
-_BATCH = 512  # histograms decoded in one pass: some megabytes of scratch memory
+_BATCH = 256  # histograms decoded in one pass: what it takes stays in a CPU's caches
+_BATCH_BYTES = 1 << 20  # or so many bytes, of larger ones
+_EXACT_BITS = 53  # of whole numbers in floating point
 
 #: The quantiles that are kept of every histogram.
 QUANTILES = ("p50", "p90", "p99", "p99.9", "p99.99", "p99.999", "p99.9999", "p99.99999")
@@ -156,12 +157,11 @@ def decode(payload: bytes) -> Counts:
 def merge(payloads: Iterable[bytes]) -> Counts:
     """The sum of many payloads, all of one geometry; of none, an empty histogram of :data:`GEOMETRY`.
 
-    Streams: at most some hundred payloads are held at a time. Raises :class:`HistogramError`.
+    Streams: what is held at a time is bounded. Raises :class:`HistogramError`.
     """
-    source = iter(payloads)
     geometry: Geometry | None = None
     total: Ints | None = None
-    while batch := list(islice(source, _BATCH)):
+    for batch in _batches(payloads):
         bodies = []
         for payload in batch:
             own, body = _split(payload)
@@ -173,9 +173,24 @@ def merge(payloads: Iterable[bytes]) -> Counts:
         assert geometry is not None
         part = _sum_bodies(geometry, bodies)
         total = part if total is None else total + part
+        if int(total.min()) < 0:
+            raise HistogramError("histogram has a count beyond 64 bits")
     if geometry is None or total is None:
         return Counts(GEOMETRY, np.zeros(GEOMETRY.length, dtype=np.int64))
     return Counts(geometry, total)
+
+
+def _batches(payloads: Iterable[bytes]) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    for payload in payloads:
+        batch.append(payload)
+        size += len(payload)
+        if len(batch) == _BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _split(payload: bytes) -> tuple[Geometry, bytes]:
@@ -198,37 +213,59 @@ def _geometry(lowest: int, highest: int, digits: int) -> Geometry:
 
 
 def _sum_bodies(geometry: Geometry, bodies: Sequence[bytes]) -> Ints:
-    counts = np.zeros(geometry.length, dtype=np.int64)
+    """The counts of all ``bodies`` added up.
+
+    Byte by byte over one array, without looking for where words begin: nearly all words are one byte, which steps to
+    the next bucket with a count (even) or over a run of empty ones (odd). The bytes that a longer word goes on in step
+    nowhere; what it says is put at its last byte.
+    """
     bodies = [body for body in bodies if body]
     if not bodies:
-        return counts
-    if any(body[-1] >= 0x80 for body in bodies) or max(map(len, bodies)) > 9 * geometry.length:
+        return np.zeros(geometry.length, dtype=np.int64)
+    lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
+    if any(body[-1] >= 0x80 for body in bodies) or int(lengths.max()) > 9 * geometry.length:
         return _sum_slowly(geometry, bodies)
     data = np.frombuffer(b"".join(bodies), dtype=np.uint8)
-    ends = np.flatnonzero(data < 0x80)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    extra = ends - starts  # bytes after the first
-    longest = int(extra.max())
-    if longest > 7:  # a word of nine bytes: its last has eight bits and no end mark
+    goes_on = data >= 0x80
+    odd, half = data & 1, data >> 1
+    steps = ((half * odd + 1) * ~goes_on).astype(np.int64)
+    values = (half * (odd ^ 1) * ~goes_on).astype(np.float64)
+    ends, raw = _long_words(data, goes_on)
+    if int(raw.max(initial=0)) >= 1 << _EXACT_BITS:
         return _sum_slowly(geometry, bodies)
-    raw = (data[starts] & 0x7F).astype(np.int64)
-    for place in range(1, longest + 1):  # most words are one byte: each round touches only those that go on
-        longer = np.flatnonzero(extra >= place)
-        raw[longer] |= (data[starts[longer] + place] & 0x7F).astype(np.int64) << (7 * place)
-    words = (raw >> 1) ^ -(raw & 1)
-    if int(words.min()) < -geometry.length:
+    negative = (raw & 1).astype(bool)
+    steps[ends] = np.where(negative, (raw >> 1) + 1, 1)
+    values[ends] = np.where(negative, 0, raw >> 1)
+    if int(steps.max()) > geometry.length:
         raise HistogramError("histogram has counts beyond its last bucket")
-    steps = np.where(words < 0, -words, 1)
-    after = np.cumsum(steps)
-    # Each body starts again at bucket 0: take off what the bodies before it had advanced.
-    firsts = np.searchsorted(starts, np.cumsum([0, *map(len, bodies[:-1])]))
-    bases = np.concatenate(([0], after))[firsts]
-    index = after - np.repeat(bases, np.diff(np.append(firsts, len(words))))
-    if int(index.max()) > geometry.length:
+    starts = np.cumsum(lengths) - lengths
+    reached = np.add.reduceat(steps, starts)
+    if int(reached.max()) > geometry.length:
         raise HistogramError("histogram has counts beyond its last bucket")
-    filled = words > 0
-    np.add.at(counts, index[filled] - 1, words[filled])
-    return counts
+    steps[starts[1:]] -= reached[:-1]  # each body begins again at bucket 0
+    counts = np.bincount(np.cumsum(steps), values, geometry.length + 1)[1:]
+    if counts.max() >= 1 << _EXACT_BITS:  # below that a sum of whole numbers in floating point is exact
+        return _sum_slowly(geometry, bodies)
+    return counts.astype(np.int64)
+
+
+def _long_words(data: NDArray[np.uint8], goes_on: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Of the words of more than one byte the place of the last byte, and the word as it stands there, zigzag and all.
+
+    One that is too long to be exact, or to be a word, comes out beyond ``_EXACT_BITS``.
+    """
+    ends: Ints = np.flatnonzero(goes_on[:-1] > goes_on[1:]) + 1
+    raw = data[ends].astype(np.int64)
+    words, at = np.arange(len(ends)), ends - 1
+    for _ in range(8):  # from the last byte to the first: each round looks at the words that have one more
+        raw[words] = np.minimum(raw[words], 1 << _EXACT_BITS) << 7 | (data[at] & 0x7F)
+        at = at - 1  # before the first of all: the last byte, which goes on nowhere
+        longer = goes_on[at]
+        words, at = words[longer], at[longer]
+        if not len(words):
+            break
+    raw[words] = 1 << _EXACT_BITS  # nine bytes that go on: the last of nine has no mark
+    return ends, raw
 
 
 def _sum_slowly(geometry: Geometry, bodies: Sequence[bytes]) -> Ints:
@@ -300,7 +337,7 @@ def to_blob(payload: bytes) -> str:
 def from_blob(blob: str) -> bytes:
     """The payload in ``blob``. Raises :class:`HistogramError`; never unpacks more than the largest histogram."""
     try:
-        raw = base64.b64decode(blob, validate=True)
+        raw = binascii.a2b_base64(blob, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise HistogramError(f"histogram is not base64: {error}") from error
     if len(raw) < _WRAPPER.size:

@@ -59,6 +59,12 @@ def plan_cells() -> list[Figure]:
     return [Figure(f"planning {said['cells']:,} cells", f"{seconds:.2f} s of CPU time", seconds, 2.0)]
 
 
+def merge() -> list[Figure]:
+    said = last_json(run([sys.executable, "-m", "tests.bench.merge"], cwd=ROOT))
+    text = f"{said['ours']:.3f} s of CPU time ({said['filled']} buckets filled; hdrhistogram: {said['library']:.3f} s)"
+    return [Figure(f"merging {said['histograms']:,} histograms", text, said["ours"], 0.3)]
+
+
 def help_time() -> list[Figure]:
     """CPU time and not the time of day: another program's work must not count as ours."""
     times = []
@@ -89,6 +95,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "oslat": beside_oslat,
     "cyclictest": beside_cyclictest,
     "plan": plan_cells,
+    "merge": merge,
     "memory": controller_memory,
     "ssh": ssh_runs,
 }

@@ -88,6 +88,48 @@ def test_merging_more_than_one_batch_loses_nothing():
     assert merged.total == 8 * (hdr._BATCH * 2 + 3)
 
 
+@given(st.lists(values, min_size=1, max_size=6))
+def test_many_at_once_are_the_librarys_sum(groups):
+    """What `make bench` times is right: our one pass against the library's adding one after the other."""
+    total = HdrHistogram(GEOMETRY.lowest, GEOMETRY.highest, GEOMETRY.digits)
+    blobs = [library(pairs).encode().decode() for pairs in groups]
+    for blob in blobs:
+        total.decode_and_add(blob)
+    assert hdr.merge(map(hdr.from_blob, blobs)).counts.tolist() == list(total.counts)
+
+
+def test_large_payloads_are_batches_of_their_own(monkeypatch):
+    payload = hdr.encode(counts_of([(value, 3) for value in range(0, 3000, 7)]))
+    monkeypatch.setattr(hdr, "_BATCH_BYTES", 2 * len(payload) + 1)
+    assert [len(batch) for batch in hdr._batches([payload] * 7)] == [3, 3, 1]
+    assert hdr.merge([payload] * 7).total == 7 * hdr.decode(payload).total
+
+
+word = st.one_of(
+    st.integers(-300, 300), st.integers(-(2**20), 2**20), st.integers(2**50, 2**56), st.integers(-(2**60), 2**62)
+)
+words = st.lists(word, max_size=12).map(lambda each: b"".join(map(hdr._word, each)))
+
+
+@given(st.lists(st.one_of(words, st.binary(max_size=12)), min_size=1, max_size=4))
+def test_one_pass_is_word_by_word(bodies):
+    """Whatever the bytes: the same counts, or both find them damaged."""
+
+    def tried(add):
+        try:
+            return add(GEOMETRY, bodies).tolist()
+        except HistogramError:
+            return "damaged"
+
+    assert tried(hdr._sum_bodies) == tried(hdr._sum_slowly)
+
+
+def test_counts_that_are_too_large_together_are_said():
+    payload = hdr.encode(counts_of([(40, 2**62)]))
+    with pytest.raises(HistogramError, match="beyond 64 bits"):
+        hdr.merge([payload, payload])
+
+
 @given(st.lists(st.tuples(st.integers(0, GEOMETRY.highest), st.integers(1, 1000)), min_size=1, max_size=30))
 def test_quantiles_are_ranks(pairs):
     """Against the definition: the smallest value that at least the share does not exceed, as the top of its bucket."""
