@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is set, killed, cut short, restored and meddled with: in the end the machine is as it was found."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.agent.knobs import NAMES, all_knobs
+from harness.agent.undo import Undo
+
+from .invented import CHOICES, CPU, GOVERNORS, IRQ, NUMBERS, WQ, Invented
+from .mortal import Killed, Life, MortalUndo
+
+#: What somebody else may write, at any time.
+FOREIGN: list[tuple[str, str]] = [
+    *((path, word) for path, words in CHOICES.items() for word in words),
+    *((path, str(number)) for path, numbers in NUMBERS.items() for number in list(numbers)[:3]),
+    *((f"{CPU}/cpu{cpu}/cpufreq/scaling_governor", governor) for cpu in range(4) for governor in GOVERNORS),
+    *((f"{CPU}/cpu{cpu}/cpufreq/boost", text) for cpu in range(4) for text in "01"),
+    *((f"{CPU}/cpu{cpu}/cpufreq/schedutil/rate_limit_us", "2000") for cpu in range(4)),
+    *((f"{IRQ}/{irq}/smp_affinity_list", cpus) for irq in range(20, 24) for cpus in ("0", "0-1", "1-3")),
+    (f"{IRQ}/default_smp_affinity", "5"),
+    (f"{WQ}/cpumask", "6"),
+    (f"{WQ}/cpumask", "f"),
+    ("/proc/sys/kernel/watchdog_cpumask", "0,2"),
+    ("/proc/sys/kernel/watchdog_cpumask", "\n"),
+]
+
+machines = st.fixed_dictionaries(
+    {
+        "cpus": st.sampled_from((2, 4, 8, 40)),
+        "turbo": st.sampled_from(("intel", "machine", "policy", "none")),
+        "cpufreq": st.booleans(),
+        "managed": st.sampled_from(((), (21,))),
+        "isolated": st.sampled_from(((), (1,))),
+        "units": st.sampled_from((None, (), ("tuned.service", "fstrim.timer"))),
+    }
+)
+knobs = st.lists(st.sampled_from(NAMES), min_size=1, unique=True)
+steps = st.one_of(
+    st.tuples(st.just("set"), knobs, st.integers(0, 3), st.integers(0, 40), st.integers(0, 1 << 20)),
+    st.tuples(st.just("restore"), st.none(), st.just(0), st.integers(0, 40), st.just(0)),
+    st.tuples(st.just("some"), knobs, st.just(0), st.integers(0, 40), st.just(0)),
+    st.tuples(st.just("foreign"), st.sampled_from(FOREIGN), st.just(0), st.just(0), st.just(0)),
+)
+
+
+class Sequence:
+    """The machine, the journal, and what every file has to read in the end."""
+
+    def __init__(self, folder: str, machine: dict[str, Any]) -> None:
+        self.folder = folder
+        self.tree = Invented(folder, **machine)
+        self.expected = self.tree.everything()
+
+    def covered(self) -> set[str]:
+        """What the journal speaks for."""
+        return {str(entry.get("path") or entry.get("unit")) for entry in Undo(self.folder, self.tree).entries()}
+
+    def take(self, kind: str, what: Any, cpu: int, life: int, cut: int) -> None:
+        one = Life(life, cut)
+        undo = MortalUndo(self.folder, self.tree, one)
+        self.tree.before_change = one.step
+        try:
+            if kind == "set":
+                self._set(undo, what, cpu % len(self.tree.cpus))
+            elif kind != "foreign":
+                undo.play(only=frozenset(what) if what else None)
+        except Killed:
+            pass
+        self.tree.before_change = lambda _: None
+        if kind == "foreign":
+            self._meddle(*what)
+
+    def _set(self, undo: Undo, names: list[str], measured: int) -> None:
+        for name, knob in all_knobs(self.tree).items():
+            if name in names and name != "cpu-dma-latency":  # the kernel's own, and in no file
+                knob.set([measured], [cpu for cpu in self.tree.cpus if cpu != measured], undo)
+
+    def _meddle(self, path: str, value: str) -> None:
+        self.tree.write(path, value)
+        ours = self.covered()
+        dragged = any(each.endswith("cpufreq/scaling_governor") for each in ours)
+        now = self.tree.everything()
+        for each in now.keys() | self.expected.keys():
+            under = path.rpartition("/")[0] if path.endswith("scaling_governor") else path
+            if each.startswith(under) and each not in ours and not (dragged and path in ours):
+                self.expected.pop(each, None)
+                if each in now:
+                    self.expected[each] = now[each]
+        if path == f"{WQ}/cpumask" and path not in ours:
+            self.expected[f"{WQ}/cpumask_requested"] = now[f"{WQ}/cpumask_requested"]
+
+    def end(self) -> None:
+        undo = Undo(self.folder, self.tree)
+        report = undo.play()
+        assert [each for each in report if not each["ok"]] == []
+        assert undo.empty
+        assert undo.play() == []
+        assert self.tree.everything() == self.expected
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[str]:
+    """A folder in memory: the journal is synced at each change."""
+    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=where) as folder:
+        yield folder
+
+
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(machine=machines, taken=st.lists(steps, min_size=1, max_size=10))
+def test_the_machine_is_as_it_was_found(memory: str, machine: dict[str, Any], taken: list[Any]) -> None:
+    Path(memory, "undo.jsonl").unlink(missing_ok=True)
+    sequence = Sequence(memory, machine)
+    for step in taken:
+        sequence.take(*step)
+    sequence.end()
