@@ -180,16 +180,35 @@ static uint64_t parse_param(const struct param *param, const char *text)
 	return value;
 }
 
+/* Every policy that needs no more than a priority: which of them is a mode, the agent decides. */
+static const struct {
+	const char *name;
+	int policy;
+	bool realtime;
+} policies[] = {
+	{ "other", SCHED_OTHER, false },
+	{ "batch", SCHED_BATCH, false },
+	{ "idle", SCHED_IDLE, false },
+	{ "fifo", SCHED_FIFO, true },
+	{ "rr", SCHED_RR, true },
+};
+
 static struct sched_request parse_sched(const char *text)
 {
-	uint64_t priority;
+	const size_t length = strcspn(text, ":");
+	const bool with_priority = text[length] == ':';
+	uint64_t priority = 0;
 
-	if (!strcmp(text, "other"))
-		return (struct sched_request){ SCHED_OTHER, 0 };
-	if (!strncmp(text, "fifo:", 5) && options_parse_int(text + 5, &priority) &&
-	    priority >= 1 && priority <= 99)
-		return (struct sched_request){ SCHED_FIFO, (int)priority };
-	fault_usage("--sched %s: neither \"other\" nor \"fifo:N\" with N in 1..99", text);
+	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		if (strlen(policies[i].name) != length || strncmp(text, policies[i].name, length) ||
+		    policies[i].realtime != with_priority)
+			continue;
+		if (with_priority && (!options_parse_int(text + length + 1, &priority) ||
+				      priority < 1 || priority > 99))
+			break;
+		return (struct sched_request){ policies[i].policy, (int)priority };
+	}
+	fault_usage("--sched %s: none of other, batch, idle, fifo:N, rr:N with N in 1..99", text);
 }
 
 /* ---- the common table ---- */
@@ -271,7 +290,7 @@ static const struct common {
 	  OPTIONS_ALONE },
 	{ "duration", "TIME", "measure this long (default " DURATION_PRESET ")", set_duration,
 	  OPTIONS_ALONE },
-	{ "sched", "POLICY", "other or fifo:N (default: as inherited)", set_sched, OPTIONS_ALONE },
+	{ "sched", "POLICY", "other, batch, idle, fifo:N or rr:N (default: as inherited)", set_sched, OPTIONS_ALONE },
 	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out,
 	  OPTIONS_ALONE },
 	{ "parent", "PID", "end at once unless this is the parent", set_parent, OPTIONS_ALONE },

@@ -194,23 +194,6 @@ void placement_pin(int cpu)
 				  "asked for CPU %d, but running on CPU %u", cpu, now);
 }
 
-void placement_set_sched(const struct sched_request *request)
-{
-	const struct sched_param param = { .sched_priority = request->priority };
-
-	if (request->policy == PLACEMENT_INHERIT)
-		return;
-	if (syscall(SYS_sched_setscheduler, 0, request->policy, &param) < 0) {
-		if (request->policy == SCHED_FIFO)
-			fault_environment(errno,
-					  "run as root, or give CAP_SYS_NICE, or raise RLIMIT_RTPRIO"
-					  " (with cgroup v1 also cpu.rt_runtime_us)",
-					  "cannot set SCHED_FIFO priority %d", request->priority);
-		fault_environment(errno, "run as root, or give CAP_SYS_NICE",
-				  "cannot set SCHED_OTHER");
-	}
-}
-
 static const char *policy_name(long policy)
 {
 	switch (policy & ~(long)POLICY_RESET_ON_FORK) {
@@ -222,6 +205,25 @@ static const char *policy_name(long policy)
 	case POLICY_DEADLINE: return "deadline";
 	case POLICY_EXT: return "ext";
 	default: return "unknown";
+	}
+}
+
+void placement_set_sched(const struct sched_request *request)
+{
+	const struct sched_param param = { .sched_priority = request->priority };
+
+	if (request->policy == PLACEMENT_INHERIT)
+		return;
+	if (syscall(SYS_sched_setscheduler, 0, request->policy, &param) < 0) {
+		if (request->priority)
+			fault_environment(errno,
+					  "run as root, or give CAP_SYS_NICE, or raise RLIMIT_RTPRIO"
+					  " (with cgroup v1 also cpu.rt_runtime_us)",
+					  "cannot set SCHED_%s priority %d",
+					  request->policy == SCHED_FIFO ? "FIFO" : "RR",
+					  request->priority);
+		fault_environment(errno, "run as root, or give CAP_SYS_NICE",
+				  "cannot set the policy \"%s\"", policy_name(request->policy));
 	}
 }
 

@@ -19,7 +19,7 @@
 #define PLACEMENT_INHERIT (-1)
 
 struct sched_request {
-	int policy;		/* SCHED_OTHER, SCHED_FIFO, or PLACEMENT_INHERIT: leave it alone */
+	int policy;		/* SCHED_FIFO and so on, or PLACEMENT_INHERIT: leave it alone */
 	int priority;
 };
 

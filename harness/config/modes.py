@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from ..agent import loads, modes
-from ..agent.modes.base import HOLDS, WHERES
+from ..agent.modes.base import HOLDS, SCHEDS, WHERES
 from ..agent.spec import LoadSpec, ModeSpec, SpecError
 from .accepts import NAME, TEXT, Schema, accepts, one_of, word_like
 from .types import Line, Model, nested, to_line, to_name, to_nonempty_list, to_text, wrong, wrong_at
@@ -25,7 +25,7 @@ _COMPOSED: Schema = {
     "type": "object",
     "properties": {
         "where": one_of(WHERES),
-        "sched": {"anyOf": [one_of(["other", "fifo"]), _FIFO]},
+        "sched": {"anyOf": [one_of([*SCHEDS, "fifo"]), _FIFO]},
         "hold": one_of(HOLDS),
     },
     "additionalProperties": False,

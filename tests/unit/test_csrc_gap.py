@@ -123,6 +123,12 @@ def test_what_was_asked_is_read_back(gap, tmp_path):
         assert result["effective"][when] == {"affinity": str(cpu), "policy": "other", "priority": 0, "cpu": cpu}
 
 
+@pytest.mark.parametrize("policy", ["batch", "idle"])
+def test_every_policy_without_a_parameter_can_be_had(gap, tmp_path, policy):
+    result = measured(gap, tmp_path, "--duration", "50ms", "--sched", policy)
+    assert (result["effective"]["end"]["policy"], result["effective"]["end"]["priority"]) == (policy, 0)
+
+
 def test_the_measured_cpu_is_left_for_the_paperwork(gap, tmp_path):
     """Started on the measured CPU with others allowed, it prepares and writes elsewhere: stopped at its last file."""
     cpus = sorted(os.sched_getaffinity(0))
@@ -251,10 +257,10 @@ def test_version_and_help(gap):
         (["--ring", "0"], "--ring 0: not within"),
         (["--cpu", "-1"], "--cpu -1: not a whole number"),
         (["--cpu", "8192"], "not within"),
-        (["--sched", "fifo"], "neither"),
-        (["--sched", "fifo:0"], "neither"),
-        (["--sched", "fifo:100"], "neither"),
-        (["--sched", "rr:1"], "neither"),
+        *(
+            (["--sched", text], "none of other,")
+            for text in ("fifo", "fifo:", "fifo:0", "rr:100", "batch:1", "deadline")
+        ),
         (["--frobnicate"], "unknown option --frobnicate"),
         (["--thresholds", "1us"], "unknown option"),
         (["stray"], 'unexpected argument "stray"'),

@@ -11,6 +11,8 @@ from ..spec import ModeSpec, SpecError
 
 WHERES = ("shared", "pinned")
 HOLDS = ("none",)
+#: The policies without a priority, as a probe's ``--sched`` names them.
+SCHEDS = ("other",)
 _FIFO = re.compile(r"fifo:([1-9][0-9]?)")
 
 
@@ -39,7 +41,7 @@ class Mode:
 
     @property
     def policy(self) -> str:
-        """As the probe names it when it reads back its own: ``other`` or ``fifo``."""
+        """As the probe names it when it reads back its own: ``other``, ``fifo``."""
         return self.sched.partition(":")[0]
 
     @property
@@ -106,7 +108,7 @@ def check(where: str, sched: str, hold: str) -> None:
     """Raise :class:`SpecError`, naming what there is, unless all three parts exist."""
     if where not in WHERES:
         raise SpecError(f"where: {where!r} is none of {', '.join(WHERES)}")
-    if sched != "other" and not _FIFO.fullmatch(sched):
-        raise SpecError(f"sched: {sched!r} is neither other nor fifo:1 to fifo:99")
+    if sched not in SCHEDS and not _FIFO.fullmatch(sched):
+        raise SpecError(f"sched: {sched!r} is neither {', '.join(SCHEDS)} nor fifo:1 to fifo:99")
     if hold not in HOLDS:
         raise SpecError(f"hold: {hold!r} is none of {', '.join(HOLDS)}")
