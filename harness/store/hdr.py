@@ -36,6 +36,7 @@ _WORD_SIZE = 0x10  # in bits 4..7 of a cookie; V2 readers do not look at it, wri
 _MAX_LENGTH = 500_000  # buckets; the same bound as the Python library's
 _BATCH = 256  # histograms decoded in one pass: what it takes stays in a CPU's caches
 _BATCH_BYTES = 1 << 20  # or so many bytes, of larger ones
+_SCRATCH_BYTES = 16 << 20  # more than a batch needs
 _EXACT_BITS = 53  # of whole numbers in floating point
 
 #: The quantiles that are kept of every histogram.
@@ -161,6 +162,9 @@ def merge(payloads: Iterable[bytes]) -> Counts:
     """
     geometry: Geometry | None = None
     total: Ints | None = None
+    # Once something as large was freed, glibc keeps that much. Else it would give the scratch memory of each batch
+    # back to the kernel, and faulting its pages in again takes as long as the decoding.
+    np.empty(_SCRATCH_BYTES, dtype=np.uint8)
     for batch in _batches(payloads):
         bodies = []
         for payload in batch:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CPU time of decoding and merging 10,000 histograms from their logs' form, ours and hdrhistogram's.
 
-``python -m tests.bench.merge [HISTOGRAMS]`` prints one line of JSON: medians of 7 in alternation, after one of each that
-is not counted. The histograms are those of noisy runs, some 760 buckets filled in each. The sums are compared.
+``python -m tests.bench.merge [HISTOGRAMS]`` prints one line of JSON: medians of 7 in alternation, after one of each
+that is not counted. The histograms are those of noisy runs, some 760 buckets filled in each. The sums are compared.
 """
 
 from __future__ import annotations
