@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent.processes import read_stat
 from harness.agent.spec import LoadSpec
+from harness.agent.system import Tree
 from harness.build import build_probe
 from harness.deadline import Deadline
 from harness.errors import BuildError, ConnectionLost
@@ -57,16 +59,27 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
         yield agent
 
 
+def probes_of(marker: str) -> list[int]:
+    found = []
+    for pid in carrying(marker):
+        with contextlib.suppress(OSError):
+            if b"--duration" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def victims(agent: Agent, worker: int, what: str, marker: str) -> list[int]:
     if what == "probe":
-        found = []
-        for pid in carrying(marker):
-            with contextlib.suppress(OSError):
-                if b"--duration" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(pid)
-        return found
+        return probes_of(marker)
     supervisor = [pid for pid in agent.daemons() if pid != worker]
     return {"worker": [worker], "supervisor": supervisor, "both": [*supervisor, worker]}[what]
+
+
+def keepers(worker: int, marker: str) -> list[int]:
+    """What the commands of loads run under."""
+    probes = probes_of(marker)
+    stats = {pid: read_stat(Tree(), pid) for pid in carrying(marker)}
+    return [pid for pid, stat in stats.items() if stat is not None and stat.parent == worker and pid not in probes]
 
 
 def finished_until_lost(client: AgentClient) -> set[str]:
@@ -135,6 +148,8 @@ def test_both_dead_leaves_traces_that_restore_removes(agent: Agent, gap: bytes) 
     worker, marker = client.welcome["pid"], agent.marker()
     submit(client, [run_spec(1, sha256, mode="fifo", load=LEAVER, duration_ns=3600 * 10**9)])
     until(lambda: victims(agent, worker, "probe", marker), "the probe did not start")
+    for pid in keepers(worker, marker):
+        os.kill(pid, signal.SIGSTOP)  # else it would end the load by itself
     for pid in victims(agent, worker, "both", marker):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not agent.daemons(), "they did not die")
