@@ -188,6 +188,7 @@ def run_spec(
     cell: str = "gap.cell-0123456789ab",
     cpus: Sequence[int] = (MEASURED,),
     housekeeping: Sequence[int] = tuple(HOUSEKEEPING),
+    tune: Sequence[str] = (),
 ) -> RunSpec:
     return RunSpec(
         run=f"{cell}-r{repeat}",
@@ -202,6 +203,7 @@ def run_spec(
         housekeeping=list(housekeeping),
         settle_ns=settle_ns,
         duration_ns=duration_ns,
+        tune=list(tune),
     )
 
 
@@ -255,7 +257,15 @@ def agent_in(base: Path, **options: Any) -> Iterator[Agent]:
 
 def settings() -> dict[str, str]:
     """The machine's own settings that a batch may touch: what they are before is what they must be after."""
-    paths = [Path("/proc/sys/kernel/sched_rt_runtime_us"), Path("/proc/irq/default_smp_affinity")]
+    names = "kernel/sched_rt_runtime_us kernel/watchdog_cpumask kernel/timer_migration kernel/numa_balancing"
+    paths = [Path("/proc/sys", name) for name in [*names.split(), "vm/stat_interval"]]
+    paths += [Path("/sys/kernel/mm/transparent_hugepage", name) for name in ("enabled", "defrag")]
+    paths += [Path("/sys/kernel/mm/ksm/run"), Path("/proc/irq/default_smp_affinity")]
+    paths += [Path("/sys/devices/virtual/workqueue", name) for name in ("cpumask", "cpumask_requested")]
+    paths += sorted(Path("/sys/devices/system/cpu").glob("cpu*/cpufreq/scaling_governor"))
+    paths += sorted(Path("/sys/devices/system/cpu").glob("*/*boost")) + sorted(
+        Path("/sys/devices/system/cpu").glob("intel_pstate/no_turbo")
+    )
     paths += sorted(Path("/proc/irq").glob("*/smp_affinity_list"))
     found = {}
     for path in paths:

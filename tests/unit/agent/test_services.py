@@ -30,9 +30,8 @@ def test_all_that_are_active_are_stopped_and_started_again(tmp_path: Path) -> No
     assert tree.commands == ["stop fstrim.timer irqbalance.service man-db.timer tuned.service"]  # and no other
     assert knob.verify(outcome) is None
     report = undo.play()
-    assert {each["path"]: (each["found"], each["before"], each["ok"]) for each in report} == dict.fromkeys(
-        outcome.before, ("inactive", "active", True)
-    )
+    told = {each["path"]: (each["found"], each["before"], each["ok"]) for each in report}
+    assert told == dict.fromkeys(outcome.before, ("inactive", "active", True))
     assert tree.active == set(outcome.before)
     assert "active again: fstrim.timer" in str(knob.verify(outcome))
 
