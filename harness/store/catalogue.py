@@ -195,22 +195,13 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
         "kernel": identity.get("kernel_release"),
         "started_ns": (document.get("started") or {}).get("realtime_ns"),
     }
-    for metric in run.metrics:
-        yield {**common, "role": "measured", **_numbers(metric)}
     validity = run.control.get("validity") or {}
-    own = {
-        "role": "control",
-        "state": validity.get("state"),
-        "reasons": _rules(validity.get("reasons") or []),
-    }
-    for metric in run.control.get("metrics") or ():
-        yield {**common, **own, **_numbers(metric)}
-
-
-def _numbers(metric: Mapping[str, Any]) -> dict[str, Any]:
-    quantiles: Mapping[str, Any] = metric.get("quantiles") or {}
-    numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
-    return {**numbers, **{name: quantiles.get(name) for name in QUANTILES}}
+    own = {"state": validity.get("state"), "reasons": _rules(validity.get("reasons") or [])}
+    for metric in run.metrics:
+        quantiles: Mapping[str, Any] = metric.get("quantiles") or {}
+        numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
+        judged = own if metric.get("role") == "control" else {}
+        yield {"role": "measured", **common, **judged, **numbers, **{name: quantiles.get(name) for name in QUANTILES}}
 
 
 def _rules(reasons: Iterable[Mapping[str, Any]]) -> str:

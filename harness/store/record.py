@@ -102,25 +102,23 @@ def metrics_of(
 
 def control_of(
     record: Mapping[str, Any], files: Mapping[str, bytes], context: RunContext
-) -> tuple[dict[str, Any] | None, list[Interval]]:
-    """The ``control`` of a run.json, if one was asked for, and the intervals of its log.
+) -> tuple[Mapping[str, Any], list[dict[str, Any]], list[Interval]]:
+    """The ``control`` of a run.json (empty if none was asked for), its metrics, and the intervals of its log.
 
     Its metrics are called ``control.gap_ns``, in the log too, so that nothing takes them for measured ones. One that
     cannot be used is unavailable: that costs no run.
     """
     control = mapping(record.get("control") or {}, "record.control")
-    if not control:
-        return None, []
     if control.get("status") != "ok":
-        return {**control, "metrics": []}, []
+        return control, [], []
     try:
         result = mapping(control.get("result"), "record.control.result")
         plain = {key: {**about, "gate": None} for key, about in context.control.items()}  # nothing is decided by it
         metrics, intervals, reasons = _metrics_of_one(record, result, files, plain, CONTROL_PREFIX)
     except (SpecError, BrokenResult, CorruptTransfer) as error:
-        return {"cpu": control.get("cpu"), "status": "unavailable", "reason": str(error), "metrics": []}, []
+        return {"cpu": control.get("cpu"), "status": "unavailable", "reason": str(error)}, [], []
     validity = judged(mapping(control.get("validity") or {}, "record.control.validity"), reasons)
-    return {**control, "validity": validity, "metrics": metrics}, intervals
+    return {**control, "validity": validity}, [{**each, "role": "control"} for each in metrics], intervals
 
 
 def _metrics_of_one(

@@ -80,11 +80,12 @@ class Run:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
+        """All of them, those of a control with ``role`` ``control`` and other names."""
         return list(self.document["metrics"])
 
     @property
     def control(self) -> Mapping[str, Any]:
-        """What the control left: ``cpu``, ``status``, ``reason``, ``validity``, ``metrics``. Empty without one."""
+        """What became of the control: ``cpu``, ``status``, ``reason``, ``validity``, ``result``. Empty without one."""
         found = self.document.get("control")
         return found if isinstance(found, Mapping) else {}
 
@@ -119,9 +120,11 @@ def write_run(
     files = {name: data for name, data in files.items() if name not in _NOT_FILES}
     verify(record, files)
     metrics, intervals, reasons = metrics_of(record, files, context)
-    control, of_control = control_of(record, files, context)
+    control, control_metrics, control_intervals = control_of(record, files, context)
     contents = {
-        "histograms.hlog": hlog.format_log(intervals + of_control, [f"isolbench: {target} {final.name}"]).encode(),
+        "histograms.hlog": hlog.format_log(
+            intervals + control_intervals, [f"isolbench: {target} {final.name}"]
+        ).encode(),
         "log.txt": bounded(files.get("log.txt", b"")),
         **{f"{name}.jsonl.gz": gzip.compress(lines, mtime=0) for name, lines in _events(files).items()},
     }
@@ -138,8 +141,8 @@ def write_run(
         **{key: record[key] for key in _KEPT if key in record},
         "validity": judged(record["validity"], reasons),
         "identity": identity_of(record, context),
-        "metrics": metrics,
-        **({} if control is None else {"control": control}),
+        "metrics": metrics + control_metrics,
+        **({"control": control} if control else {}),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())},
     }
     make_folder(final, {**contents, "run.json": _dump(document)}, "run.json")
@@ -290,7 +293,7 @@ def _checked(path: Path) -> dict[str, Any]:
     if not isinstance(metrics, list) or not all(_is_metric(each) for each in metrics):
         raise BrokenResult(f"{path}: metrics are missing or not of their shape")
     control = document.get("control", {})
-    if not isinstance(control, dict) or not all(_is_metric(each) for each in control.get("metrics") or ()):
+    if not isinstance(control, dict) or not isinstance(control.get("validity", {}), dict):
         raise BrokenResult(f"{path}: control is not of its shape")
     validity = document["validity"]
     reasons = validity.get("reasons") or []
@@ -307,7 +310,7 @@ def _is_metric(entry: object) -> bool:
     ):
         return False
     quantiles = entry.get("quantiles", {})
-    if not isinstance(quantiles, dict):
+    if not isinstance(quantiles, dict) or not isinstance(entry.get("role", ""), str):
         return False
     whole_numbers = [entry.get(key) for key in ("cpu", "min", "max", *COUNTERS)] + list(quantiles.values())
     numbers = [entry.get(key) for key in ("value", "upper")]

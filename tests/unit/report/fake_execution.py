@@ -255,11 +255,14 @@ def with_control(folder: Path, *, cpu: int, worse: int = 1) -> None:
         more = {key: metric[key] * worse for key in ("max",) if metric.get(key) is not None}
         if "quantiles" in metric:
             more["quantiles"] = {name: value and value * worse for name, value in metric["quantiles"].items()}
-        document["metrics"].append({**metric, **more, "cpu": cpu, "role": "control"})
+            more["gate"] = None
+        own = {"metric": f"control.{metric['metric']}", "cpu": cpu, "role": "control"}
+        document["metrics"].append({**metric, **more, **own})
+    document["control"] = {"cpu": cpu, "status": "ok", "validity": {"state": "valid", "reasons": []}, "result": {}}
     (folder / "run.json").write_text(json.dumps(document))
     log = (folder / "histograms.hlog").read_text()
     line = next(line for line in log.splitlines() if line.startswith("Tag="))
-    (folder / "histograms.hlog").write_text(f"{log}Tag=gap_ns.cpu{cpu},{line.partition(',')[2]}\n")
+    (folder / "histograms.hlog").write_text(f"{log}Tag=control.gap_ns.cpu{cpu},{line.partition(',')[2]}\n")
 
 
 def context(execution: str = EXECUTION, facts: Mapping[str, Any] | None = FACTS) -> RunContext:
