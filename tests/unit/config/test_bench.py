@@ -95,6 +95,10 @@ BAD = [
         "3:49: params.t.choices: expected two or more different words, found 'a', 'a'"]),
     ("probe: g\nmetrics: {}\nparams: {t: {type: choice, default: a, choices: a}}", [
         "3:49: params.t.choices: expected a list, found 'a'"]),
+    ("probe: g\nmetrics: {}\nhelper: --waker", [
+        "3:9: helper: expected the name of an option such as waker-cpu, found '--waker'"]),
+    ("probe: g\nmetrics: {}\nhelper: t\nparams: {t: {type: int, default: 1}}", [
+        "3:9: helper: 't' is a parameter: the helper's CPU is chosen by the placement"]),
     ("probe: g\nmetrics: {}\nparams: {under_score: {type: int, default: 5}}", [
         "3:23: params.under_score: 'under_score' cannot be a name here (expected [a-z][a-z0-9-]{0,39})"]),
 ]  # fmt: skip

@@ -44,6 +44,7 @@ def test_the_smallest(tmp_path: Path) -> None:
     assert (campaign.settle_ns, campaign.sessions, campaign.until, campaign.quorum_percent) == (10**9, 1, None, 100.0)
     assert (campaign.retry.infrastructure, campaign.retry.invalid) == (2, 1)
     assert campaign.axes.load == (LoadSpec("idle"),)
+    assert (campaign.cpus, campaign.control) == ("one", False)
     assert list(campaign.definitions) == ["b"]
 
 
@@ -59,6 +60,8 @@ include: [{bench: b}]
 exclude: [{bench: b, mode: shared, load: [spin, "n*"]}, {target: tag:x86}]
 settle: 250ms
 duration: 1.5s
+cpus: all
+control: true
 sessions: 4
 repeat: 2
 until: 06:30
@@ -82,6 +85,7 @@ def test_every_key_arrives_and_none_of_yamls_surprises(tmp_path: Path) -> None:
     assert campaign.axes.load[2] == LoadSpec("no", "argv", ["dd", "if=/dev/zero", "6.10", "no"])
     assert campaign.exclude[0].load == ("spin", "n*")
     assert (campaign.settle_ns, campaign.duration_ns) == (250_000_000, 1_500_000_000)
+    assert (campaign.cpus, campaign.control) == ("all", True)
     assert campaign.until == "06:30"
     assert campaign.quorum_percent == 90.0
     assert [budget.limit for budget in campaign.budgets] == [20_000.0, 100.0]
@@ -145,6 +149,9 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "settle: 25h", ["c.yaml:5:9: settle: expected 0s to 24h, found 25h"]),
     (HEAD + "until: 6.30", ["c.yaml:5:8: until: expected a time of day such as 06:30, found '6.30'"]),
     (HEAD + "until: 24:00", ["c.yaml:5:8: until: expected a time of day such as 06:30, found '24:00'"]),
+    (HEAD + "cpus: 2", ["c.yaml:5:7: cpus: unknown value '2' (known: all, one)"]),
+    (HEAD + "cpus: al", ["c.yaml:5:7: cpus: unknown value 'al'; did you mean 'all'?"]),
+    (HEAD + "control: yes", ["c.yaml:5:10: control: expected true or false, found 'yes'"]),
     (HEAD + "repeat: 0", ["c.yaml:5:9: repeat: expected 1 to 99999, found 0"]),
     (HEAD + "repeat: 1_000", ["c.yaml:5:9: repeat: expected a whole number, found '1_000'"]),
     (HEAD + "repeat: 1.0", ["c.yaml:5:9: repeat: expected a whole number, found '1.0'"]),
