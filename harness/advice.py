@@ -173,27 +173,38 @@ def _privileges(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    for name, knob in sorted((_get(facts, "knobs") or {}).items()):
-        if not isinstance(knob, Mapping):
-            continue
-        if knob.get("available") and _get(facts, "privileges", "root") is False:
-            yield Finding("note", f"knob {name}", "needs root to be set")  # how to become that is said once
-        elif knob.get("available"):
-            yield Finding("ok", f"knob {name}", "can be set")
-        else:
-            yield Finding(
-                "note",
-                f"knob {name}",
-                f"not available: {knob.get('reason') or 'no reason given'}",
-                str(knob.get("advice") or ""),
-            )
+    """Those that can be set in one line; of the others one for each reason."""
+    listed = _get(facts, "knobs")
+    listed = listed if isinstance(listed, Mapping) else {}
+    known = {name: knob for name, knob in listed.items() if isinstance(knob, Mapping)}
+    able = [name for name, knob in known.items() if knob.get("available")]
+    if able and _get(facts, "privileges", "root") is False:
+        yield Finding("note", "knobs", f"need root to be set: {', '.join(able)}")  # how to become that is said once
+    elif able:
+        yield Finding("ok", "knobs", f"can be set: {', '.join(able)}")
+    lost: dict[tuple[str, str], list[str]] = {}
+    for name, knob in known.items():
+        if not knob.get("available"):
+            reason, advice = str(knob.get("reason") or "no reason given"), str(knob.get("advice") or "")
+            lost.setdefault((reason, advice) if knob.get("needed", True) else ("", ""), []).append(name)
+    if unneeded := lost.pop(("", ""), []):
+        yield Finding("ok", "knobs", f"nothing to set here: {', '.join(unneeded)}")
+    for (reason, advice), names in lost.items():
+        yield Finding("note", "knobs", f"{', '.join(names)}: not available: {reason}", advice)
 
 
 def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    for name in _get(facts, "meddlers") or []:
-        yield Finding(
-            "warn", "services", f"{name} is running and may undo what a run sets up", f"systemctl stop {name}"
-        )
+    active = _get(facts, "knobs", "services", "value")
+    units = [str(unit) for unit in active] if isinstance(active, list) else []
+    timers = [unit for unit in units if unit.endswith(".timer")]
+    services = [unit for unit in units if unit not in timers]
+    advice = "tune: [services] in a campaign stops them for its runs; or systemctl stop "
+    if services:
+        text = f"running, and may undo what a run sets up: {', '.join(services)}"
+        yield Finding("warn", "services", text, advice + " ".join(services))
+    if timers:
+        text = f"timers that may start work during a run: {', '.join(timers)}"
+        yield Finding("note", "services", text, advice + " ".join(timers))
 
 
 _RULES = (_cpus, _isolation, _rcu, _smt, _clock, _virtual, _privileges, _knobs, _meddlers)

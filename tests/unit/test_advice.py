@@ -41,7 +41,6 @@ def test_a_machine_set_up_well_needs_nothing() -> None:
         ({"virtual": "kvm"}, "machine", "metal"),
         ({"privileges": {"root": False}}, "privileges", "sudo"),
         ({"privileges": {"root": False, "sys_nice": True}}, "privileges", "sudo"),
-        ({"meddlers": ["irqbalance"]}, "services", "systemctl stop irqbalance"),
     ],
 )
 def test_each_trouble_has_its_remedy(change: dict[str, Any], topic: str, remedy: str) -> None:
@@ -76,18 +75,51 @@ def test_fifo_starves_rcu_on_a_real_time_kernel(cmdline: str, nohz_full: list[in
     assert not [finding for finding in findings(facts) if finding.topic == "RCU"]
 
 
-@pytest.mark.parametrize(("root", "level", "text"), [(True, "ok", "can be set"), (False, "note", "needs root")])
-def test_a_knob_takes_root(*, root: bool, level: str, text: str) -> None:
-    (found,) = [f for f in findings({**GOOD, "privileges": {"root": root}}) if f.topic == "knob irq-affinity"]
-    assert found.level == level
-    assert text in found.text
+def about_knobs(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(each.level, each.text, each.advice) for each in findings({**GOOD, **facts}) if each.topic == "knobs"]
 
 
-def test_a_knob_that_is_not_there_says_why() -> None:
-    knob = {"available": False, "value": None, "reason": "debugfs is not mounted"}
-    (found,) = [f for f in findings({**GOOD, "knobs": {"fair-server": knob}}) if f.topic == "knob fair-server"]
-    assert found.level == "note"
-    assert "debugfs is not mounted" in found.text
+def knob(
+    reason: str | None = None, *, needed: bool = True, advice: str | None = None, value: Any = 1
+) -> dict[str, Any]:
+    return {"available": reason is None, "value": value, "reason": reason, "needed": needed, "advice": advice}
+
+
+def test_knobs_are_told_in_few_lines() -> None:
+    """One for those that work, one for what this kernel cannot do anyway, and one for each reason of the others."""
+    facts = {
+        "knobs": {
+            "thp": knob(),
+            "ksm": knob(),
+            "numa-balancing": knob("this kernel has no NUMA balancing", needed=False),
+            "watchdog": knob("the watchdog is off", needed=False),
+            "governor": knob("no cpufreq", advice="on the host"),
+            "turbo": knob("no cpufreq", advice="on the host"),
+            "fair-server": knob("debugfs is not mounted", advice="mount it"),
+        }
+    }
+    assert about_knobs(facts) == [
+        ("ok", "can be set: thp, ksm", ""),
+        ("ok", "nothing to set here: numa-balancing, watchdog", ""),
+        ("note", "governor, turbo: not available: no cpufreq", "on the host"),
+        ("note", "fair-server: not available: debugfs is not mounted", "mount it"),
+    ]
+
+
+def test_a_knob_takes_root() -> None:
+    facts = {"privileges": {"root": False}, "knobs": {"thp": knob(), "ksm": knob()}}
+    assert about_knobs(facts) == [("note", "need root to be set: thp, ksm", "")]
+
+
+def test_services_and_timers_that_are_active_are_named() -> None:
+    facts = {**GOOD, "knobs": {"services": knob(value=["apt-daily.timer", "irqbalance.service", "tuned.service"])}}
+    found = [each for each in findings(facts) if each.topic == "services"]
+    assert [(each.level, each.text.partition(": ")[2]) for each in found] == [
+        ("warn", "irqbalance.service, tuned.service"),
+        ("note", "apt-daily.timer"),
+    ]
+    assert all("tune: [services]" in each.advice for each in found)
+    assert found[0].advice.endswith("systemctl stop irqbalance.service tuned.service")
 
 
 json_values = st.recursive(
@@ -96,6 +128,6 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["arch", "clocksource", "virtual", "privileges"]), json_values))
+@given(st.dictionaries(st.sampled_from(["arch", "clocksource", "virtual", "privileges", "knobs"]), json_values))
 def test_missing_or_odd_facts_never_raise(facts: dict[str, Any]) -> None:
     assert all(finding.level in LEVELS for finding in findings(facts))

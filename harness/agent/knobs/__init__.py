@@ -58,5 +58,5 @@ NAMES: tuple[str, ...] = tuple(all_knobs(Tree("/absent")))
 
 
 def show_all(tree: Tree) -> dict[str, dict[str, Any]]:
-    """``{name: {available, value, reason, needed}}`` of every knob."""
+    """``{name: {available, value, reason, needed, advice}}`` of every knob."""
     return {name: knob.show() for name, knob in all_knobs(tree).items()}

@@ -45,6 +45,12 @@ class Outcome:
         return {**asdict(self), "ok": self.ok}
 
 
+def shown(value: Any = None, reason: str | None = None, *, needed: bool = True, advice: str = "") -> dict[str, Any]:
+    """What facts say of a knob. ``reason`` is why it is not available; ``needed``: is that a loss?"""
+    told = advice if reason is not None and needed else None
+    return {"available": reason is None, "value": value, "reason": reason, "needed": needed, "advice": told}
+
+
 class Knob(Protocol):
     """One setting. ``tree`` is where its files are: tests give an invented one.
 
@@ -55,7 +61,7 @@ class Knob(Protocol):
     roams: bool
 
     def show(self) -> dict[str, Any]:
-        """``{"available", "value", "reason", "needed"}``; changes nothing."""
+        """:func:`shown` of what is there now; changes nothing."""
 
     def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
         """Write down what is there, then change it and read it back. Never raises for what the machine refuses."""
@@ -119,9 +125,9 @@ class FilesKnob:
 
     def show(self) -> dict[str, Any]:
         try:
-            return {"available": True, "value": self.state(), "reason": None, "needed": True}
+            return shown(self.state())
         except Unavailable as why:
-            return {"available": False, "value": None, "reason": str(why), "needed": why.needed}
+            return shown(reason=str(why), needed=why.needed, advice=self.remedy)
 
     def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
         self._set = []

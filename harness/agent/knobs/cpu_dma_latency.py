@@ -11,9 +11,10 @@ from typing import Any, Sequence
 
 from ..system import Tree, errno_name
 from ..undo import Undo
-from .base import Outcome
+from .base import Outcome, shown
 
 _PATH = "/dev/cpu_dma_latency"
+_REMEDY = f"run the agent as root (become: sudo), or let its user write {_PATH}"
 
 
 class CpuDmaLatency:
@@ -29,7 +30,7 @@ class CpuDmaLatency:
         value = int.from_bytes(data, "little", signed=True) if data and len(data) == 4 else None
         usable = os.access(self.tree.path(_PATH), os.W_OK)
         reason = None if usable else ("not ours to open" if self.tree.exists(_PATH) else f"there is no {_PATH}")
-        return {"available": usable, "value": value, "reason": reason, "needed": self.tree.exists(_PATH)}
+        return shown(value, reason, needed=self.tree.exists(_PATH), advice=_REMEDY)
 
     def set(
         self,
@@ -65,4 +66,4 @@ class CpuDmaLatency:
             self._fd = None
 
     def advise(self, outcome: Outcome) -> str | None:
-        return None if outcome.ok else f"run the agent as root (become: sudo), or let its user write {_PATH}"
+        return None if outcome.ok else _REMEDY

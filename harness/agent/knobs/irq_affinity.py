@@ -15,7 +15,7 @@ from typing import Any, Sequence
 
 from ..system import Tree, errno_name, format_cpus, format_mask, parse_cpus, parse_mask
 from ..undo import Undo, file_entry
-from .base import Outcome
+from .base import Outcome, shown
 from .where import cleared
 
 _DEFAULT = "/proc/irq/default_smp_affinity"
@@ -57,7 +57,7 @@ class IrqAffinity:
         value = {irq: self.tree.read(_path(irq)) for irq in self._irqs()}
         known = bool(value) or self.tree.exists(_DEFAULT)
         reason = None if known else "/proc/irq cannot be read"
-        return {"available": known, "value": value, "reason": reason, "needed": True}
+        return shown(value, reason, advice="mount /proc; in a container run the agent on the machine itself")
 
     def set(self, measured: Sequence[int], housekeeping: Sequence[int], undo: Undo) -> Outcome:
         """``requested`` and ``effective`` are the IRQs still allowed where none should be: none, and those left."""

@@ -14,9 +14,15 @@ from typing import Any, Sequence
 from ..services import DAEMONS, TIMERS, Systemd, SystemdError, Unit, running, unit_entry
 from ..system import Tree, errno_name
 from ..undo import Undo
-from .base import Outcome
+from .base import Outcome, shown
 
-_NO_SYSTEMD = "systemd does not run here"
+
+def _without_systemd(left: Sequence[str]) -> str:
+    return "systemd does not run here" + (f"; running: {', '.join(left)}" if left else ", and none of them")
+
+
+def _by_hand(left: Sequence[str]) -> str:
+    return f"service NAME stop (OpenRC: rc-service NAME stop), and start afterwards: {' '.join(left)}"
 
 
 class Services:
@@ -31,11 +37,11 @@ class Services:
         """``value``: the active ones. One call of systemctl."""
         try:
             if self._systemd.here:
-                return {"available": True, "value": self._active(self._units()), "reason": None, "needed": True}
-            why, needed = _NO_SYSTEMD, bool(running(self.tree))
+                return shown(self._active(self._units()))
+            left = running(self.tree)
+            return shown(reason=_without_systemd(left), needed=bool(left), advice=_by_hand(left))
         except SystemdError as error:
-            why, needed = str(error), True
-        return {"available": False, "value": None, "reason": why, "needed": needed}
+            return shown(reason=str(error), advice="does systemctl work there?")
 
     def set(
         self,
@@ -46,8 +52,7 @@ class Services:
         """``requested`` and ``effective`` are the units still active: none, and those left."""
         if not self._systemd.here:
             left = running(self.tree)
-            why = f"{_NO_SYSTEMD}; running: {', '.join(left)}" if left else f"{_NO_SYSTEMD}, and none of them"
-            return Outcome(self.name, [], left, left, None, why, needed=bool(left))
+            return Outcome(self.name, [], left, left, None, _without_systemd(left), needed=bool(left))
         try:
             units = self._units()
         except SystemdError as error:
@@ -100,6 +105,5 @@ class Services:
         if outcome.ok:
             return None
         if not self._systemd.here:
-            left = " ".join(outcome.effective or ())
-            return f"stop them by hand (service NAME stop; OpenRC: rc-service NAME stop), and start them after: {left}"
+            return _by_hand(outcome.effective or ())
         return "run the agent as root (become: sudo); let what is at work finish"

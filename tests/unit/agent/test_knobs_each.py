@@ -59,7 +59,8 @@ EFFECTS: list[tuple[str, Any, Any, dict[str, str | None]]] = [
 def test_what_it_changes(tmp_path: Path, name: str, shown: Any, asked: Any, files: dict[str, str | None]) -> None:
     tree = Invented(str(tmp_path))
     found = tree.everything()
-    assert all_knobs(tree)[name].show() == {"available": True, "value": shown, "reason": None, "needed": True}
+    told = {"available": True, "value": shown, "reason": None, "needed": True, "advice": None}
+    assert all_knobs(tree)[name].show() == told
     knob, outcome = turn(tree, name)
     assert (outcome.requested, outcome.effective, outcome.ok) == (asked, asked, True)
     assert knob.verify(outcome) is None
@@ -104,7 +105,8 @@ def test_what_it_says_where_there_is_nothing_to_set(
     assert knob.verify(outcome) is None
     assert tree.everything() == found
     if "no other CPU" not in reason:
-        assert (knob.show()["available"], knob.show()["needed"]) == (False, loss)
+        told = knob.show()
+        assert (told["available"], told["needed"], told["advice"]) == (False, loss, knob.advise(outcome))
 
 
 @pytest.mark.parametrize("name", [effect[0] for effect in EFFECTS])
