@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import complete, options
+from .placing import lines, placements
 from .render import console, echo_json, printable
 from .words import bench_titles, plural
 
 if TYPE_CHECKING:
-    from ..config.inventory import Inventory
+    from ..config.inventory import Inventory, Target
     from ..plan import Estimate, Plan
 
 #: More cells than this per target are counted on a terminal, not listed. --json has them all.
@@ -45,10 +46,11 @@ def plan(
     known, found = read_plan(campaign, inventory, target_names, sets)
     facts, failures = _facts(found, known, contact=contact)
     verdicts = _verdicts(found, known, {name: each.facts for name, each in facts.items()})
+    placed = placements(found, known, {name: each.facts for name, each in facts.items()})
     if as_json:
-        echo_json(_json(found, verdicts, failures, facts))
+        echo_json(_json(found, verdicts, failures, facts, placed))
     else:
-        _print(found, verdicts, failures, facts)
+        _print(found, verdicts, failures, facts, placed)
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,34 @@ class _Verdict:
 def _facts(plan: Plan, inventory: Inventory, *, contact: bool) -> tuple[dict[str, _Known], dict[str, str]]:
     """Of each target what is known: asked now, or remembered; and why it could not be asked."""
     from ..campaign import facts_cache
+    from ..campaign.machines import OneMachine, one_machine
+    from ..campaign.visit import visit
     from ..errors import IsolbenchError
     from ..target.session import open_session
 
-    known: dict[str, _Known] = {}
+    targets = [inventory.targets[name] for name in plan.targets]
+    known = {each.name: _Known(facts_cache.recall(each), facts_cache.recalled_at(each)) for each in targets}
     failures: dict[str, str] = {}
-    for name in plan.targets:
-        target = inventory.targets[name]
-        known[name] = _Known(facts_cache.recall(target), facts_cache.recalled_at(target))
-        if contact:
-            try:
-                with open_session(target, f"plan/{name}") as session:
-                    known[name] = _Known(session.welcome["facts"], time.time(), now=True)
-                    facts_cache.remember(target, session.welcome["facts"])
-            except IsolbenchError as error:
-                failures[name] = str(error)
+
+    def ask(target: Target) -> dict[str, Any] | IsolbenchError:
+        try:
+            with open_session(target, f"plan/{target.name}") as session:
+                facts: dict[str, Any] = session.welcome["facts"]
+                facts_cache.remember(target, facts)
+                return facts
+        except IsolbenchError as error:
+            return error
+
+    met: dict[str, dict[str, Any]] = {}
+    for target, found in visit(targets if contact else [], ask):
+        if isinstance(found, IsolbenchError):
+            failures[target.name] = str(found)
+            continue
+        for other, theirs in met.items():
+            if why := one_machine(theirs, found):
+                raise OneMachine(target.name, other, why)
+        met[target.name] = found
+        known[target.name] = _Known(found, time.time(), now=True)
     return known, failures
 
 
@@ -104,7 +119,7 @@ def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, An
         if key not in seen:
             known = facts[cell.target]
             try:
-                placement = None if known is None else place(known, inventory.targets[cell.target])
+                placement = None if known is None else place(known, inventory.targets[cell.target], cell.cpus)
                 why = admit(cell, known, placement)
             except TargetUnfit as error:
                 why = str(error)
@@ -122,7 +137,11 @@ def _feasible(plan: Plan, verdicts: Mapping[str, _Verdict]) -> Estimate:
 
 
 def _json(
-    plan: Plan, verdicts: Mapping[str, _Verdict], failures: Mapping[str, str], facts: Mapping[str, _Known]
+    plan: Plan,
+    verdicts: Mapping[str, _Verdict],
+    failures: Mapping[str, str],
+    facts: Mapping[str, _Known],
+    placed: Mapping[str, dict[str, Any] | None],
 ) -> dict[str, Any]:
     from ..plan import LaneEstimate
 
@@ -141,6 +160,7 @@ def _json(
                 "runs_feasible": feasible.lanes.get(name, nothing).runs,
                 "seconds": round(feasible.lanes.get(name, nothing).seconds, 1),
                 "facts_of": None if facts[name].at_s is None else round(facts[name].at_s or 0),
+                "placement": placed[name],
             }
             for name, lane in plan.estimate.lanes.items()
         },
@@ -152,7 +172,11 @@ def _json(
 
 
 def _print(
-    plan: Plan, verdicts: Mapping[str, _Verdict], failures: Mapping[str, str], facts: Mapping[str, _Known]
+    plan: Plan,
+    verdicts: Mapping[str, _Verdict],
+    failures: Mapping[str, str],
+    facts: Mapping[str, _Known],
+    placed: Mapping[str, dict[str, Any] | None],
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -161,12 +185,14 @@ def _print(
 
     out = console()
     feasible = _feasible(plan, verdicts)
-    for names, rows in _groups(plan, verdicts).items():
+    for names, (rows, placement) in _groups(plan, verdicts, placed).items():
         seconds = max(feasible.lanes[name].seconds if name in feasible.lanes else 0.0 for name in names)
         runs = _runs(feasible.lanes[names[0]].runs if names[0] in feasible.lanes else 0, len(rows) * _each(plan))
         each = f"{plural(len(rows), 'cell')} x {plural(_each(plan), 'run')}" + (" on each" if len(names) > 1 else "")
         head = f"{_listed_names(names)}: {runs} ({each}), {format_seconds(seconds)}{_as_of(names, facts)}"
         out.print(Text(printable(head), style="bold"))
+        for line in placement:
+            out.print(Text(printable(f"  {line}"), style="dim"))
         for name in names:
             if name in failures:
                 out.print(Text(printable(f"  not reached: {name}: {failures[name]}")))
@@ -193,17 +219,19 @@ def _print(
 Row = tuple[str, str, str, int, _Verdict]
 
 
-def _groups(plan: Plan, verdicts: Mapping[str, _Verdict]) -> dict[tuple[str, ...], list[Row]]:
-    """The targets that would do the same, together: a lab's boards are mostly alike."""
+def _groups(
+    plan: Plan, verdicts: Mapping[str, _Verdict], placed: Mapping[str, dict[str, Any] | None]
+) -> dict[tuple[str, ...], tuple[list[Row], tuple[str, ...]]]:
+    """The targets that would do the same in the same place, together: a lab's boards are mostly alike."""
     title = bench_titles(plan)
-    alike: dict[tuple[Row, ...], list[str]] = {}
+    alike: dict[tuple[tuple[Row, ...], tuple[str, ...]], list[str]] = {}
     for name in plan.targets:
         rows = tuple(
             (title[cell.id], cell.mode.name, cell.load.name, cell.duration_ns, verdicts[cell.id])
             for cell in plan.cells_of(name)
         )
-        alike.setdefault(rows, []).append(name)
-    return {tuple(names): list(rows) for rows, names in alike.items()}
+        alike.setdefault((rows, lines(placed[name])), []).append(name)
+    return {tuple(names): (list(rows), placement) for (rows, placement), names in alike.items()}
 
 
 def _each(plan: Plan) -> int:

@@ -90,3 +90,45 @@ def test_targets_that_are_alike_are_shown_once(lab: Path) -> None:
 def test_many_names_are_cut(lab: Path) -> None:
     (lab / "i.yaml").write_text('targets:\n  "b[01-48]": {address: "{name}.lan"}\n')
     assert text(lab)[0].startswith("b01, b02, b03, b04, ... b48 (48 targets): 4 runs (4 cells x 1 run on each)")
+
+
+def test_where_it_would_be_measured(lab: Path) -> None:
+    assert not [line for line in text(lab, "-t", "b1") if "CPU" in line]  # nothing is known yet
+    know(lab, "b1")
+    assert text(lab, "-t", "b1")[1] == "  measured CPU 1, housekeeping CPU 0"
+    assert text(lab, "-t", "b1", "--set", "control=true")[1] == "  measured CPU 1, housekeeping CPU 0, control CPU 0"
+    [target] = json.loads("\n".join(text(lab, "-t", "b1", "--json")))["targets"].values()
+    assert target["placement"] == {"measured": [1], "housekeeping": [0], "helpers": [], "control": None, "notes": []}
+
+
+def test_all_cpus_with_their_helpers_and_the_notes_on_them(lab: Path) -> None:
+    target = load_inventory(lab / "i.yaml").targets["b1"]
+    cpus = {"online": list(range(6)), "allowed": list(range(6)), "isolated": [2, 3, 4, 5, 7], "topology": {}}
+    facts_cache.remember(target, {**FACTS, "cpus": cpus})
+    (lab / "c.yaml").write_text(
+        CAMPAIGN.replace("gap, {bench: gap, params: {threshold: 5us}}", "xwake") + "cpus: all\n"
+    )
+    lines = text(lab, "-t", "b1")
+    assert lines[1:4] == [
+        "  measured CPU 2-5, housekeeping CPU 0-1, helper CPU 1",
+        "  note: isolated, but offline or not allowed: CPU 7",
+        "  note: the helpers of 4 measured CPUs share CPU 1",
+    ]
+    assert any("no: cpus: all measures each CPU by a task of its own" in line for line in lines)
+
+
+def test_who_would_be_measured_elsewhere_is_shown_apart(lab: Path) -> None:
+    for name in ("b1", "b2"):
+        know(lab, name)
+    target = load_inventory(lab / "i.yaml").targets["b5"]
+    facts_cache.remember(target, {**FACTS, "cpus": {**FACTS["cpus"], "isolated": [0]}})
+    lines = text(lab, "-t", "b1", "-t", "b2", "-t", "b5")
+    heads = [line.partition(":")[0] for line in lines if line.startswith("b")]
+    assert heads == ["b1, b2", "b5"]
+
+
+def test_all_where_nothing_is_isolated_runs_nothing(lab: Path) -> None:
+    know(lab, "b1")
+    lines = text(lab, "-t", "b1", "--set", "cpus=all", "--set", "mode=pinned")
+    assert any("no: cpus: all measures every isolated CPU, and none is isolated here" in line for line in lines)
+    assert lines[-1].startswith("c: 0 of 2 runs")
