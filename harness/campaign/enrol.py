@@ -59,18 +59,26 @@ def repin(path: Path, name: str, host_key: str, check: Callable[[Target], None] 
 
     A target that is one of a range gets an entry of its own. Errors and ``check``: see :func:`enrol`.
     """
+    return _pin(path, name, "host_key", host_key, check)
+
+
+def pin_serial(path: Path, name: str, serial: str) -> Target:
+    """Have the inventory ``path`` say that ``name`` is the board of this serial number. Errors: see :func:`enrol`."""
+    return _pin(path, name, "serial", serial, lambda _target: None)
+
+
+def _pin(path: Path, name: str, key: str, value: str, check: Callable[[Target], None]) -> Target:
     path = path.resolve()
     target = load_inventory(path).targets.get(name)
     if target is None or target.local:
         raise UserError(f"{name}: no such target in {path}", advice="name the inventory by --inventory")
-    pair = f"host_key: {_flow(host_key)}"
     return _replace(
         path,
         name,
-        lambda text: _with_key(text, name, host_key, path),
-        f"change yourself, in {name}: {pair}",
+        lambda text: _with_key(text, name, key, value, path),
+        f"change yourself, in {name}: {key}: {_quoted(value)}",
         check,
-        expected=target.model_copy(update={"host_key": host_key}),
+        expected=target.model_copy(update={key: value}),
     )
 
 
@@ -117,6 +125,11 @@ def _flow(value: Any) -> str:
     return dumped.strip().removesuffix("\n...")
 
 
+def _quoted(value: str) -> str:
+    """As YAML text in double quotes, whatever it looks like."""
+    return str(yaml.safe_dump(value, default_style='"', width=10_000)).strip()
+
+
 def _value(node: yaml.Node | None, key: str) -> yaml.Node | None:
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return next((value for name, value in pairs if name.value == key), None)
@@ -144,20 +157,20 @@ def _insert(text: str, line: str, path: Path) -> str:
     raise UserError(f"{path}: targets are written in one line; add yourself: {line}")
 
 
-def _with_key(text: str, name: str, host_key: str, path: Path) -> str:
-    """``text`` with ``host_key`` in the entry ``name`` of ``targets``; with such an entry, where a range has it."""
+def _with_key(text: str, name: str, key: str, value: str, path: Path) -> str:
+    """``text`` with ``key`` in the entry ``name`` of ``targets``; with such an entry, where a range has it."""
     targets = _value(yaml.compose(text, Loader=yaml.SafeLoader), "targets")
     entry = _value(targets, name)
-    quoted = f'"{host_key}"'
+    quoted = _quoted(value)
     if entry is None:
-        return _insert(text, f"{name}: {{host_key: {quoted}}}", path)
-    old = _value(entry, "host_key")
+        return _insert(text, f"{name}: {{{key}: {quoted}}}", path)
+    old = _value(entry, key)
     if old is not None:
         return text[: old.start_mark.index] + quoted + text[old.end_mark.index :]
     at = entry.start_mark.index
     if isinstance(entry, yaml.MappingNode) and entry.flow_style:
         rest = text[at + 1 :]
         comma = ", " if entry.value else ""
-        return f"{text[: at + 1]}host_key: {quoted}{comma}{rest.lstrip(' ')}"
+        return f"{text[: at + 1]}{key}: {quoted}{comma}{rest.lstrip(' ')}"
     indent = " " * entry.start_mark.column
-    return f"{text[:at]}host_key: {quoted}\n{indent}{text[at:]}"
+    return f"{text[:at]}{key}: {quoted}\n{indent}{text[at:]}"

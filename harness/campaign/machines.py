@@ -58,17 +58,11 @@ def one_machine(one: Facts, other: Facts) -> str | None:
     return f"{named}, {min(addresses)}" if named and addresses else None
 
 
-def clones(machines: Mapping[str, Facts]) -> dict[str, tuple[str, ...]]:
-    """By machine-id, the names of different machines that share it: their disks are copies of one."""
-    seen: dict[str, list[str]] = {}
-    for name, facts in machines.items():
-        machine_id = facts.get("machine_id")
-        if not isinstance(machine_id, str) or machine_id in ("", "uninitialized"):
-            continue
-        names = seen.setdefault(machine_id, [])
-        if not any(one_machine(machines[other], facts) for other in names):
-            names.append(name)
-    return {machine_id: tuple(names) for machine_id, names in seen.items() if len(names) > 1}
+def cloned(one: Facts, other: Facts) -> bool:
+    """Whether these are two machines of one machine-id: the disk of one is a copy of the other's."""
+    ids = _both(one, other, "machine_id")
+    same = ids is not None and ids[0] == ids[1] != "uninitialized"
+    return same and one_machine(one, other) is None
 
 
 def _both(one: Facts, other: Facts, key: str) -> tuple[str, str] | None:

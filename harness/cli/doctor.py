@@ -33,20 +33,24 @@ _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yel
 @options.as_json
 def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:
     from ..advice import worst
+    from ..campaign.visit import visit
     from ..config.inventory import load_inventory
     from ..plan.select import select_targets
 
     known = load_inventory(options.inventory_path(inventory))
     chosen = [known.targets[name] for name in select_targets(targets or ("local",), known.targets)]
     findings = {_CONTROLLER: _controller()}
-    for target in chosen:
-        findings[target.name] = _target(target)
+    if not as_json:
+        show(_CONTROLLER, findings[_CONTROLLER])
+    met: dict[str, dict[str, Any]] = {}
+    for target, (facts, found) in visit(chosen, _target):
+        findings[target.name] = [*found, *_twins(facts, met)]
+        met[target.name] = facts
+        if not as_json:
+            show(target.name, findings[target.name])
     if as_json:
         told = {name: [asdict(finding) for finding in found] for name, found in findings.items()}
         echo_json({"controller": told.pop(_CONTROLLER), "targets": told})
-    else:
-        for name, found in findings.items():
-            show(name, found)
     return 3 if any(worst(found) == "fail" for found in findings.values()) else 0
 
 
@@ -71,20 +75,24 @@ def _controller() -> list[Finding]:
     return found
 
 
-def _target(target: Target) -> list[Finding]:
+def _target(target: Target) -> tuple[dict[str, Any], list[Finding]]:
+    """As :func:`examine`, and what went wrong as a finding; nothing is known of a target that was not met."""
     from ..advice import Finding
     from ..errors import IsolbenchError
 
     if target.disabled is not None:
-        return [Finding("note", "inventory", f"disabled: {target.disabled}")]
+        return {}, [Finding("note", "inventory", f"disabled: {target.disabled}")]
     try:
         return examine(target)
     except IsolbenchError as error:
-        return [failure(error)]
+        return {}, [failure(error)]
 
 
-def examine(target: Target) -> list[Finding]:
-    """What ``target`` has and lacks. Raises what :func:`~harness.target.session.open_session` raises."""
+def examine(target: Target) -> tuple[dict[str, Any], list[Finding]]:
+    """The facts of ``target``, and what it has and lacks.
+
+    Raises what :func:`~harness.target.session.open_session` raises.
+    """
     from ..advice import findings
     from ..campaign import facts_cache
     from ..target.session import open_session
@@ -92,7 +100,27 @@ def examine(target: Target) -> list[Finding]:
     with open_session(target, f"doctor/{target.name}") as session:
         facts = session.welcome["facts"]
         facts_cache.remember(target, facts)
-        return [*_session(session), *findings(facts), *_modes(target, facts)]
+        return facts, [*_session(session), *findings(facts), *_modes(target, facts)]
+
+
+def _twins(facts: dict[str, Any], met: dict[str, dict[str, Any]]) -> Iterable[Finding]:
+    """The targets met before that are this very machine, or a copy of its disk."""
+    from ..advice import Finding
+    from ..campaign.machines import cloned, one_machine
+
+    for other, theirs in met.items():
+        if why := one_machine(theirs, facts):
+            yield Finding(
+                "warn", "machine", f"the same machine as {other} ({why})", "measure it under one name in a campaign"
+            )
+        elif cloned(theirs, facts):
+            yield Finding(
+                "note",
+                "machine",
+                f"its machine-id is that of {other}: one disk is a copy of the other",
+                "give it an id of its own, or DHCP may give both one address: "
+                "rm /etc/machine-id /var/lib/dbus/machine-id; systemd-machine-id-setup; reboot",
+            )
 
 
 def failure(error: IsolbenchError) -> Finding:
@@ -120,10 +148,13 @@ def failure(error: IsolbenchError) -> Finding:
 def _session(session: Any) -> Iterable[Finding]:
     from ..advice import Finding
 
-    contact = session.contact
+    contact, facts = session.contact, session.welcome["facts"]
     how = "this machine" if session.target.local else f"SSH as {contact.user}"
     yield Finding("ok", "reached", f"{how}, {'root by sudo' if contact.sudo else f'uid {contact.uid}'}, {contact.arch}")
     yield Finding("ok", "agent", f"Python {'.'.join(map(str, contact.python_version))}, in {contact.deploy_root}")
+    known = [f"{key} {facts[key]}" for key in ("serial", "uuid") if facts.get(key)]
+    known += [str(each) for each in facts.get("macs") or []]
+    yield Finding("ok", "board", ", ".join(known) or "nothing that tells it from others of its kind can be read")
     for note in contact.notes:
         yield Finding("note", "contact", note)
     for entry in session.welcome.get("restored") or []:

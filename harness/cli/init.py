@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``init``: a target into the inventory, its host key pinned."""
+"""``init``: a target into the inventory, its host key pinned, and its serial number where it has one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:\s]+)(?::(?P<port>[0-9]{1,5}))?")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
+_SERIAL = re.compile(r"[!-~][ -~]{0,99}")
 _SCAN_S = 30.0
 
 
@@ -128,6 +129,7 @@ def _add(
     check = _Check()
     enrol(path, name, {**keys, "host_key": str(key)}, check)
     click.echo(f"{name} is in {path}", err=True)
+    check.pin_serial(path, name)
     return _Done(name, key, written=True, found=check.found)
 
 
@@ -153,6 +155,8 @@ def _repin(name: str, fingerprint: str | None, yes: bool, path: Path) -> _Done:
     check = _Check()
     repin(path, name, str(key), check)
     click.echo(f"{name}: its new host key is in {path}", err=True)
+    if target.serial is not None:
+        check.pin_serial(path, name)
     return _Done(name, key, written=True, found=check.found)
 
 
@@ -182,13 +186,24 @@ class _Check:
 
     def __init__(self) -> None:
         self.found: list[Finding] = []
+        self.serial: str | None = None
+
+    def pin_serial(self, path: Path, name: str) -> None:
+        """Have the inventory say which board it is, if the board does: another one under its address is refused."""
+        from ..campaign.enrol import pin_serial
+
+        if self.serial is not None:
+            pin_serial(path, name, self.serial)
+            click.echo(f"{name}: pinned to the board of serial number {self.serial}", err=True)
 
     def __call__(self, target: Target) -> None:
         from ..errors import ConnectionLost, HostKeyError, IsolbenchError, Unreachable
         from .doctor import examine, failure
 
         try:
-            self.found = examine(target)
+            facts, self.found = examine(target.model_copy(update={"serial": None}))  # a new one may be pinned
+            serial = facts.get("serial")
+            self.serial = serial if isinstance(serial, str) and _SERIAL.fullmatch(serial) else None
         except (ConnectionLost, HostKeyError, Unreachable):  # a refused login is one of the last
             click.echo("nothing was written:", err=True)
             raise

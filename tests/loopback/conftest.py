@@ -40,6 +40,15 @@ OTHER_MACHINE = (
 )
 
 
+#: For a server's mount namespace: firmware that says nothing; then a serial number by the board's own /proc/cpuinfo.
+NO_DMI = "[ ! -e /sys/class/dmi ] || mount -t tmpfs none /sys/class/dmi"
+
+
+def serial_number(serial: str) -> list[str]:
+    say = f"(cat /proc/cpuinfo; echo 'Serial : {serial}') >$home/cpuinfo"
+    return [NO_DMI, f"{say}; mount --bind $home/cpuinfo /proc/cpuinfo"]
+
+
 @dataclass(frozen=True)
 class User:
     """A real account. ``home`` belongs to it, with the test's public key in .ssh/authorized_keys."""

@@ -10,12 +10,9 @@ from typing import Any
 import pytest
 
 from .campaign_kit import Lab, complete, needs_root, wait_for
-from .conftest import Server
+from .conftest import NO_DMI, Server, serial_number
 
 pytestmark = needs_root
-
-#: For a server's mount namespace: firmware that says nothing.
-NO_DMI = "[ ! -e /sys/class/dmi ] || mount -t tmpfs none /sys/class/dmi"
 
 
 def lane_file(lab: Lab, name: str) -> dict[str, Any]:
@@ -57,10 +54,7 @@ def test_two_names_of_one_machine_in_two_processes(lab: Lab, start_sshd: Callabl
 
 
 def test_a_board_that_was_swapped_is_refused(lab: Lab, start_sshd: Callable[..., Server]) -> None:
-    serial = (
-        "(cat /proc/cpuinfo; echo 'Serial : 10000000abcdef01') >$home/cpuinfo; mount --bind $home/cpuinfo /proc/cpuinfo"
-    )
-    lab.add(start_sshd(mounts=[NO_DMI, serial]), serial="10000000ABCDEF99")
+    lab.add(start_sshd(mounts=serial_number("10000000abcdef01")), serial="10000000ABCDEF99")
     said = lab.cli("run", str(lab.campaign()))
     assert said.code == 3
     why = said.lines[0]

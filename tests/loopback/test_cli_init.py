@@ -17,7 +17,9 @@ import pytest
 from harness.config.inventory import load_inventory
 from harness.target.keys import HostKey
 
-from .conftest import Server, free_port
+from .campaign_kit import agent_pid, own_namespaces, wait_for
+from .conftest import OTHER_MACHINE, ROOT, Server, free_port, serial_number
+from .test_transport_login import RELAY
 
 
 def isolbench(*words: str, cwd: Path, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
@@ -75,6 +77,68 @@ def test_a_reinstalled_machine_is_pinned_anew(
     assert load_inventory(inventory).targets["box"].host_key == sshd.host_key
     done = isolbench(*words, cwd=tmp_path)
     assert (done.returncode, "the same" in done.stderr) == (0, True)
+
+
+@pytest.mark.skipif(not ROOT, reason="a server with a mount namespace of its own needs root")
+def test_a_board_is_pinned_by_its_serial_number(
+    start_sshd: Callable[..., Server], user_key: Path, tmp_path: Path, own_machine: None
+) -> None:
+    inventory = tmp_path / "lab.yaml"
+    board = start_sshd(mounts=serial_number('0012 "a #'))
+    address, key = f"root@127.0.0.1:{board.port}", str(user_key)
+    done = isolbench("init", address, "--name", "box", "--identity", key, "--yes", "-i", "lab.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert load_inventory(inventory).targets["box"].serial == '0012 "a #'
+    wait_for(lambda: agent_pid() is None, "the agent of the first board ends")
+    swapped = start_sshd(mounts=serial_number("0013"))
+    inventory.write_text(inventory.read_text().replace(str(board.port), str(swapped.port)))
+    done = isolbench("init", "--repin", "box", "--yes", "-i", "lab.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    box = load_inventory(inventory).targets["box"]
+    assert (box.serial, box.host_key) == ("0013", swapped.host_key)
+    done = isolbench("doctor", "box", "-i", "lab.yaml", "--json", cwd=tmp_path)
+    (found,) = (each for each in json.loads(done.stdout)["targets"]["box"] if each["topic"] == "board")
+    assert "serial 0013" in found["text"]
+
+
+@pytest.mark.skipif(not ROOT, reason="machines of our own are namespaces, which needs root")
+def test_two_names_of_one_machine_and_a_disk_that_was_copied(
+    start_sshd: Callable[..., Server], user_key: Path, tmp_path: Path, own_home: Path
+) -> None:
+    """As doctor, and plan --contact, see it: three names, two machines, one machine-id."""
+    same_id = f"echo {'c' * 32} >$home/id; mount --bind $home/id /etc/machine-id"
+    (tmp_path / "relay.py").write_text(RELAY)
+    with own_namespaces():
+        copy = start_sshd(mounts=[OTHER_MACHINE, same_id])
+        relay = f"nsenter -t {copy.process.pid} -n {sys.executable} {tmp_path}/relay.py 127.0.0.1 %p"
+        (own_home / ".ssh" / "config").write_text(f"Host copy\n  ProxyCommand {relay}\n")
+        with own_namespaces():
+            one = start_sshd(mounts=[same_id])
+            usual = {"user": "root", "identity": str(user_key)}
+            named = {"one": ("127.0.0.1", one), "copy": ("copy", copy), "again": ("127.0.0.1", one)}
+            targets = {
+                name: {**usual, "address": address, "port": server.port, "host_key": server.host_key}
+                for name, (address, server) in named.items()
+            }
+            (tmp_path / "lab.yaml").write_text(json.dumps({"targets": targets}))
+            campaign = {"campaign": "c", "targets": list(targets), "benches": ["gap"], "duration": "1s"}
+            (tmp_path / "c.yaml").write_text(json.dumps(campaign))
+            doctor = isolbench("doctor", *targets, "-i", "lab.yaml", "--json", cwd=tmp_path)
+            plan = isolbench("plan", "c.yaml", "-i", "lab.yaml", "--contact", cwd=tmp_path)
+            apart = isolbench("plan", "c.yaml", "-i", "lab.yaml", "--contact", "-t", "one", "-t", "copy", cwd=tmp_path)
+    found = json.loads(doctor.stdout)["targets"]
+    assert list(found) == list(targets)  # in order, whoever answered first
+    said = {
+        name: [each["text"].partition(" (boot id")[0] for each in found[name] if each["topic"] == "machine"]
+        for name in targets
+    }
+    copied = "one disk is a copy of the other"
+    assert [text for text in said["copy"] if copied in text] == [f"its machine-id is that of one: {copied}"]
+    assert "the same machine as one" in said["again"]
+    assert f"its machine-id is that of copy: {copied}" in said["again"]
+    assert not [text for text in said["one"] if "one" in text]
+    assert (plan.returncode, "one and again are two names of one machine" in plan.stderr) == (2, True), plan.stderr
+    assert apart.returncode == 0, apart.stderr
 
 
 def test_declining_writes_nothing(sshd: Server, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.campaign.machines import Machines, OneMachine, clones, one_machine
+from harness.campaign.machines import Machines, OneMachine, cloned, one_machine
 
 PI: dict[str, Any] = {
     "boot_id": "b-1",
@@ -52,12 +52,15 @@ SAID = st.dictionaries(st.sampled_from(["boot_id", "machine_id", "serial", "uuid
 @given(SAID, SAID)
 def test_whatever_a_target_says_of_itself(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one_machine(one, other) == one_machine(other, one)
-    clones({"one": one, "other": other})
+    assert cloned(one, other) == cloned(other, one)
 
 
 def test_clones_are_different_machines_of_one_machine_id() -> None:
-    met = {"pi-1": PI, "pi-2": OTHER_PI, "again": PI, "nuc": {**OTHER_PI, "machine_id": "own"}, "none": {}}
-    assert clones(met) == {"cloned": ("pi-1", "pi-2")}
+    assert cloned(PI, OTHER_PI)
+    assert not cloned(PI, PI)
+    assert not cloned(PI, {**OTHER_PI, "machine_id": "own"})
+    assert not cloned({**PI, "machine_id": "uninitialized"}, {**OTHER_PI, "machine_id": "uninitialized"})
+    assert not cloned({}, {})
 
 
 class Lanes:
