@@ -15,7 +15,7 @@ from .modes import Mode
 from .probe import ProbeProcess, command, one_line, result_files, spooled_name
 from .spec import RunSpec, to_json
 from .system import AgentError
-from .validity import CONTROL_RULES, Evidence, judge
+from .validity import CONTROL_CHECKS, Evidence, judge
 
 #: Pinned, or its figures would be of no CPU; of the ordinary policy, as what keeps house is.
 MODE = Mode("control", where="pinned", sched="other")
@@ -79,5 +79,5 @@ class Control:
             return {**unavailable, "reason": f"its files cannot be kept: {error.strerror}"}
         # Where it was not where it should be, the rules say so.
         seen = Evidence(self._spec, MODE, before, after, [result], {}, [], None)
-        validity = to_json(judge(seen, CONTROL_RULES))
+        validity = to_json(judge(seen, CONTROL_CHECKS))
         return {"cpu": self.cpu, "status": "ok", "validity": validity, "result": result}

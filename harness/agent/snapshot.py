@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from typing import Any, Sequence
 
 from . import services
-from .system import Tree, parse_cpus
+from .system import Tree, format_cpus, parse_cpus
 
 _CPU = "/sys/devices/system/cpu"
 _USER_PROCESS = 7  # utmp's ut_type
 USER_HZ = 100  # of /proc/stat, on every architecture we run on
 _UTMP_SIZES = (384, 400)  # bytes a record: with 32- and with 64-bit times in it
+_COOLS_CPU = re.compile(r"Processor$|(?:thermal-)?(?:cpufreq|cpuidle|idle)-|intel_powerclamp$")
+#: What reaches isolated CPUs, whoever sets it.
+_SETTINGS = (
+    *(
+        f"/proc/sys/kernel/{name}"
+        for name in (
+            "sched_rt_runtime_us",
+            "sched_rt_period_us",
+            "timer_migration",
+            "numa_balancing",
+            "watchdog",
+            "nmi_watchdog",
+            "watchdog_cpumask",
+        )
+    ),
+    "/proc/sys/vm/stat_interval",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
+    "/sys/kernel/mm/ksm/run",
+    "/sys/devices/virtual/workqueue/cpumask",
+)
 _ENERGY = (f"{_CPU}/cpufreq/boost", f"{_CPU}/intel_pstate/no_turbo", f"{_CPU}/smt/control")
 
 
@@ -38,6 +59,8 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
         "kernel": tree.read("/proc/sys/kernel/osrelease"),
         "kernel_version": tree.read("/proc/sys/kernel/version"),
         "online": tree.read(f"{_CPU}/online"),
+        "isolated": _isolated(tree),
+        "microcode": tree.read(f"{_CPU}/cpu{min(cpus)}/microcode/version") if cpus else None,
         "clocksource": tree.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "clocksources": tree.read("/sys/devices/system/clocksource/clocksource0/available_clocksource"),
         "interrupts": interrupts(tree, cpus),
@@ -45,10 +68,12 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
         "busy_ticks": {str(cpu): ticks[cpu][0] for cpu in watched if cpu in ticks},
         "siblings": siblings,
         "throttled": {str(cpu): _throttled(tree, cpu) for cpu in reached},
+        "cooling": _cooling(tree),
         "frequency": {str(cpu): _frequency(tree, cpu) for cpu in reached},
         "quota_throttled": quota_throttled(tree),
         "energy": {path.rsplit("/", 1)[1]: tree.read(path) for path in _ENERGY},
-        "irq_affinity_sha256": _irq_digest(tree),
+        "settings": {path: tree.read(path) for path in _SETTINGS if tree.exists(path)},
+        "irq_affinity": _irq_affinity(tree),
         "loadavg": tree.read("/proc/loadavg"),
         "users": users(tree),
         "tainted": tree.number("/proc/sys/kernel/tainted"),
@@ -125,12 +150,30 @@ def _frequency(tree: Tree, cpu: int) -> dict[str, str | None]:
     return {name: tree.read(f"{folder}/{name}") for name in names} if tree.exists(folder) else {}
 
 
-def _irq_digest(tree: Tree) -> str | None:
-    digest = hashlib.sha256()
-    numbers = [name for name in tree.names("/proc/irq") if name.isdigit()]
-    for name in numbers:
-        digest.update(f"{name}={tree.read(f'/proc/irq/{name}/smp_affinity_list')};".encode())
-    return digest.hexdigest() if numbers else None
+def _irq_affinity(tree: Tree) -> dict[str, str]:
+    """``{CPUs: interrupts}``, both as the kernel writes lists: most have the same CPUs."""
+    found: dict[str, list[int]] = {}
+    for name in tree.names("/proc/irq"):
+        allowed = tree.read(f"/proc/irq/{name}/smp_affinity_list") if name.isdigit() else None
+        if allowed is not None:
+            found.setdefault(allowed, []).append(int(name))
+    return {allowed: format_cpus(irqs) for allowed, irqs in found.items()}
+
+
+def _isolated(tree: Tree) -> list[str | None]:
+    """By the boot parameter, and by cpuset partitions (which newer kernels show in the first as well)."""
+    return [tree.read(f"{_CPU}/isolated"), tree.read("/sys/fs/cgroup/cpuset.cpus.isolated")]
+
+
+def _cooling(tree: Tree) -> dict[str, int]:
+    """``{name and type: state}`` of the cooling devices that slow down a CPU. 0: it is not held back."""
+    found = {}
+    for name in tree.names("/sys/class/thermal"):
+        kind = (tree.read(f"/sys/class/thermal/{name}/type") or "") if name.startswith("cooling_device") else ""
+        state = tree.number(f"/sys/class/thermal/{name}/cur_state") if _COOLS_CPU.match(kind) else None
+        if state is not None:
+            found[f"{name} ({kind})"] = state
+    return found
 
 
 def _modules_digest(tree: Tree) -> str | None:
@@ -143,14 +186,19 @@ def _modules_digest(tree: Tree) -> str | None:
 
 
 def _tracing(tree: Tree) -> dict[str, Any] | None:
+    """Tracer, events and probes of all instances; which events is kept as a digest, and how many."""
     for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing"):
         tracer = tree.read(f"{folder}/current_tracer")
         if tracer is not None:
-            events = tree.read(f"{folder}/set_event") or ""
+            instances = [f"{folder}/instances/{name}" for name in tree.names(f"{folder}/instances")]
+            events = "\n".join(tree.read(f"{at}/set_event") or "" for at in (folder, *instances)).strip()
+            probes = "\n".join(tree.read(f"{folder}/{kind}_events") or "" for kind in ("kprobe", "uprobe", "dynamic"))
             return {
                 "tracer": tracer,
+                "instances": [f"{os.path.basename(at)}: {tree.read(f'{at}/current_tracer')}" for at in instances],
                 "events_sha256": hashlib.sha256(events.encode()).hexdigest(),
                 "events": len(events.split("\n")) if events else 0,
+                "probes_sha256": hashlib.sha256(probes.encode()).hexdigest(),
                 "kprobes": tree.read("/sys/kernel/debug/kprobes/enabled"),
             }
     return None

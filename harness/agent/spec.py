@@ -197,6 +197,7 @@ class RunSpec:
     load_cpus: List[int] = field(default_factory=list)
     control: Optional[ControlSpec] = None
     tune: List[str] = field(default_factory=list)  # knobs to set beside those of the mode
+    smt: Optional[str] = None  # "shared": the inventory declares that others may use the measured core's siblings
 
     @property
     def rest(self) -> List[int]:
@@ -234,6 +235,7 @@ class RunSpec:
             load_cpus=_cpus(obj, "load_cpus", path, []),
             control=None if obj.get("control") is None else ControlSpec.from_json(obj["control"], f"{path}.control"),
             tune=[safe_name(name, f"{path}.tune") for name in _list_of(obj, "tune", str, path, [])],
+            smt=_take(obj, "smt", (str, type(None)), path, None),
         )
         if not spec.cpus:
             raise SpecError(f"{path}.cpus: at least one CPU to measure is wanted")

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.agent import modes
 from harness.agent.spec import LoadSpec, ModeSpec, ProbeSpec, RunSpec
-from harness.agent.validity import RULES, Evidence, judge
+from harness.agent.validity import CHECKS, RULES, Evidence, judge
+
+PAGE = Path(__file__).parents[3] / "docs" / "validity.md"
 
 SNAPSHOT: dict[str, Any] = {
     "boottime_ns": 10**12,
@@ -30,7 +34,11 @@ SNAPSHOT: dict[str, Any] = {
     "throttled": {"3": {"core_throttle_count": 0}},
     "frequency": {"3": {"scaling_governor": "performance"}},
     "energy": {"no_turbo": "1"},
-    "irq_affinity_sha256": "i",
+    "isolated": ["3", None],
+    "microcode": "0x1",
+    "cooling": {"cooling_device0 (Processor)": 0},
+    "settings": {"/proc/sys/vm/stat_interval": "1"},
+    "irq_affinity": {"0-3": "9,12-13", "0": "4"},
     "users": 0,
     "tainted": 0,
     "modules_sha256": "m",
@@ -143,6 +151,12 @@ def several(*changes: Change) -> Change:
     return change
 
 
+def unpinned_and_moved(seen: Any) -> None:
+    object.__setattr__(seen, "mode", modes.from_name("shared"))
+    start = {"affinity": "0-3", "policy": "other", "priority": 0, "cpu": 0}
+    seen.results[0].update(cpu=None, effective={"start": start, "end": {**start, "affinity": "0,2"}})
+
+
 def beside(skew_ns: int) -> Change:
     """Another probe of the same run, that began so much later."""
 
@@ -180,7 +194,15 @@ CASES: list[tuple[str, str, Change]] = [
     ("energy-changed", "suspect", after("energy", {"no_turbo": "0"})),
     ("sibling-busy", "invalid", after("busy_ticks", {"3": 600, "1": 60})),
     ("steal", "suspect", after("steal_ticks", {"3": 6})),
-    ("irq-affinity-changed", "suspect", after("irq_affinity_sha256", "j")),
+    ("irq-affinity-changed", "suspect", after("irq_affinity", {"0-3": "9,12", "0": "4,13"})),
+    ("isolation-changed", "invalid", after("isolated", ["3", "2-3"])),
+    ("microcode-changed", "invalid", after("microcode", "0x2")),
+    ("throttled", "invalid", after("cooling", {"cooling_device0 (Processor)": 1})),
+    ("settings-changed", "suspect", after("settings", {"/proc/sys/vm/stat_interval": "120"})),
+    ("load-strayed", "invalid", load(strayed=["dd (7): CPU 0-3"])),
+    ("quota", "suspect", several(after("quota_throttled", 9), lambda seen: seen.before.update(quota_throttled=7))),
+    ("affinity-changed", "invalid", unpinned_and_moved),
+    ("dmesg-lost", "suspect", lambda seen: seen.kmsg.update(lost=True)),
     ("swapping", "suspect", after("swap", {"pswpin": 1, "pswpout": 0})),
     ("tainted", "suspect", after("tainted", 512)),
     ("logged-in", "suspect", after("users", 1)),
@@ -244,6 +266,11 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         result("clock", value={"invariant": False, "virtual": True}),  # a hypervisor may just not say
         result("clock", value={"invariant": None, "virtual": False, "drift_ppm": None}),
         beside(10_000_000),
+        after("irq_affinity", {"0-3": "9,12-14", "0": "4"}),  # a device came
+        after("irq_affinity", {"0-3": "9,12"}),  # two went
+        after("settings", {}),
+        both("cooling", {}),
+        load(strayed=[]),
     ],
 )
 def test_what_is_no_reason(change: Change) -> None:
@@ -268,10 +295,44 @@ def test_a_task_that_is_not_pinned_may_be_anywhere() -> None:
     assert judge(replace(seen, mode=modes.from_name("shared"), results=[free])).state == "valid"
 
 
-def test_each_rule_is_tripped_by_some_case() -> None:
+def test_a_sibling_may_be_declared() -> None:
+    seen = evidence()
+    seen.after["busy_ticks"]["1"] += 100
+    assert [reason["rule"] for reason in judge(seen).reasons] == ["sibling-busy"]
+    assert judge(replace(seen, spec=replace(seen.spec, smt="shared"))).state == "valid"
+
+
+def test_each_rule_and_each_check_is_tripped_by_some_case() -> None:
+    assert {rule: state for rule, state, _ in CASES} == {rule: about.state for rule, about in RULES.items()}
     tripped = set()
     for _, _, change in CASES:
         seen = evidence()
         change(seen)
-        tripped |= {rule for rule in RULES if list(rule(seen))}
-    assert tripped == set(RULES)
+        tripped |= {check for check in CHECKS if list(check(seen))}
+    assert tripped == set(CHECKS)
+
+
+def test_every_rule_is_on_the_page_with_its_advice() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| (.+?) \| (.+?) \|$", PAGE.read_text(), re.MULTILINE)
+    said = {rule: (state, means, advice) for rule, state, means, advice in rows}
+    assert len(said) == len(rows)
+    assert said == {rule: (about.state, about.means, about.remedy) for rule, about in RULES.items()}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_says_what_to_do(name: str) -> None:
+    about = RULES[name]
+    assert about.means
+    assert about.advice
+    assert "|" not in about.means + about.remedy
+    assert about.remedy.startswith(about.advice)
+
+
+@pytest.mark.parametrize("name", ["rt-throttling", "fair-server"])
+@pytest.mark.parametrize("bench", ["gap", "wake", "xwake", "work"])
+def test_what_the_scheduler_takes_back_is_said_in_words_true_of_each_bench(name: str, bench: str) -> None:
+    seen = evidence()
+    knob(1, name=name, ok=False, reason="EPERM")(seen)
+    [found] = judge(replace(seen, spec=replace(seen.spec, bench=bench))).reasons
+    assert "stolen" not in found["text"]  # gap's own word
+    assert f"{name} is in force (EPERM): the scheduler may hold the task off its CPU" in found["text"]

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Was the probe's clock sound, is all there that it counted, and were the settings in effect that it relies on?"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping
+
+from ..spec import event_lists
+from .evidence import Evidence, Finding
+
+#: Two calibrations of a sound counter agree far better, beyond what either states as its own error.
+MAX_DRIFT_PPM = 100.0
+
+
+def clock(seen: Evidence) -> Iterator[Finding]:
+    """The counter ran at one rate, so what its first calibration converted is what it was; and it is read fast."""
+    for result in seen.results:
+        own, threshold = (result.get("loop") or {}).get("own_cost_ns"), (result.get("params") or {}).get("threshold_ns")
+        if own is not None and threshold is not None and own >= threshold:
+            text = f"the loop itself takes {own:.0f} ns here: over a threshold of {threshold} ns, all are gaps"
+            yield Finding("threshold-too-low", text)
+        found = result.get("clock") or {}
+        drift = found.get("drift_ppm")
+        errors = (found.get("frequency_initial_error_ppm"), found.get("frequency_error_ppm"))
+        known = sum(float(each) for each in errors if each is not None)
+        if drift is not None and abs(drift) > MAX_DRIFT_PPM + 2 * known:
+            text = f"the counter's rate moved by {drift:.0f} ppm against CLOCK_MONOTONIC_RAW"
+            yield Finding("clock-drift", text)
+        if found.get("invariant") is False and found.get("virtual") is False:
+            text = "the counter's rate follows the CPU's (no invariant TSC): its times are not to be trusted"
+            yield Finding("clock-varies", text)
+
+
+def counts(seen: Evidence) -> Iterator[Finding]:
+    """No sample may be lost in silence."""
+    for result in seen.results:
+        where = "the task" if result.get("cpu") is None else f"CPU {result['cpu']}"
+        for metric, histogram in (result.get("histograms") or {}).items():
+            lost = (histogram.get("dropped") or 0) + (histogram.get("negative") or 0)
+            if lost:
+                yield Finding("samples-lost", f"{metric} of {where}: {lost} samples dropped or negative")
+        for name, events in event_lists(result):
+            if events.get("dropped"):
+                text = f"{events['dropped']} of {events.get('count')} {name} of {where} did not fit in the ring"
+                yield Finding("ring-loss", text)
+            if "count" in events and events["stored"] + (events.get("dropped") or 0) != events["count"]:
+                text = f"of {events['count']} {name} {events['stored']} were stored and {events.get('dropped')} dropped"
+                yield Finding("counts-not-conserved", text)
+
+
+def knobs(seen: Evidence) -> Iterator[Finding]:
+    """A knob that was asked for counts always. One that a mode turns by itself counts where it matters: for FIFO the
+    scheduler itself takes time back. Interrupts that stayed count if they came, whoever asked.
+    """
+    for knob in seen.knobs:
+        name, advice, why = str(knob.get("name")), knob.get("advice"), knob.get("reason")
+        if knob.get("meanwhile"):
+            yield Finding("knob-changed", f"{name}: {knob['meanwhile']}")
+        if knob.get("ok"):
+            continue
+        if name in seen.spec.tune and name != "irq-affinity":
+            yield Finding("knob-ineffective", f"{name} was asked for (tune) and is not in effect: {why}", advice)
+        elif name in ("rt-throttling", "fair-server") and seen.mode.priority:
+            text = f"{name} is in force ({why}): the scheduler may hold the task off its CPU, by design"
+            yield Finding("knob-ineffective", text, advice)
+        elif name == "irq-affinity":
+            fired = _device_interrupts(seen, knob)
+            if fired:
+                yield Finding("knob-ineffective", f"device interrupts hit the measured CPU ({fired}): {why}", advice)
+
+
+def _device_interrupts(seen: Evidence, knob: Mapping[str, Any]) -> str:
+    """``irq 36: 12, …`` of devices' interrupts that came to a measured CPU during the run.
+
+    Devices' have numbers; so have arm64's per-CPU ones, the tick among them, which the knob names.
+    """
+    fired = []
+    per_cpu = (knob.get("detail") or {}).get("per_cpu") or ()
+    for cpu, counts in (seen.after.get("interrupts") or {}).items():
+        earlier = (seen.before.get("interrupts") or {}).get(cpu) or {}
+        for irq, count in counts.items():
+            if irq.isdigit() and irq not in per_cpu and count > earlier.get(irq, 0):
+                fired.append(f"irq {irq}: {count - earlier.get(irq, 0)}")
+    return ", ".join(fired)
