@@ -13,6 +13,7 @@ from typing import Any
 
 #: From best to worst. ``note`` limits what can be measured; ``warn`` disturbs; ``fail`` prevents.
 LEVELS = ("ok", "note", "warn", "fail")
+_SKEW_TOLD_NS = 10**9
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,25 @@ def _clock(facts: Mapping[str, Any]) -> Iterable[Finding]:
         )
 
 
+def _time_of_day(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    """How far the target's clock is off the controller's: told beyond a second, and never a reason for anything."""
+    skew_ns, uncertainty_ns = (_get(facts, "clock", key) for key in ("skew_ns", "uncertainty_ns"))
+    if not isinstance(skew_ns, int) or not isinstance(uncertainty_ns, int):
+        return
+    if abs(skew_ns) - uncertainty_ns <= _SKEW_TOLD_NS:
+        yield Finding("ok", "time of day", f"within {max(0.001, (abs(skew_ns) + uncertainty_ns) / 1e9):.3g} s of here")
+        return
+    days, seconds = divmod(abs(skew_ns) / 1e9, 86_400)
+    length = f"{days:.0f} days" if days >= 2 else f"{days * 86_400 + seconds:.0f} s"
+    yield Finding(
+        "note",
+        "time of day",
+        f"its clock is {length} {'ahead of' if skew_ns > 0 else 'behind'} this controller's",
+        "times in results are the target's own; nothing else goes by its clock, and isolbench never sets it: "
+        "timedatectl set-ntp true, or ntpd, does",
+    )
+
+
 def _virtual(facts: Mapping[str, Any]) -> Iterable[Finding]:
     virtual = _get(facts, "virtual")
     if virtual:
@@ -184,7 +204,7 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("ok", "knobs", f"can be set: {', '.join(able)}")
     lost: dict[tuple[str, str], list[str]] = {}
     for name, knob in known.items():
-        if not knob.get("available"):
+        if not knob.get("available") and not (name == "services" and _get(facts, "meddlers")):  # told by name, below
             reason, advice = str(knob.get("reason") or "no reason given"), str(knob.get("advice") or "")
             lost.setdefault((reason, advice) if knob.get("needed", True) else ("", ""), []).append(name)
     if unneeded := lost.pop(("", ""), []):
@@ -194,17 +214,33 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    active = _get(facts, "knobs", "services", "value")
+    """By systemd's units where it runs, else by processes."""
+    active, processes = _get(facts, "knobs", "services", "value"), _get(facts, "meddlers")
     units = [str(unit) for unit in active] if isinstance(active, list) else []
     timers = [unit for unit in units if unit.endswith(".timer")]
     services = [unit for unit in units if unit not in timers]
-    advice = "tune: [services] in a campaign stops them for its runs; or systemctl stop "
+    others = [str(name) for name in processes] if isinstance(processes, list) and not services else []
+    disturbs, advice = (
+        "running, and may undo what a run sets up",
+        "tune: [services] in a campaign stops them for its runs",
+    )
     if services:
-        text = f"running, and may undo what a run sets up: {', '.join(services)}"
-        yield Finding("warn", "services", text, advice + " ".join(services))
+        yield Finding(
+            "warn",
+            "services",
+            f"{disturbs}: {', '.join(services)}",
+            f"{advice}; or systemctl stop {' '.join(services)}",
+        )
+    if others:
+        yield Finding(
+            "warn",
+            "services",
+            f"{disturbs}: {', '.join(others)}",
+            "end them: service NAME stop, with OpenRC rc-service NAME stop; start them again afterwards",
+        )
     if timers:
         text = f"timers that may start work during a run: {', '.join(timers)}"
-        yield Finding("note", "services", text, advice + " ".join(timers))
+        yield Finding("note", "services", text, f"{advice}; or systemctl stop {' '.join(timers)}")
 
 
-_RULES = (_cpus, _isolation, _rcu, _smt, _clock, _virtual, _privileges, _knobs, _meddlers)
+_RULES = (_cpus, _isolation, _rcu, _smt, _clock, _time_of_day, _virtual, _privileges, _knobs, _meddlers)

@@ -122,12 +122,21 @@ def test_services_and_timers_that_are_active_are_named() -> None:
     assert found[0].advice.endswith("systemctl stop irqbalance.service tuned.service")
 
 
+def test_without_systemd_what_runs_is_named_once() -> None:
+    facts = {"meddlers": ["irqbalance"], "knobs": {"services": knob("systemd does not run here; running: irqbalance")}}
+    found = [each for each in findings({**GOOD, **facts}) if "irqbalance" in each.text]
+    assert [(each.level, each.topic) for each in found] == [("warn", "services")]
+    assert "rc-service" in found[0].advice
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
 
 
-@given(st.dictionaries(st.sampled_from(["arch", "clocksource", "virtual", "privileges", "knobs"]), json_values))
+@given(
+    st.dictionaries(st.sampled_from(["arch", "clocksource", "virtual", "privileges", "knobs", "meddlers"]), json_values)
+)
 def test_missing_or_odd_facts_never_raise(facts: dict[str, Any]) -> None:
     assert all(finding.level in LEVELS for finding in findings(facts))
