@@ -15,6 +15,8 @@ for pair in $wanted; do
     # sshd and useradd live in sbin, which an ordinary user's PATH leaves out.
     PATH="$PATH:/usr/sbin:/sbin" command -v "$command" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+# A compiler without a C library compiles nothing; Debian recommends it only. It brings the kernel's headers as well.
+[ -e /usr/include/stdio.h ] && [ -e /usr/include/linux/futex.h ] || missing="$missing libc6-dev"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
