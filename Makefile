@@ -5,8 +5,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Without a C compiler the probes are built by zig's, which comes from PyPI.
-EXTRAS := $(shell command -v $${CC:-cc} >/dev/null 2>&1 || echo '[zig]')
+# Without a C compiler that links statically (musl's wrapper, or one with a static C library, which many distributions
+# leave out) the probes are built by zig's, which comes from PyPI.
+EXTRAS := $(shell t=$$(mktemp); links() { echo 'int main(void) { return 0; }' | "$$@" -static -x c -o "$$t" -; }; \
+  { if [ "$$CC" ]; then links $$CC; else links musl-gcc || links cc; fi; } >/dev/null 2>&1 || echo '[zig]'; rm -f "$$t")
 
 .PHONY: help demo test lint bench clean
 
