@@ -12,10 +12,39 @@
 #include "core/fault.h"
 #include "core/json.h"
 #include "core/output.h"
+#include "core/poisson.h"
 
 #define SAFETY_EXTRA_NS UINT64_C(5000000000)
 #define START_AHEAD_MAX_NS INT64_C(10000000000)
 #define START_BUSY_NS INT64_C(10000000)
+
+void probe_recorder(struct recorder *recorder, uint64_t digits)
+{
+	const size_t bytes = recorder_length((unsigned int)digits) * sizeof(uint64_t);
+
+	recorder_init(recorder, (unsigned int)digits, placement_allocate(bytes));
+}
+
+void probe_ring(struct ring *ring, uint64_t capacity)
+{
+	const size_t bytes = (size_t)capacity * sizeof(struct ring_entry);
+
+	ring_init(ring, placement_allocate(bytes), (size_t)capacity);
+}
+
+uint64_t probe_units(const struct run *run, double ns)
+{
+	return (uint64_t)(ns * run->initial.hz / 1e9);
+}
+
+void probe_rate(struct run *run, size_t metric, uint64_t count)
+{
+	const double seconds = probe_duration_ns(run) / 1e9;
+
+	run->values[metric].value = (double)count / seconds;
+	run->values[metric].upper = poisson_upper95(count) / seconds;
+	run->values[metric].count = count;
+}
 
 double probe_ns(const struct run *run, uint64_t units)
 {

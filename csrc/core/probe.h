@@ -114,6 +114,26 @@ struct probe {
 
 int probe_main(const struct probe *probe, int argc, char **argv);
 
+/* For prepare(): a recorder and a ring with their memory. */
+void probe_recorder(struct recorder *recorder, uint64_t digits);
+void probe_ring(struct ring *ring, uint64_t capacity);
+
+/* For warm() and measure(): ns as counter units by the initial frequency. */
+uint64_t probe_units(const struct run *run, double ns);
+
+/* For the loop: an interval of `units`, by the initial frequency. A negative one is counted. */
+static inline __attribute__((always_inline)) void
+probe_record(struct recorder *recorder, uint64_t mult, uint64_t units)
+{
+	if (__builtin_expect((int64_t)units < 0, 0))
+		recorder->negative++;
+	else
+		recorder_add(recorder, clock_ns(mult, units));
+}
+
+/* For collect(): a rate of so many events, with its bound. */
+void probe_rate(struct run *run, size_t metric, uint64_t count);
+
 /* Counter units as ns by the final frequency: for offsets and durations. */
 double probe_ns(const struct run *run, uint64_t units);
 

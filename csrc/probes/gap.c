@@ -8,11 +8,10 @@
 
 #include "core/fault.h"
 #include "core/placement.h"
-#include "core/poisson.h"
 #include "core/probe.h"
 #include "probes/gap_loop.h"
 
-#define WARM_NS UINT64_C(1000000)
+#define WARM_NS 1e6
 
 enum { PARAM_THRESHOLD, PARAM_DIGITS, PARAM_RING };
 
@@ -40,12 +39,9 @@ static struct gap_loop loop;
 
 static void prepare(struct run *run)
 {
-	const unsigned int digits = (unsigned int)run->params[PARAM_DIGITS];
-	const size_t capacity = (size_t)run->params[PARAM_RING];
 
-	recorder_init(&recorder, digits,
-		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
-	ring_init(&ring, placement_allocate(capacity * sizeof(struct ring_entry)), capacity);
+	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
+	probe_ring(&ring, run->params[PARAM_RING]);
 }
 
 /* One copy of the loop, so that what is warmed is what is measured with. */
@@ -54,23 +50,18 @@ static __attribute__((noinline)) void loop_once(void)
 	gap_loop_run(&loop, gap_real_counter, NULL);
 }
 
-static uint64_t units_of(const struct run *run, uint64_t ns)
-{
-	return (uint64_t)((double)ns * run->initial.hz / 1e9);
-}
-
 static void warm(struct run *run)
 {
 	/* First with everything a gap, for the slow path's sake. */
-	gap_loop_init(&loop, &recorder, &ring, run->scale, 1, units_of(run, WARM_NS / 4));
+	gap_loop_init(&loop, &recorder, &ring, run->scale, 1, probe_units(run, WARM_NS / 4));
 	loop_once();
 	gap_loop_init(&loop, &recorder, &ring, run->scale, run->params[PARAM_THRESHOLD],
-		      units_of(run, WARM_NS));
+		      probe_units(run, WARM_NS));
 	loop_once();
 	recorder_reset(&recorder);
 	ring_reset(&ring);
 	gap_loop_init(&loop, &recorder, &ring, run->scale, run->params[PARAM_THRESHOLD],
-		      units_of(run, run->options.duration_ns));
+		      probe_units(run, (double)run->options.duration_ns));
 }
 
 static void measure(struct run *run)
@@ -117,9 +108,7 @@ static void collect(struct run *run)
 	run->values[METRIC_GAP].recorder = &recorder;
 	run->values[METRIC_STOLEN].value = fmax(stolen_ns, 0.0) / duration_ns * 1e6;
 	run->values[METRIC_QUIET].value = round(probe_ns(run, loop.quiet_units));
-	run->values[METRIC_GAP_RATE].value = (double)loop.gaps / duration_ns * 1e9;
-	run->values[METRIC_GAP_RATE].upper = poisson_upper95(loop.gaps) / duration_ns * 1e9;
-	run->values[METRIC_GAP_RATE].count = loop.gaps;
+	probe_rate(run, METRIC_GAP_RATE, loop.gaps);
 	run->events = (struct event_list){
 		.name = "gaps",
 		.at_key = "at_ns",

@@ -21,7 +21,6 @@
 #include "core/json.h"
 #include "core/periods.h"
 #include "core/placement.h"
-#include "core/poisson.h"
 #include "core/probe.h"
 #include "core/sysfs.h"
 
@@ -76,14 +75,11 @@ static int timer = -1;
 
 static void prepare(struct run *run)
 {
-	const unsigned int digits = (unsigned int)run->params[PARAM_DIGITS];
-	const size_t capacity = (size_t)run->params[PARAM_RING];
 
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no deadline fits");
-	recorder_init(&recorder, digits,
-		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
-	ring_init(&ring, placement_allocate(capacity * sizeof(struct ring_entry)), capacity);
+	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
+	probe_ring(&ring, run->params[PARAM_RING]);
 	threshold_ns = run->params[PARAM_THRESHOLD];
 	if (run->params[PARAM_METHOD] == METHOD_TIMERFD) {
 		timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
@@ -213,8 +209,6 @@ static void measure(struct run *run)
 
 static void collect(struct run *run)
 {
-	const double duration_ns = probe_duration_ns(run);
-
 	recorder_finish(&recorder);
 	if (recorder.recorded + recorder.overflow + recorder.negative != periods.served ||
 	    periods.served + periods.missed != periods.planned)
@@ -228,9 +222,7 @@ static void collect(struct run *run)
 	run->values[METRIC_WAKE].recorder = &recorder;
 	run->values[METRIC_WAKE].missed = periods.missed;
 	/* What never came is later than any threshold. */
-	run->values[METRIC_LATE_RATE].value = (double)(late + periods.missed) / duration_ns * 1e9;
-	run->values[METRIC_LATE_RATE].upper = poisson_upper95(late + periods.missed) / duration_ns * 1e9;
-	run->values[METRIC_LATE_RATE].count = late + periods.missed;
+	probe_rate(run, METRIC_LATE_RATE, late + periods.missed);
 	run->events = (struct event_list){
 		.name = "late",
 		.at_key = "at_ns",

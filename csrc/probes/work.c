@@ -94,7 +94,6 @@ static void link_lines(void)
 
 static void prepare(struct run *run)
 {
-	const unsigned int digits = (unsigned int)run->params[PARAM_DIGITS];
 	uint64_t bytes = run->params[PARAM_BUFFER];
 	struct placement here;
 
@@ -105,8 +104,7 @@ static void prepare(struct run *run)
 	count = (size_t)bytes / sizeof(struct line);
 	if (count < 2)
 		fault_usage("--buffer-bytes: at least two lines of %d bytes", LINE_BYTES);
-	recorder_init(&recorder, digits,
-		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
+	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
 	steps = run->params[PARAM_STEPS] ? run->params[PARAM_STEPS] : ROUNDS * count;
 	lines = placement_allocate_huge(count * sizeof(struct line));
 	link_lines();
@@ -142,15 +140,11 @@ static __attribute__((noinline)) void work(struct run *run, uint64_t n, uint64_t
 
 	run->first = previous;
 	do {
-		uint64_t now, units;
+		uint64_t now;
 
 		quantum(n);
 		now = counter_read_ordered();
-		units = now - previous;
-		if (__builtin_expect((int64_t)units < 0, 0))
-			recorder.negative++;
-		else
-			recorder_add(&recorder, clock_ns(mult, units));
+		probe_record(&recorder, mult, now - previous);
 		iterations++;
 		previous = now;
 	} while ((int64_t)(previous - end) < 0);
@@ -158,16 +152,11 @@ static __attribute__((noinline)) void work(struct run *run, uint64_t n, uint64_t
 	run->iterations = iterations;
 }
 
-static uint64_t units_of(const struct run *run, double ns)
-{
-	return (uint64_t)(ns * run->initial.hz / 1e9);
-}
-
 static void warm(struct run *run)
 {
 	/* Twice around: the lines are then in the cache. */
 	quantum(2 * count);
-	work(run, 0, units_of(run, COST_QUANTA * 20.0));
+	work(run, 0, probe_units(run, COST_QUANTA * 20.0));
 	cost_ns = (double)clock_ns(run->scale.mult, run->last - run->first) /
 		  (double)run->iterations;
 	work(run, steps, 0);
@@ -179,7 +168,7 @@ static void warm(struct run *run)
 
 static void measure(struct run *run)
 {
-	work(run, steps, units_of(run, (double)run->options.duration_ns));
+	work(run, steps, probe_units(run, (double)run->options.duration_ns));
 }
 
 static void collect(struct run *run)

@@ -34,7 +34,6 @@
 #include "core/offset.h"
 #include "core/periods.h"
 #include "core/placement.h"
-#include "core/poisson.h"
 #include "core/probe.h"
 
 #define WARM_PERIODS 16
@@ -241,8 +240,6 @@ static __attribute__((noinline)) void be_woken(void)
 
 static void prepare(struct run *run)
 {
-	const unsigned int digits = (unsigned int)run->params[PARAM_DIGITS];
-	const size_t capacity = (size_t)run->params[PARAM_RING];
 	const int cpu = run->options.cpu;
 	pthread_attr_t attributes;
 	int error;
@@ -257,9 +254,8 @@ static void prepare(struct run *run)
 		fault_environment(0, "allow this task a second CPU (taskset, cpuset)",
 				  "there is one allowed CPU only, and no other to wake the task from");
 
-	recorder_init(&recorder, digits,
-		      placement_allocate(recorder_length(digits) * sizeof(uint64_t)));
-	ring_init(&ring, placement_allocate(capacity * sizeof(struct ring_entry)), capacity);
+	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
+	probe_ring(&ring, run->params[PARAM_RING]);
 	method = (enum method)run->params[PARAM_METHOD];
 	interval_ns = run->params[PARAM_INTERVAL];
 	duration_ns = run->options.duration_ns;
@@ -341,8 +337,6 @@ static void measure(struct run *run)
 
 static void collect(struct run *run)
 {
-	const double covered_ns = probe_duration_ns(run);
-
 	pthread_join(waker_thread, NULL);
 	recorder_finish(&recorder);
 	run->iterations = periods.served;
@@ -356,9 +350,7 @@ static void collect(struct run *run)
 	run->values[METRIC_XWAKE].recorder = &recorder;
 	run->values[METRIC_XWAKE].missed = periods.missed;
 	/* What never came is later than any threshold. */
-	run->values[METRIC_LATE_RATE].value = (double)(late + periods.missed) / covered_ns * 1e9;
-	run->values[METRIC_LATE_RATE].upper = poisson_upper95(late + periods.missed) / covered_ns * 1e9;
-	run->values[METRIC_LATE_RATE].count = late + periods.missed;
+	probe_rate(run, METRIC_LATE_RATE, late + periods.missed);
 	run->events = (struct event_list){
 		.name = "late",
 		.at_key = "at_ns",
