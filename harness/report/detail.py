@@ -43,6 +43,7 @@ def show(run_dir: Path, console: Console) -> None:
     line(console, f"{document['campaign']} {document['execution']}, session {document.get('session', '?')}")
     line(console, Text("validity: ").append(run.state, style=STYLES[run.state]))
     _reasons(document, console)
+    _control(run.control, console)
     for metric in run.metrics:
         if metric.get("kind") == "histogram":
             _histogram(run, metric, console)
@@ -82,6 +83,17 @@ def show_attempt(attempt_dir: Path, console: Console) -> None:
     for text in lines[-_LOG_LINES:] or ["empty"]:
         line(console, text, indent=4)
     _files(folder, console)
+
+
+def _control(control: Mapping[str, Any], console: Console) -> None:
+    """What became of it; its figures stand among the others, under names of their own."""
+    if not control:
+        return
+    state = str(at(control, "validity", "state") or control.get("status"))
+    line(console, Text(f"control on CPU {control.get('cpu')}: ").append_text(plain(state, STYLES.get(state, "yellow"))))
+    if control.get("reason"):
+        item(console, "reason", compact(str(control["reason"])))
+    _reasons(control, console)
 
 
 def _reasons(document: Mapping[str, Any], console: Console) -> None:

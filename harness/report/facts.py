@@ -75,7 +75,13 @@ def _placement(spec: Mapping[str, Any]) -> str:
     cpus, housekeeping = (spec.get(key) or [] for key in ("cpus", "housekeeping"))
     if not isinstance(cpus, list) or not isinstance(housekeeping, list):
         return ""
-    return f"CPU {ranges(cpus)} · housekeeping {ranges(housekeeping)}"
+    control, helpers = spec.get("control"), spec.get("helpers")
+    return _join(
+        f"CPU {ranges(cpus)}",
+        f"housekeeping {ranges(housekeeping)}",
+        f"control {control.get('cpu')}" if isinstance(control, Mapping) else None,
+        f"helper {ranges(helpers)}" if isinstance(helpers, list) and helpers else None,
+    )
 
 
 def _clock(facts: Mapping[str, Any], clock: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of, 
 from .view import STATES, Attempt, Failure, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
-_VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity")
+_VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity", "control")
 #: A section of a target: bench variant, load, metric, role.
 Key = tuple[Variant, str, str, str]
 _ALLOW = "let sudo work without a password"
@@ -143,7 +143,7 @@ def _sections(
             modes.append(mode_view(by_cell[cell], metric, role, failed=failed[cell], planned=per_cell))
         sample = next(iter(by_cell.values()))[0]
         about = next(m for m in sample.metrics if (m["metric"], role_of(m)) == (metric, role))
-        events, threshold = _events(sample) if role == MEASURED else (None, None)
+        events, threshold = _events(sample, role)
         gate = about.get("gate")
         sections.append(
             Section(
@@ -170,9 +170,10 @@ def _sections(
     return tuple(sorted(sections, key=lambda s: (titled[s.title], first.get(s.load, len(first)), s.load, s.metric)))
 
 
-def _events(run: Run) -> tuple[str | None, int | None]:
+def _events(run: Run, role: str) -> tuple[str | None, int | None]:
     """What the probe counts (``gaps``, ``late``), by the name of its list of them, and from what length on."""
-    for name, events in event_lists(at(run.document, "results", 0) or {}):
+    result = at(run.document, "results", 0) if role == MEASURED else run.control.get("result")
+    for name, events in event_lists(result or {}):
         threshold = events.get("threshold_ns")
         return name, threshold if isinstance(threshold, int) else None
     return None, None
@@ -186,7 +187,8 @@ def _scalars(run: Run, metric: str, role: str) -> tuple[Scalar, ...]:
         if role_of(each) != role:
             continue
         if each.get("kind") == "scalar" and each.get("better") != "higher" and name != rate_of(run, role):
-            label = name.removesuffix(f"_{unit}").removeprefix(metric.rpartition("_")[0] + "_")
+            own = metric.rpartition(".")[2].rpartition("_")[0]  # of control.gap_ns: gap
+            label = name.rpartition(".")[2].removesuffix(f"_{unit}").removeprefix(f"{own}_")
             found[name] = Scalar(name, label.replace("_", " "), unit)
     return tuple(found.values())
 
@@ -194,15 +196,18 @@ def _scalars(run: Run, metric: str, role: str) -> tuple[Scalar, ...]:
 def _slim(run: Run) -> Run:
     """The run with what the view is made of and no more (1 of some 20 KB), so that ten thousand fit in memory."""
     document = {key: run.document[key] for key in _VIEWED if key in run.document}
-    results = [
-        {
-            **{key: each[key] for key in _RESULT if key in each},
-            "detail": {"periods": at(each, "detail", "periods")},
-            **dict(event_lists(each)),
-        }
-        for each in objects(run.document.get("results"))
-    ]
+    results = [_slim_result(each) for each in objects(run.document.get("results"))]
+    for each in objects([run.control.get("result")]):
+        document["control"] = {**run.control, "result": _slim_result(each)}
     return Run(run.path, {**document, "spec": {"mode": at(run.document, "spec", "mode")}, "results": results})
+
+
+def _slim_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: result[key] for key in _RESULT if key in result},
+        "detail": {"periods": at(result, "detail", "periods")},
+        **dict(event_lists(result)),
+    }
 
 
 def _attempt(document: Mapping[str, Any]) -> Attempt:

@@ -78,7 +78,9 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
             scalars[name] = worst(scalars.get(name, float(each["value"])), float(each["value"]))
             if name == rate and isinstance(each.get("count"), int):
                 events = (events or 0) + int(each["count"])
-    results = objects(run.document.get("results"))
+    control = role != MEASURED
+    results = objects([run.control.get("result")] if control else run.document.get("results"))
+    validity = run.control.get("validity") if control else run.document.get("validity")
     known = sum(int(each.get(key) or 0) for each in mine for key in _PERIODS)
     planned = sum(int(_number(at(each, "detail", "periods")) or 0) for each in results)
     repeat = run.document.get("repeat")
@@ -86,7 +88,7 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
         path=run.path,
         name=run.name,
         repeat=repeat if isinstance(repeat, int) else 0,
-        state=run.state,
+        state=text_of(validity, "state") if isinstance(validity, Mapping) else run.state,
         cpus=tuple(each.get("cpu") for each in mine),
         recorded=min((int(each.get("recorded") or 0) for each in mine), default=0),
         overflow=sum(int(each.get("overflow") or 0) for each in mine),
@@ -99,10 +101,18 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
         max=_worst(each.get("max") for each in mine),
         scalars=scalars,
         events=events,
-        reasons=tuple(objects(at(run.document, "validity", "reasons"))),
+        reasons=(*objects(at(validity, "reasons")), *(() if control else _without_control(run))),
         own_cost_ns=_number(at(results, 0, "loop", "own_cost_ns")),
         granularity_ns=_number(at(results, 0, "clock", "granularity_ns")),
     )
+
+
+def _without_control(run: Run) -> tuple[Mapping[str, Any], ...]:
+    """Said beside the reasons: a control that failed makes no run worse, but somebody asked for it."""
+    if run.control.get("status", "ok") == "ok":
+        return ()
+    text = f"it was to be on CPU {run.control.get('cpu')}: {text_of(run.control, 'reason')}"
+    return ({"state": "without control", "rule": "control-unavailable", "text": text, "advice": ""},)
 
 
 def _reasons(runs: Iterable[RunView]) -> tuple[Reason, ...]:

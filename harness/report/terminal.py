@@ -89,7 +89,7 @@ def _target(target: TargetView, console: Console) -> None:
         advice(console, target.failure.advice)
     if not target.sections:
         line(console, "nothing measured", indent=2)
-    for section in target.sections:
+    for section in (*target.sections, *target.controls):
         _section(section, console)
     if target.sections:
         _footnotes(target, console)
@@ -102,7 +102,11 @@ def _section(section: Section, console: Console) -> None:
     over = (
         f"; {section.events}: over {setting(section.threshold_ns)}" if section.events and section.threshold_ns else ""
     )
-    text = f"{section.title}, load {section.load}: {section.metric}, median of runs (max: the longest of any){over}"
+    what = f"{section.title}, load {section.load}"
+    if section.role == "control":
+        on = {f"CPU {cpu}" for mode in section.modes for run in mode.runs for cpu in run.cpus}
+        what = f"beside {what}, the control on {', '.join(sorted(on))}"
+    text = f"{what}: {section.metric}, median of runs (max: the longest of any){over}"
     line(console, text, indent=2)
     columns = [Column("mode"), *(Column(name, right=True) for name in (*SHOWN, "max"))]
     if section.events:
