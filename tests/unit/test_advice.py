@@ -38,6 +38,8 @@ def test_a_machine_set_up_well_needs_nothing() -> None:
         ({"cpus": {**GOOD["cpus"], "nohz_full": [2]}}, "tick", "nohz_full=3"),
         ({"cpus": {**GOOD["cpus"], "online": [0]}}, "CPUs", "two CPUs"),
         ({"clocksource": "hpet"}, "clock", "tsc=reliable"),
+        ({"clock": {"skew_ns": -5 * 10**9, "uncertainty_ns": 10**6}}, "time of day", "set-ntp"),
+        ({"clock": {"skew_ns": 1 << 60, "uncertainty_ns": 10**6}}, "time of day", "set-ntp"),
         ({"virtual": "kvm"}, "machine", "metal"),
         ({"privileges": {"root": False}}, "privileges", "sudo"),
         ({"privileges": {"root": False, "sys_nice": True}}, "privileges", "sudo"),
@@ -140,3 +142,21 @@ json_values = st.recursive(
 )
 def test_missing_or_odd_facts_never_raise(facts: dict[str, Any]) -> None:
     assert all(finding.level in LEVELS for finding in findings(facts))
+
+
+@pytest.mark.parametrize(
+    ("skew_ns", "uncertainty_ns", "level", "text"),
+    [
+        (400_000, 300_000, "ok", "within 0.001 s of here"),
+        (-900_000_000, 50_000_000, "ok", "within 0.95 s of here"),
+        (1_900_000_000, 1_000_000_000, "ok", "within 2.9 s of here"),  # a slow way there proves nothing
+        (3_000_000_000, 1_000_000_000, "note", "its clock is 3 s ahead of this controller's"),
+        (-1_795_000_000 * 10**9, 10**6, "note", "its clock is 20775 days behind this controller's"),
+    ],
+)
+def test_a_clock_that_is_off_is_told_with_its_direction(
+    skew_ns: int, uncertainty_ns: int, level: str, text: str
+) -> None:
+    clock = {"skew_ns": skew_ns, "uncertainty_ns": uncertainty_ns}
+    (finding,) = (each for each in findings({**GOOD, "clock": clock}) if each.topic == "time of day")
+    assert (finding.level, finding.text) == (level, text)
