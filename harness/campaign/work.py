@@ -35,6 +35,8 @@ class Work:
     refused: Mapping[str, str]
     probes: Mapping[str, Built]
     seats: Mapping[str, Seats]
+    #: The inventory declares that others may use the siblings of measured CPUs.
+    smt_shared: bool = False
 
 
 def work_out(execution: Execution, session: Session) -> Work:
@@ -56,7 +58,8 @@ def work_out(execution: Execution, session: Session) -> Work:
     names = {execution.plan.benches[cell.bench].probe for cell in admitted}
     if any(cell.control for cell in admitted):
         names.add(load_bench(CONTROL_BENCH).probe)
-    return Work(placement, admitted, refused, {name: build_probe(name, arch) for name in sorted(names)}, seats)
+    probes = {name: build_probe(name, arch) for name in sorted(names)}
+    return Work(placement, admitted, refused, probes, seats, target.smt == "shared")
 
 
 def document_of(execution: Execution, session: Session, work: Work) -> dict[str, Any]:
@@ -116,6 +119,7 @@ def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Led
         load_cpus=list(seats.load),
         control=None if seats.control is None else _control(bench, cell, work, seats.control),
         tune=list(cell.tune),
+        smt="shared" if work.smt_shared else None,
     )
 
 

@@ -26,6 +26,7 @@ from .types import (
 from .units import UNITS_NS, parse_cpu_list
 from .yaml import Loc, Plain
 
+SMT = ("idle", "shared")
 ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "riscv64", "ppc64le", "s390x", "loongarch64", "i686")
 
 Isolated = Literal["auto"] | tuple[int, ...]
@@ -92,6 +93,7 @@ class Keys(Model):
     arch: Annotated[str | None, choice(ARCHITECTURES, "architecture")] = None
     tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
     isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
+    smt: Annotated[str | None, choice(SMT, "state of SMT siblings")] = None
     disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
 
 
@@ -105,7 +107,20 @@ CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "
 
 
 #: What results may carry of a target: no keys, no names of key files.
-PUBLIC = {"name", "local", "address", "port", "user", "become", "arch", "class_name", "tags", "isolated", "disabled"}
+PUBLIC = {
+    "name",
+    "local",
+    "address",
+    "port",
+    "user",
+    "become",
+    "arch",
+    "class_name",
+    "tags",
+    "isolated",
+    "smt",
+    "disabled",
+}
 
 
 class Target(Model):
@@ -113,6 +128,7 @@ class Target(Model):
 
     ``become``: ``"sudo"`` must work, ``"none"`` is not to be tried, ``None`` is used where it needs no password.
     ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
+    ``smt`` is ``"shared"`` where the siblings of measured CPUs are declared to be in use.
     ``serial`` is the board's, if no other may answer under this name.
     """
 
@@ -132,6 +148,7 @@ class Target(Model):
     class_name: str | None = None
     tags: tuple[str, ...] = ()
     isolated: Isolated = "auto"
+    smt: Literal["idle", "shared"] = "idle"
     disabled: str | None = None
 
     @property
