@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("show", "One run, or one execution, in detail."),
     "report": ("report", "Write the HTML report of an execution."),
     "init": ("init", "Add a target to the inventory and pin its host key."),
+    "trend": ("trend", "A campaign's figures over its executions."),
     "export": ("export", "Results as parquet, csv, jsonl or hlog."),
     "restore": ("restore", "Put targets back as they were found, after a crash."),
     "schema": ("schema", "JSON Schema of campaign, inventory and bench files, for editors."),
@@ -96,8 +98,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an encoding that lacks a character is no reason to fail
     code = _run()
-    with contextlib.suppress(OSError, ValueError):  # a full disk behind it, or closed
+    try:
         sys.stderr.flush()
+    except (OSError, ValueError):  # a full disk behind it, or closed
+        _abandon(sys.stderr, 2)
     sys.exit(code)
 
 
@@ -126,12 +130,12 @@ def _run() -> int:
         _complain(*error_lines(error))
         return _told(error.exit_code, error.fault, str(error), error.advice)
     except (BrokenPipeError, SystemExit):  # click and rich turn the first into the second
-        _abandon_stdout()  # the reader of our output left (`| head`)
+        _abandon(sys.stdout, 1)  # the reader of our output left (`| head`)
         return 0
     except OSError as error:
         if error.errno not in _ENVIRONMENT:
             return _bug(Bug.exit_code)
-        _abandon_stdout()
+        _abandon(sys.stdout, 1)
         where = error.filename if isinstance(error.filename, str) else "cannot write the output"
         _complain(f"isolbench: {where}: {error.strerror}")
         return 3
@@ -163,8 +167,8 @@ def _complain(*lines: str) -> None:
             click.echo(line, err=True)
 
 
-def _abandon_stdout() -> None:
-    """Python flushes standard output at exit, would fail again, and has a traceback and a status of its own for it."""
+def _abandon(stream: TextIO, fd: int) -> None:
+    """Python flushes both streams at exit, would fail again, and has a traceback and a status of its own for it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+        stream.flush()

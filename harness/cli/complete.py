@@ -90,6 +90,10 @@ def modes(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionIte
     return _matching(incomplete, _modes())
 
 
+def loads(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
+    return _matching(incomplete, _loads())
+
+
 def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
     """``axis=``, then its values; of several with commas the last."""
     axis, equals, values = incomplete.partition("=")

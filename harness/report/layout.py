@@ -64,19 +64,28 @@ def heading(console: Console, text: str, indent: int = 2) -> None:
 
 
 def table(
-    console: Console, columns: Sequence[Column], rows: Sequence[Sequence[Text]], indent: int = 2, titled: bool = True
+    console: Console,
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Text] | Text],
+    indent: int = 2,
+    titled: bool = True,
 ) -> None:
-    """``rows`` have a text for each of ``columns``. Without any row nothing is printed."""
-    if not rows:
+    """A row has a text for each of ``columns``, or is one text that goes across. Without any nothing is printed."""
+    cells = [row for row in rows if not isinstance(row, Text)]
+    if not cells:
         return
     widths = [
-        max(cell_len(column.title), *(cell_len(row[place].plain) for row in rows))
+        max(cell_len(column.title), *(cell_len(row[place].plain) for row in cells))
         for place, column in enumerate(columns)
     ]
     room = console.width - indent if console.is_terminal else 1 << 30
-    for block in _blocks(columns, widths, room):
+    for number_of_block, block in enumerate(_blocks(columns, widths, room)):
         titles = [Text(column.title, style="dim") for column in columns]
         for row in (titles, *rows) if titled else rows:
+            if isinstance(row, Text):
+                if not number_of_block:
+                    line(console, row, indent=indent)
+                continue
             out = Text(" " * indent)
             for number, place in enumerate(block):
                 cell, pad = row[place], " " * (widths[place] - cell_len(row[place].plain))

@@ -27,8 +27,11 @@ from .hlog import find_interval, tag_of
 from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"3"
+INDEX_VERSION = b"4"
 INDEX_NAME = "runs.parquet"
+
+#: Of a run's identity, beside the kernel's release: what changes between two nights.
+_IDENTITY = ("kernel_version", "build_id", "cmdline", "cpu_model", "microcode", "firmware", "serial")
 
 _TEXT = pa.string()
 _COUNT = pa.int64()
@@ -54,6 +57,8 @@ _COLUMNS: dict[str, Any] = {
     "kind": _TEXT,
     "cpu": _COUNT,
     "unit": _TEXT,
+    "better": _TEXT,
+    "gate": _TEXT,
     **dict.fromkeys(("recorded", "overflow", "negative", "dropped", "missed", "min", "max"), _COUNT),
     **dict.fromkeys(QUANTILES, _COUNT),
     "value": pa.float64(),
@@ -61,6 +66,7 @@ _COLUMNS: dict[str, Any] = {
     "state": _TEXT,
     "reasons": _TEXT,
     "kernel": _TEXT,
+    **dict.fromkeys(_IDENTITY, _TEXT),
     "started_ns": _COUNT,
     "path": _TEXT,
 }
@@ -193,6 +199,7 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
         "state": run.state,
         "reasons": _rules(reasons),
         "kernel": identity.get("kernel_release"),
+        **{key: identity.get(key) for key in _IDENTITY},
         "started_ns": (document.get("started") or {}).get("realtime_ns"),
     }
     validity = run.control.get("validity") or {}

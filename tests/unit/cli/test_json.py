@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "show": ("show nightly", 0),
     "report": ("report nightly -o page.html", 0),
     "init": ("init a@127.0.0.1:9", 3),  # of success: tests/loopback/test_cli_init.py
+    "trend": ("trend nightly", 0),
     "export": ("export nightly -f csv -o table.csv", 0),
     "restore": ("restore dead -i i.yaml", 3),
     "schema": ("schema bench", 0),

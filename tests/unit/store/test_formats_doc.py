@@ -39,6 +39,13 @@ def test_every_column_and_every_file_is_named(tmp_path):
         assert path.name in TEXT
 
 
+def test_the_types_of_the_columns():
+    rows = re.findall(r"^\| ((?:`[a-z0-9_.]+`(?:, )?)+) \| (text|whole number|number) \|", TEXT, re.MULTILINE)
+    said = {name: kind for names, kind in rows for name in re.findall(r"`([^`]+)`", names)}
+    kinds = {"string": "text", "int64": "whole number", "double": "number"}
+    assert said == {name: kinds[str(kind)] for name, kind in catalogue._COLUMNS.items()}
+
+
 def test_the_schema_is_the_documents():
     assert f"| `run.json`, `attempt.json` | {runs.SCHEMA} |" in TEXT
     assert f"| `runs.parquet` | {catalogue.INDEX_VERSION.decode()} |" in TEXT
