@@ -18,6 +18,8 @@ class Declared(Protocol):
     def arch(self) -> str | None: ...
     @property
     def isolated(self) -> Any: ...
+    @property
+    def smt(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ def place(facts: Mapping[str, Any], target: Declared | None = None, cpus: str = 
 
     Measured is ``one``: the last of the isolated CPUs (what the inventory declares, else what the kernel reports), else
     of the nohz_full ones, else of all; where CPUs differ in capacity, the last of the largest. Or ``all``: every
-    isolated CPU, of each core one. Housekeeping are the others that are not isolated, without the SMT siblings of
-    measured ones. Only CPUs count that are online and that the agent may use.
+    isolated CPU, of each core one, or each one of a core where ``smt: shared`` declares siblings to be in use.
+    Housekeeping are the others that are not isolated, without the SMT siblings of measured ones. Only CPUs count that
+    are online and that the agent may use.
     """
     if target is not None and target.arch is not None and facts.get("arch") not in (None, target.arch):
         raise TargetUnfit(
@@ -57,7 +60,7 @@ def place(facts: Mapping[str, Any], target: Declared | None = None, cpus: str = 
     isolated = _isolated(known, usable, target, notes)
     topology = known.get("topology") or {}
     if cpus == "all":
-        return _all(isolated, usable, topology, notes)
+        return _all(isolated, usable, topology, notes, threads=target is not None and target.smt == "shared")
     if not isolated:  # but CPUs without a tick: these were meant
         isolated = set(known.get("nohz_full") or ()) & usable
         if isolated:
@@ -95,8 +98,11 @@ def _isolated(known: Mapping[str, Any], usable: set[int], target: Declared | Non
     return found
 
 
-def _all(isolated: set[int], usable: set[int], topology: Mapping[str, Any], notes: list[str]) -> Placement:
-    """Every isolated CPU at once. Two threads of a core would measure each other: the last one is taken, for the core.
+def _all(
+    isolated: set[int], usable: set[int], topology: Mapping[str, Any], notes: list[str], *, threads: bool
+) -> Placement:
+    """Every isolated CPU at once. Two threads of a core would measure each other: the last one is taken, for the core;
+    with ``threads``, all of them.
 
     Nothing stands in for an isolated CPU, nor does one keep house: who asked for all of them gets all, or the reason.
     """
@@ -113,7 +119,9 @@ def _all(isolated: set[int], usable: set[int], topology: Mapping[str, Any], note
             "isolate fewer (isolated: … in the inventory, isolcpus=), or measure one (cpus: one)"
         )
         return Placement((), (), tuple(notes), lacks)
-    measured = {max({cpu} | siblings_of({cpu}, topology) & isolated) for cpu in isolated}
+    measured = {cpu if threads else max({cpu} | siblings_of({cpu}, topology) & isolated) for cpu in isolated}
+    if any(siblings_of({cpu}, topology) & measured for cpu in measured):
+        notes.append("siblings are measured at once, as declared by smt: shared: each has what the other leaves")
     if isolated - measured:
         left = cpu_list(isolated - measured)
         notes.append(f"isolated, but left idle, as a sibling of theirs is measured: CPU {left}")

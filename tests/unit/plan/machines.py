@@ -16,6 +16,7 @@ class Declared:
 
     isolated: Any = "auto"
     arch: str | None = None
+    smt: str = "idle"
 
 
 def r(first: int, last: int) -> tuple[int, ...]:

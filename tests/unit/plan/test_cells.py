@@ -47,9 +47,14 @@ GOLDEN: list[tuple[dict[str, Any], str, str]] = [
 
 #: What came later, each left out where its default is asked for.
 LATER: list[tuple[dict[str, Any], str, str]] = [
-    ({"cpus": "one", "control": False}, *GOLDEN[0][1:]),
+    ({"cpus": "one", "control": False, "tune": ()}, *GOLDEN[0][1:]),
     ({"cpus": "all"}, "gap.shared.idle", '{"bench":"gap","cpus":"all","duration_ns":10000000000,"target":"nuc"}'),
     ({"control": True}, "gap.shared.idle", '{"bench":"gap","control":true,"duration_ns":10000000000,"target":"nuc"}'),
+    (
+        {"tune": ("thp", "ksm")},  # in whatever order they are named
+        "gap.shared.idle",
+        '{"bench":"gap","duration_ns":10000000000,"target":"nuc","tune":["ksm","thp"]}',
+    ),
 ]
 
 
@@ -75,6 +80,8 @@ def test_each_thing_asked_for_makes_another_cell() -> None:
         name(duration_ns=1),
         name(cpus="all"),
         name(control=True),
+        name(tune=["thp"]),
+        name(tune=["thp", "ksm"]),
     ]
     assert len({text.rpartition("-")[2] for text in names}) == len(names)
 

@@ -108,6 +108,15 @@ def test_all(
     assert found.notes == ((note,) if note else ())
 
 
+def test_all_threads_of_a_core_where_that_is_declared() -> None:
+    cores = machine(8, smt=2, isolated=(2, 3, 6, 7))
+    found = place(cores, Declared(smt="shared"), "all")
+    assert (found.measured, found.housekeeping) == ((2, 3, 6, 7), (0, 1, 4, 5))
+    assert found.notes == ("siblings are measured at once, as declared by smt: shared: each has what the other leaves",)
+    assert place(machine(4, isolated=(2, 3)), Declared(smt="shared"), "all").notes == ()
+    assert place(cores, Declared(smt="shared")) == place(cores)
+
+
 @pytest.mark.parametrize(
     ("facts", "isolated", "says"),
     [

@@ -182,6 +182,7 @@ def test_filters(lab: Lab, text: str, left: list[str]) -> None:
         ("", {"sets": ["duration=1"]}, [
             "--set duration=1: a duration needs a unit: 1s, 1ms … (one of ns, us, ms, s, min, h)"]),
         ("", {"sets": ["duration=1us"]}, ["--set duration=1us: expected 1ms to 168h, found 1us"]),
+        ("", {"sets": ["tune=thp,ksn"]}, ["--set tune=thp,ksn: unknown knob 'ksn'; did you mean 'ksm'?"]),
         ("", {"sets": ["cpus=both", "control=yes"]}, [
             "--set cpus=both: unknown value 'both' (known: all, one)",
             "--set control=yes: expected true or false, found 'yes'"]),
@@ -196,12 +197,13 @@ def test_refusals(lab: Lab, text: str, more: dict[str, Any], expected: list[str]
 def test_set(lab: Lab) -> None:
     text = AXES.replace("idle", "idle, {disk: [dd, x]}") + "benches: [gap, wake]"
     sets = ["mode=fifo:9", "load=disk", "bench=wake", "duration=2s", "settle=0s", "repeat=2", "sessions=3"]
-    sets += ["cpus=all", "control=true"]
+    sets += ["cpus=all", "control=true", "tune=thp,ksm"]
     plan = lab.plan(text, sets=sets)
     [cell] = plan.cells
     assert (cell.bench, cell.mode.sched, cell.load.argv) == ("wake", "fifo:9", ["dd", "x"])
     assert (cell.duration_ns, cell.settle_ns, plan.repeat, plan.sessions) == (2 * 10**9, 0, 2, 3)
     assert (cell.cpus, cell.control, plan.campaign.cpus) == ("all", True, "all")
+    assert (cell.tune, plan.campaign.tune) == (("ksm", "thp"), ("thp", "ksm"))
 
 
 def test_ids_do_not_depend_on_what_else_is_asked(lab: Lab) -> None:
@@ -213,7 +215,7 @@ def test_ids_do_not_depend_on_what_else_is_asked(lab: Lab) -> None:
 
 def test_a_plan_comes_back_from_json(lab: Lab) -> None:
     text = "targets: [nuc, pi-2]\n" + AXES.replace("idle", "idle, {disk: [dd, x]}").replace("fifo", "'fifo:3'") + "\n"
-    text += "cpus: all\ncontrol: true\n"
+    text += "cpus: all\ncontrol: true\ntune: [thp, ksm]\n"
     plan = lab.plan(text + "budgets: [{bench: gap, metric: gap_ns, quantile: p99, at_most: 1us}]\nuntil: 06:30")
     data = json.loads(json.dumps({**plan.to_json(), "execution": "20261120T010000Z", "version": "0.1.0"}))
     assert Plan.from_json(data) == plan
