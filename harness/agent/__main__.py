@@ -13,7 +13,8 @@ import sys
 from typing import Any, Sequence
 
 from . import facts as facts_module
-from .attach import attach, connect, new_marker, refuse, self_command
+from .attach import attach, connect, refuse
+from .detach import new_marker, self_command
 from .frames import Decoder, encode
 from .paths import Paths, find_paths
 from .processes import MARKER

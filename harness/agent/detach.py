@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting the daemon so that it outlives the login: by systemd where that can, else by a double fork."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from typing import Callable, Sequence
+
+from .paths import Paths
+from .processes import MARKER
+from .server import dial
+from .system import AgentError, Tree
+
+START_S = 10.0
+_LOG = "daemon.log"
+_MAX_LOG = 1 << 20
+#: How often systemd is asked whether the unit still lives, until the daemon answers.
+_ASK_S = 0.25
+#: What init may execute under SELinux's targeted policy. A home's, /tmp's, /var/lib's and unlabelled files are not.
+_EXECUTABLE_TYPES = ("bin_t", "usr_t", "lib_t")
+
+
+def self_command() -> tuple[list[str], dict[str, str]]:
+    """How to execute this very agent again: ``(argv, environment)``, from a zip or from a package's folder."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    above = os.path.dirname(package)
+    if os.path.isfile(above):
+        return [sys.executable, "-I", "-B", above], {}
+    name = __name__.rpartition(".")[0]
+    for _ in range(name.count(".")):
+        above = os.path.dirname(above)
+    return [sys.executable, "-B", "-m", name], {"PYTHONPATH": above}
+
+
+def new_marker() -> str:
+    return os.urandom(16).hex()
+
+
+def start(paths: Paths, idle_s: float) -> None:
+    """Start the daemon and wait until it answers. :class:`AgentError` with the end of its log if it does not."""
+    argv, more = self_command()
+    argv += ["start", "--foreground", "--idle", f"{idle_s:g}", "--state", paths.state, "--runtime", paths.runtime]
+    argv += ["--deploy", paths.deploy, "--socket", paths.socket]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **more, MARKER: new_marker()}
+    if os.environ.get("HOME"):
+        environment["HOME"] = os.environ["HOME"]
+    unit = f"isolbench-agent-{environment[MARKER][:8]}"
+    if _by_systemd(argv, environment, unit) and _answers(paths, lambda: _unit_lives(unit)):
+        return
+    log = os.path.join(paths.state, _LOG)
+    _by_double_fork(argv, environment, log)
+    if not _answers(paths, lambda: True):
+        tail = (Tree().read_bytes(log) or b"")[-2000:].decode("utf-8", "replace").strip()
+        raise AgentError("bug", "start", f"the agent did not start within {START_S:g} s: {tail or 'it said nothing'}")
+
+
+def _answers(paths: Paths, lives: Callable[[], bool]) -> bool:
+    """Whether the daemon can be reached, soon; False at once when it lives no more."""
+    end_s = time.monotonic() + START_S
+    asked_s = time.monotonic()
+    while time.monotonic() < end_s:
+        sock = dial(paths.socket)
+        if sock is not None:
+            sock.close()
+            return True
+        if time.monotonic() >= asked_s + _ASK_S:
+            if not lives():
+                return False
+            asked_s = time.monotonic()
+        time.sleep(0.01)
+    return False
+
+
+def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> bool:
+    """As a transient unit, so that no login's end takes it along. False where there is no systemd, or it refuses.
+
+    ``Type=exec`` has a program that may not be executed reported; systemd before 240 does not know it, and refuses.
+    """
+    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system") or not init_may_execute(Tree(), argv[0]):
+        return False
+    command = ["systemd-run", "--collect", "--quiet", f"--unit={unit}", "--property=Type=exec"]
+    # mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.
+    command += ["--property=KillMode=mixed", *(f"--setenv={key}={value}" for key, value in environment.items())]
+    try:
+        done = subprocess.run([*command, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
+
+
+def _unit_lives(unit: str) -> bool:
+    try:
+        command = ["systemctl", "is-active", "--quiet", f"{unit}.service"]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return True
+
+
+def init_may_execute(tree: Tree, path: str) -> bool:
+    """Whether SELinux lets systemd execute ``path``; where it is not enforcing, always.
+
+    What systemd itself executes is the interpreter: one in a home (user_home_t) is denied to it, whatever its mode.
+    The probes are executed by the agent, whose domain then is unconfined_service_t.
+    """
+    if tree.read("/sys/fs/selinux/enforce") != "1":
+        return True
+    try:
+        label = os.getxattr(os.path.realpath(tree.path(path)), "security.selinux")
+    except OSError:
+        return False
+    kind = label.decode("ascii", "replace").rstrip("\0").split(":")[2:3]
+    return bool(kind) and (kind[0] in _EXECUTABLE_TYPES or kind[0].endswith("_exec_t"))
+
+
+def _by_double_fork(argv: Sequence[str], environment: dict[str, str], log: str) -> None:
+    """Double fork and setsid: nobody's child, no terminal, none of our descriptors."""
+    with contextlib.suppress(OSError):
+        if os.path.getsize(log) > _MAX_LOG:
+            os.unlink(log)
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for fd, source in ((0, null), (1, out), (2, out)):
+            os.dup2(source, fd)
+        os.closerange(3, 256)
+        os.chdir("/")
+        os.umask(0o077)
+        os.execve(argv[0], list(argv), environment)  # noqa: S606 (no shell is the point)
+    finally:
+        os._exit(70)
