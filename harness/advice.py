@@ -2,7 +2,8 @@
 """Cause -> remedy: what a target's facts say about how quiet its cores can be, and what would change it. Pure.
 
 ``doctor`` shows all findings, the report those that are not ``ok``. Kernel documentation is named by its place in the
-kernel's ``Documentation/``.
+kernel's ``Documentation/``. What a broken rule of validity calls for stands in that rule's entry
+(:data:`harness.agent.validity.RULES`), is kept with each reason, and is said here in the same words.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from .agent import loads
+from .agent.spec import LoadSpec
+from .agent.validity import RULES
 
 #: From best to worst. ``note`` limits what can be measured; ``warn`` disturbs; ``fail`` prevents.
 LEVELS = ("ok", "note", "warn", "fail")
@@ -123,7 +128,7 @@ def _smt(facts: Mapping[str, Any]) -> Iterable[Finding]:
             "note",
             "SMT",
             "cores have sibling threads; the measured CPU's sibling is kept idle by the placement",
-            "other programs may still use it: boot with nosmt, or take it offline",
+            f"other programs may still use it, and then runs are invalid: {RULES['sibling-busy'].remedy}",
         )
 
 
@@ -243,4 +248,19 @@ def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("note", "services", text, f"{advice}; or systemctl stop {' '.join(timers)}")
 
 
-_RULES = (_cpus, _isolation, _rcu, _smt, _clock, _time_of_day, _virtual, _privileges, _knobs, _meddlers)
+def _loads(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    """Those that can run in one line; of the others each with what to do. Without a second CPU none can: said above."""
+    others = (_get(facts, "cpus", "online") or [])[1:]
+    able = []
+    for name in loads.NAMES if others else ():
+        reasons = loads.needs(LoadSpec(name, name), facts, others)
+        if not reasons:
+            able.append(name)
+        for reason in reasons:
+            text, _, remedy = reason.rpartition(": ")
+            yield Finding("note", f"load {name}", text, remedy)
+    if able:
+        yield Finding("ok", "loads", f"can run: {', '.join(able)}")
+
+
+_RULES = (_cpus, _isolation, _rcu, _smt, _clock, _time_of_day, _virtual, _privileges, _knobs, _meddlers, _loads)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..agent.spec import SpecError, safe_name
+from ..agent.validity import reason
 from ..errors import InfrastructureFault
 from . import hdr
 from .files import BrokenResult
@@ -190,12 +191,7 @@ def _scalar(name: str, cpu: int | None, about: Mapping[str, Any], asked: Mapping
 
 
 def _not_conserved(tag: str, recorded: int, found: int) -> dict[str, str]:
-    return {
-        "rule": "counts-conserved",
-        "state": "suspect",
-        "text": f"{tag}: the probe recorded {recorded} values, its histogram holds {found}",
-        "advice": "report this: the probe lost values between its loop and its output",
-    }
+    return reason("counts-not-conserved", f"{tag}: the probe recorded {recorded} values, its histogram holds {found}")
 
 
 def judged(validity: Mapping[str, Any], reasons: list[dict[str, str]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.advice import LEVELS, findings, worst
+from harness.agent.validity import RULES
 
 GOOD: dict[str, Any] = {
     "cpus": {
@@ -160,3 +161,18 @@ def test_a_clock_that_is_off_is_told_with_its_direction(
     clock = {"skew_ns": skew_ns, "uncertainty_ns": uncertainty_ns}
     (finding,) = (each for each in findings({**GOOD, "clock": clock}) if each.topic == "time of day")
     assert (finding.level, finding.text) == (level, text)
+
+
+def test_loads_that_cannot_run_say_what_to_install() -> None:
+    facts = {**GOOD, "tools": {"hackbench": None, "stress-ng": "/usr/bin/stress-ng"}}
+    facts |= {"memory_available_kb": 4096, "cache_kb": 32768}
+    found = {finding.topic: finding for finding in findings(facts)}
+    assert found["load hackbench"].advice == "install the package rt-tests there"
+    assert "needs 256 MiB of free memory" in found["load memory"].text
+    assert found["loads"].text == "can run: idle, spin, syscalls, stress-ng"
+
+
+def test_smt_is_advised_upon_as_a_run_would_be() -> None:
+    topology = {"0": {"siblings": [0, 1]}, "1": {"siblings": [0, 1]}}
+    [found] = [f for f in findings({**GOOD, "cpus": {**GOOD["cpus"], "topology": topology}}) if f.topic == "SMT"]
+    assert RULES["sibling-busy"].remedy in found.advice

@@ -144,7 +144,7 @@ def test_one_that_cannot_be_used_costs_no_run(tmp_path: Path, made: Made, damage
     assert run.state == "valid"
     assert [each["cpu"] for each in run.metrics if each["metric"] == "gap_ns"] == [3]
     if damage == "lost":
-        assert [each["rule"] for each in run.control["validity"]["reasons"]] == ["ring-loss", "counts-conserved"]
+        assert [each["rule"] for each in run.control["validity"]["reasons"]] == ["ring-loss", "counts-not-conserved"]
     else:
         assert run.control["status"] == "unavailable"
         assert run.control["reason"]

@@ -202,7 +202,7 @@ def test_counts_that_are_not_conserved_make_a_run_suspect(tmp_path, made):
     record["results"][0]["histograms"]["gap_ns"]["recorded"] += 1
     run = load_run(write_run(tmp_path, "nuc", record, files, fake.context()))
     assert run.state == "suspect"
-    assert run.document["validity"]["reasons"][0]["rule"] == "counts-conserved"
+    assert run.document["validity"]["reasons"][0]["rule"] == "counts-not-conserved"
 
 
 def test_an_invalid_run_does_not_get_better_by_it(tmp_path, made):
