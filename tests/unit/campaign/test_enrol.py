@@ -163,7 +163,7 @@ def test_a_key_that_others_share_is_left_to_a_person(tmp_path: Path) -> None:
     text = f'targets:\n  nuc: &one {{address: x, host_key: "{OLD}"}}\n  box: *one\n'
     path = tmp_path / "lab.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match="change yourself, in nuc: host_key: "ssh-ed25519 "):
+    with pytest.raises(UserError, match='change yourself, in nuc: host_key: "ssh-ed25519 '):
         repin(path, "nuc", NEW)
     assert path.read_text() == text
 
