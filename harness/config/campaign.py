@@ -22,7 +22,7 @@ from pydantic import (
 from ..agent.knobs import NAMES as KNOBS
 from ..agent.spec import LoadSpec, ModeSpec
 from ..errors import ConfigError
-from .accepts import DURATION, LINE, NAME, NUMBER, accepts, nonempty, one_of
+from .accepts import DURATION, LINE, NAME, NUMBER, Schema, accepts, nonempty, one_of
 from .bench import Bench, Quantile, find_bench, known_benches, read_bench
 from .data import data_dir
 from .modes import LOADS, MODES, Load, Mode, to_mode
@@ -60,6 +60,11 @@ MIN_DURATION_NS, MAX_DURATION_NS = UNITS_NS["ms"], 7 * 24 * UNITS_NS["h"]
 MAX_RUNS_PER_CELL = 99_999
 
 Patterns = tuple[Line, ...]
+
+
+def _unique(inner: Schema) -> Schema:
+    return {**inner, "uniqueItems": True}
+
 
 #: How many of a target's isolated CPUs are measured, at once.
 Cpus = Literal["one", "all"]
@@ -108,7 +113,7 @@ class Axes(Model):
 
     @field_validator("mode", "load", mode="after")
     @classmethod
-    @accepts(lambda inner: {**inner, "uniqueItems": True})
+    @accepts(_unique)
     def _once(cls, values: tuple[ModeSpec | LoadSpec, ...]) -> tuple[ModeSpec | LoadSpec, ...]:
         seen: set[str] = set()
         for index, value in enumerate(values):
@@ -213,6 +218,7 @@ class Campaign(Model):
 
     @field_validator("tune", mode="after")
     @classmethod
+    @accepts(_unique)
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         twice = [(index, name) for index, name in enumerate(names) if name in names[:index]]
         if twice:

@@ -85,13 +85,15 @@ class Sequence:
                 knob.set([measured], [cpu for cpu in self.tree.cpus if cpu != measured], undo)
 
     def _meddle(self, path: str, value: str) -> None:
+        if path == f"{CPU}/cpufreq/boost" and f"{CPU}/cpu0/cpufreq/boost" in self.tree.files:
+            return  # with that off the kernel takes no policy's any more: then the undo says so, and keeps its entry
         self.tree.write(path, value)
         ours = self.covered()
         dragged = any(each.endswith("cpufreq/scaling_governor") for each in ours)
         now = self.tree.everything()
         for each in now.keys() | self.expected.keys():
-            under = path.rpartition("/")[0] if path.endswith("scaling_governor") else path
-            if each.startswith(under) and each not in ours and not (dragged and path in ours):
+            governed = path.endswith("scaling_governor") and each.startswith(path.rpartition("/")[0] + "/")
+            if (each == path or governed) and each not in ours and not (dragged and path in ours):
                 self.expected.pop(each, None)
                 if each in now:
                     self.expected[each] = now[each]

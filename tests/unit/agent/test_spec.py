@@ -46,6 +46,7 @@ FULL = replace(
     helpers=[1, 1],
     load_cpus=[1],
     control=ControlSpec(ProbeSpec("gap", "c" * 64, {"threshold": "1000ns"}), 0),
+    tune=["governor", "thp"],
 )
 BATCH = Batch("20261120T010000Z", "local", 3, 1, [RUN])
 RECORD = RunRecord(
@@ -111,6 +112,9 @@ _GONE = object()
         ("runs.0.probe.params", {"x": 1}, "option"),
         ("runs.0.probe.params", {"x": "a\0b"}, "option"),
         ("runs.0.probe.name", ".hidden", "safe name"),
+        ("runs.0.tune", "thp", "list is wanted"),
+        ("runs.0.tune", [1], "str is wanted"),
+        ("runs.0.tune", ["a b"], "not a safe name"),
         ("runs.0.mode", "fifo", "dict is wanted"),
         ("runs.0.mode.sched", None, "str is wanted"),
         ("runs.0.load.argv", ["a\0"], "NUL"),

@@ -62,6 +62,7 @@ settle: 250ms
 duration: 1.5s
 cpus: all
 control: true
+tune: [thp, services]
 sessions: 4
 repeat: 2
 until: 06:30
@@ -86,6 +87,7 @@ def test_every_key_arrives_and_none_of_yamls_surprises(tmp_path: Path) -> None:
     assert campaign.exclude[0].load == ("spin", "n*")
     assert (campaign.settle_ns, campaign.duration_ns) == (250_000_000, 1_500_000_000)
     assert (campaign.cpus, campaign.control) == ("all", True)
+    assert campaign.tune == ("thp", "services")
     assert campaign.until == "06:30"
     assert campaign.quorum_percent == 90.0
     assert [budget.limit for budget in campaign.budgets] == [20_000.0, 100.0]
@@ -157,6 +159,10 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "repeat: 1.0", ["c.yaml:5:9: repeat: expected a whole number, found '1.0'"]),
     (HEAD + "repeat: .inf", ["c.yaml:5:9: repeat: expected a whole number, found '.inf'"]),
     (HEAD + "repeat: 50000\nsessions: 2", ["c.yaml:5:9: repeat: repeat × sessions is more than 99999"]),
+    (HEAD + "tune: [thp, governer]", [
+        "c.yaml:5:13: tune[1]: unknown knob 'governer'; did you mean 'governor'?"]),
+    (HEAD + "tune: [thp, ksm, thp]", ["c.yaml:5:18: tune[2]: 'thp' is listed twice"]),
+    (HEAD + "tune: thp", ["c.yaml:5:7: tune: expected a list, found 'thp'"]),
     (HEAD + "quorum: 0.9", ["c.yaml:5:9: quorum: a percentage needs its sign: 0.9%"]),
     (HEAD + "retry: {infra: 1}", ["c.yaml:5:9: retry.infra: unknown key (known: infrastructure, invalid)"]),
     (HEAD + "budgets: [{bench: x, metric: gap_ns, at_most: 1us}]", [
