@@ -21,6 +21,8 @@ MAX_RESULT = 4 << 20
 #: Until probes that begin together are ready, on a slow board: the first, and each.
 START_AHEAD_NS = 200 * 10**6
 START_EACH_NS = 10 * 10**6
+#: A probe refuses to wait for longer than 10 s.
+MAX_START_AHEAD_NS = 9 * 10**9
 #: A probe's result.json of this schema, or older, is understood.
 RESULT_SCHEMA = 1
 
@@ -50,7 +52,9 @@ def start_of(processes: int, now_ns: int) -> int | None:
 
     A probe needs some 50 ms until it is, mostly to calibrate its clock, and starting each takes a few ms more.
     """
-    return None if processes < 2 else now_ns + START_AHEAD_NS + processes * START_EACH_NS
+    if processes < 2:
+        return None
+    return now_ns + min(START_AHEAD_NS + processes * START_EACH_NS, MAX_START_AHEAD_NS)
 
 
 class BoundedLog:

@@ -37,9 +37,10 @@ def admit(cell: Cell, facts: Mapping[str, Any] | None, placement: Placement | No
     if placement.lacks is not None:
         return placement.lacks
     reasons = list(mode.needs(facts, placement.measured, placement.housekeeping))
-    reasons += loads.needs(cell.load, facts, placement.housekeeping)
-    if (lacks := seats_of(cell, facts, placement).lacks) is not None:
-        reasons.append(lacks)
+    seats = seats_of(cell, facts, placement)
+    reasons += loads.needs(cell.load, facts, seats.load)
+    if seats.lacks is not None:
+        reasons.append(seats.lacks)
     return "; ".join(reasons) or None
 
 

@@ -10,6 +10,8 @@ from .cells import Cell
 
 #: Seconds around each run that are neither settling nor measuring: start, read back, fetch.
 OVERHEAD_S = 0.1
+#: Seconds more, where several probes wait to begin together.
+TOGETHER_S = 0.25
 #: Seconds to connect, deploy and ask for facts, once per lane.
 CONTACT_S = 3.0
 
@@ -45,7 +47,8 @@ def estimate(cells: Iterable[Cell], repeat: int, sessions: int) -> Estimate:
     spans_ns: dict[str, int] = {}
     for cell in cells:
         counts[cell.target] = counts.get(cell.target, 0) + 1
-        spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns
+        together_ns = round(TOGETHER_S * 1e9) if cell.control or cell.cpus == "all" else 0
+        spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns + together_ns
     return Estimate(
         {
             target: LaneEstimate(count * each, CONTACT_S + each * (spans_ns[target] / 1e9 + count * OVERHEAD_S))

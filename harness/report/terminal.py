@@ -17,6 +17,7 @@ from rich.text import Text
 from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
 from ..stats.quantiles import samples_needed
 from . import grouping, words
+from .facts import ranges
 from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
 from .units import plural, quantity, setting
@@ -103,10 +104,11 @@ def _section(section: Section, console: Console) -> None:
         f"; {section.events}: over {setting(section.threshold_ns)}" if section.events and section.threshold_ns else ""
     )
     what = f"{section.title}, load {section.load}"
+    cpus = [run.cpus for mode in section.modes for run in mode.runs]
     if section.role == "control":
-        on = {f"CPU {cpu}" for mode in section.modes for run in mode.runs for cpu in run.cpus}
-        what = f"beside {what}, the control on {', '.join(sorted(on))}"
-    text = f"{what}: {section.metric}, median of runs (max: the longest of any){over}"
+        what = f"beside {what}, the control on CPU {ranges(cpu for each in cpus for cpu in each)}"
+    of = ", the worst CPU of each" if any(len(each) > 1 for each in cpus) else ""
+    text = f"{what}: {section.metric}, median of runs{of} (max: the longest of any){over}"
     line(console, text, indent=2)
     columns = [Column("mode"), *(Column(name, right=True) for name in (*SHOWN, "max"))]
     if section.events:

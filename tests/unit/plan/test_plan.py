@@ -305,6 +305,11 @@ def test_a_helper_takes_part_in_admission(lab: Lab) -> None:
     assert Plan.from_json(plan.to_json()).cells == plan.cells
 
 
+def test_probes_that_begin_together_take_a_little_longer(lab: Lab) -> None:
+    alone, beside, every = (lab.plan(text).estimate.seconds for text in ("", "control: true", "cpus: all"))
+    assert alone < beside == every < alone + 1
+
+
 def test_a_plan_of_before_there_were_controls(lab: Lab) -> None:
     plan = lab.plan("")
     data = plan.to_json()

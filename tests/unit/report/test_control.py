@@ -74,3 +74,20 @@ def test_a_run_in_detail(execution: Path) -> None:
     assert "CPU 3 · housekeeping 0-1 · control 0" in shown[0]
     assert "control on CPU 0: suspect suspect: 7 minor page faults after arming" in shown[1]
     assert "control on CPU 0: unavailable reason: the probe crashed with signal 11" in shown[2]
+
+
+def test_several_measured_cpus_are_told(tmp_path: Path) -> None:
+    """A table has one number for a run: the worst CPU's."""
+    rng = np.random.default_rng(1)
+    record, files = fake.record(histogram=fake.counts(rng, quiet=40, noise=[(2_500, 0.4, 0, 40)]))
+    other, its = fake.record(histogram=fake.counts(rng, quiet=40, noise=[(900_000, 0.1, 0, 40)]), cpu=2)
+    files |= {name: data for name, data in its.items() if name != "log.txt"}
+    record["results"] += other["results"]
+    record["spec"]["cpus"] = [2, 3]
+    record["files"] = [{"name": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()]
+    write_run(tmp_path, "nuc", record, files, fake.context())
+    text = flat(printed(summary, tmp_path, width=120))
+    assert "gap_ns, median of runs, the worst CPU of each (max: the longest of any)" in text
+    (section,) = build_view(tmp_path).targets[0].sections
+    assert section.modes[0].runs[0].cpus == (3, 2)
+    assert section.modes[0].maximum.high > 500_000
