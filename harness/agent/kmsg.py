@@ -12,9 +12,11 @@ from .system import Tree
 
 #: What makes a run worthless. Not "error" as such, nor "warning" in small letters: drivers say that on good days too.
 PATTERNS = re.compile(
-    r"WARNING:|\bBUG\b|"
-    r"(?i:lockup|\bstall(?:s|ed)?\b|Machine Check|\bMCE\b|mce:|Hardware Error|throttl|under-?voltage|"
-    r"TSC unstable|Marking clocksource 'tsc.*unstable|Clocksource .* unstable)"
+    r"WARNING:|\bBUG\b|\bOops\b|Out of memory: Killed|EDAC .*\b[CU]E\b|"
+    r"(?i:lockup|\bstall(?:s|ed)?\b|blocked for more than [0-9]+ seconds|page allocation failure|"
+    r"Machine Check|\bMCE\b|mce:|Hardware Error|NMI received for unknown reason|split lock|"
+    r"throttl|under-?voltage|critical temperature|"
+    r"TSC unstable|TSC warp|Marking clocksource 'tsc.*unstable|Clocksource .* unstable)"
 )
 _KEEP_BYTES = 64 << 10
 _MAX_MATCHES = 100
