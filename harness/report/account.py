@@ -13,7 +13,7 @@ from typing import Any
 from ..stats.variants import parameters
 from .facts import rows as fact_rows
 from .grouping import compact
-from .modes import at, name_of, objects
+from .modes import at, name_of, objects, text_of
 from .units import setting
 
 #: A label and its text.
@@ -40,6 +40,7 @@ def groups(document: Mapping[str, Any]) -> tuple[Group, ...]:
         effective(document),
         knobs(document),
         load(document),
+        control(document),
         changed(document),
         *own(document),
         Group("machine", fact_rows({}, document)),
@@ -99,6 +100,20 @@ def load(document: Mapping[str, Any]) -> Group:
     known = found if isinstance(found, Mapping) else {}
     rows = [(str(key), short(value)) for key, value in known.items() if value is not None]
     return Group("load", tuple(rows))
+
+
+def control(document: Mapping[str, Any]) -> Group:
+    """What became of the control beside it; its figures stand among the others, under names of their own."""
+    found = document.get("control")
+    known = found if isinstance(found, Mapping) else {}
+    status = text_of(known, "status")
+    rows = [
+        ("CPU", short(known.get("cpu")) if known else ""),
+        ("state", str(at(known, "validity", "state") or status) if status == "ok" else status),
+        ("reason", compact(text_of(known, "reason"))),
+    ]
+    rows += [(text_of(r, "rule"), compact(text_of(r, "text"))) for r in objects(at(known, "validity", "reasons"))]
+    return Group("control", tuple((label, text) for label, text in rows if text))
 
 
 def changed(document: Mapping[str, Any]) -> Group:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report: one HTML file that needs nothing else, opens offline, and is the same bytes for the same execution.
 
-All text goes through jinja's autoescape (and :func:`~harness.report.units.printable`), the numbers for hovering through
-its ``tojson``, which escapes what could end a script. The page's own style and script are named by hash in its Content
-Security Policy, so that nothing else runs in it and nothing is fetched, whatever a target managed to call itself.
+All text goes through jinja's autoescape (and :func:`~harness.report.units.printable`), the data through its ``tojson``,
+which escapes what could end a script. The page's own style and scripts are named by hash in its Content Security
+Policy, so that nothing else runs in it and nothing is fetched, whatever a target managed to call itself.
+
+Without scripts, as mail programs and CI servers show it, the tables say all that the plots do.
 """
 
 from __future__ import annotations
@@ -11,54 +13,39 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
 from ..stats.quantiles import QUANTILES, Spread, samples_needed
-from ..store import hdr
 from ..store.files import BrokenResult, write_file
-from ..store.hdr import Counts
-from ..store.hlog import find_interval, tag_of
-from . import chart, grouping, units, words
+from ..store.runs import attempt_dirs, load_attempt
+from . import curves, grouping, runtable, units, words
+from .figures import SLOTS, Figure, figures_of, side_by_side
 from .model import build_view
+from .modes import MEASURED
+from .rundata import COLUMNS, RunCollection
 from .terminal import SHOWN, at_most, bare, totals
-from .view import STATES, ModeView, RunView, Section, TargetView, View
+from .view import STATES, ModeView, Section, TargetView, View
 
-#: Colours of the style sheet; further modes share them.
-SLOTS = 8
-#: Single runs drawn behind the merged curves of one plot, over all its modes.
-LIGHT_LINES = 24
 #: Reasons, attempts and unsupported cells listed at length; the rest is counted.
 LISTED = 200
+#: The page's own scripts, in this order, as one.
+_SCRIPTS = ("base.js", "plots.js", "figures.js", "details.js", "runs.js")
 _HEAT_STEPS = 7
 #: Verdicts on budgets in the order of their table: what asks for something comes first, and is never left out.
 _FIRST = {FAILED: 0, NOT_JUDGED: 1, PASSED: 2}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A section with its plot in two sizes and what hovering needs. ``drawn`` of ``runs`` single runs are drawn."""
-
-    key: str
-    section: Section
-    wide: chart.Chart | None
-    narrow: chart.Chart | None
-    hover: Mapping[str, object]
-    drawn: int
-    runs: int
-
-
-@dataclass(frozen=True)
 class TargetFigures:
     target: TargetView
-    figures: tuple[Figure, ...]
+    figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
@@ -81,23 +68,22 @@ def write_report(execution_dir: Path, out: Path) -> None:
 
 def render(execution_dir: Path) -> str:
     """The page's text."""
-    view = build_view(execution_dir)
-    warnings: list[str] = list(view.warnings)
-    slots = {name: place % SLOTS for place, name in enumerate(view.modes)}
-    scales = _scales(view)
-    targets = []
-    number = 0
-    for target in view.targets:
-        figures = []
-        for section in target.sections:
-            number += 1
-            figures.append(_figure(f"f{number}", section, slots, scales[section.metric], warnings))
-        targets.append(TargetFigures(target, tuple(figures)))
-    return page(view, targets, slots, warnings)
+    runs = RunCollection()
+    view = build_view(execution_dir, runs.add)
+    for folder in attempt_dirs(execution_dir):
+        try:
+            runs.add_attempt(folder, load_attempt(folder))
+        except BrokenResult:
+            continue  # the view has named it
+    return page(view, runs)
 
 
-def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int], warnings: Sequence[str]) -> str:
-    style, script = (_resource(name) for name in ("report.css", "report.js"))
+def page(view: View, runs: RunCollection) -> str:
+    style = _resource("vendor", "uPlot.min.css") + "\n" + _resource("templates", "report.css")
+    library = _resource("vendor", "uPlot.iife.min.js")
+    script = '"use strict";\n(() => {\n' + "\n".join(_resource("templates", name) for name in _SCRIPTS) + "})();\n"
+    figures = figures_of(view, runs)
+    targets = [TargetFigures(target, figures[target.name]) for target in view.targets]
     return (
         _environment()
         .get_template("report.html.j2")
@@ -105,14 +91,15 @@ def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int],
             view=view,
             targets=targets,
             glance=_glance(view, targets),
-            slots=slots,
-            warnings=warnings,
+            slots={name: place % SLOTS for place, name in enumerate(view.modes)},
+            warnings=[*view.warnings, *runs.warnings],
             totals=totals(view),
             bar=_bar(view),
             headlines=headlines(view),
             words=words.of(view),
             counted=" or ".join(dict.fromkeys(s.events for t in view.targets for s in t.sections if s.events)),
             missed=words.missed,
+            measured=MEASURED,
             quantiles=SHOWN,
             findings={
                 each.target.name: grouping.findings(each.target.sections, each.target.unsupported) for each in targets
@@ -127,10 +114,21 @@ def page(view: View, targets: Sequence[TargetFigures], slots: Mapping[str, int],
             budgets=sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result]),
             listed_budgets=max(LISTED, sum(verdict.result != PASSED for verdict in view.budgets)),
             verdicts={PASSED: "valid", FAILED: "invalid", NOT_JUDGED: "suspect"},
+            beside=side_by_side(view, figures),
+            about={
+                "grid": [round(nines, 6) for nines in curves.GRID],
+                "execution": units.printable(f"{view.campaign}/{view.execution}"),
+                "columns": COLUMNS,
+            },
+            table=runtable.table(view, runs),
+            details=runtable.details(runs, view.path),
+            hidden=runtable.hidden(runs.rows),
+            chips=[(state, number) for state, number in runtable.states(runs) if number],
             style=Markup(style),  # noqa: S704 - our own files
+            library=Markup(library),  # noqa: S704
             script=Markup(script),  # noqa: S704
-            policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-            "base-uri 'none'; form-action 'none'",
+            policy=f"default-src 'none'; style-src '{_hash(style)}'; "
+            f"script-src '{_hash(library)}' '{_hash(script)}'; base-uri 'none'; form-action 'none'",
         )
     )
 
@@ -157,82 +155,16 @@ def headlines(view: View) -> list[str]:
     return sentences
 
 
-def _figure(key: str, section: Section, slots: Mapping[str, int], scale: chart.Scale, warnings: list[str]) -> Figure:
-    curves = []
-    drawable = [mode for mode in section.modes if mode.used]
-    per_mode = max(1, LIGHT_LINES // max(1, len(drawable)))
-    drawn = 0
-    for mode in drawable:
-        merged, light = _read(mode, section.metric, per_mode if len(mode.used) > 1 else 0, warnings)
-        if merged.total == 0:
-            continue
-        exact = int(mode.maximum.high) if mode.maximum else int(merged.geometry.bounds[1][-1])
-        drawn += len(light)
-        curves.append(chart.Curve(mode.name, slots[mode.name], merged, exact, light, mode.basis != "valid"))
-    runs = sum(len(mode.used) for mode in section.modes)
-    if not curves or section.unit != "ns":
-        return Figure(key, section, None, None, {}, 0, runs)
-    line: dict[str, Any] = {"threshold_ns": section.threshold_ns, "events": section.events}
-    wide = chart.draw(curves, scale, width=960, height=400, **line)
-    narrow = chart.draw(curves, scale, width=380, height=300, **line, narrow=True)
-    return Figure(key, section, wide, narrow, chart.hover(curves, scale), drawn, runs)
-
-
-def _read(mode: ModeView, metric: str, light: int, warnings: list[str]) -> tuple[Counts, list[tuple[Counts, int]]]:
-    """The histograms of a mode's used runs, merged, and some of them singly, spread evenly over the runs."""
-    used = mode.used
-    step = max(1, math.ceil(len(used) / light)) if light else 0
-    payloads: list[bytes] = []
-    single: list[tuple[Counts, int]] = []
-    for place, run in enumerate(used):
-        try:
-            own = [find_interval(run.path / "histograms.hlog", tag_of(metric, cpu)).payload for cpu in run.cpus]
-            counts = hdr.merge(own)  # decoded at once: a damaged one is left out here, and named
-        except BrokenResult as error:
-            warnings.append(str(error))
-            continue
-        payloads.extend(own)
-        if step and place % step == 0 and counts.total:
-            single.append((counts, run.max if run.max is not None else int(counts.geometry.bounds[1][-1])))
-    try:
-        return hdr.merge(payloads), single
-    except BrokenResult as error:  # runs of two geometries
-        warnings.append(f"{mode.cell}: {error}")
-        return hdr.merge([]), single
-
-
-def _scales(view: View) -> dict[str, chart.Scale]:
-    """One scale for each metric: plots of one report can be compared by eye."""
-    extents: dict[str, list[tuple[int, int, int]]] = {}
-    for target in view.targets:
-        for section in target.sections:
-            for mode in section.modes:
-                total = sum(run.recorded * max(1, len(run.cpus)) for run in mode.used)
-                ends = [_ends(run) for run in mode.used]
-                extents.setdefault(section.metric, []).extend((low, high, total) for low, high in ends)
-    return {
-        section.metric: chart.scale_of(extents.get(section.metric, []))
-        for target in view.targets
-        for section in target.sections
-    }
-
-
-def _ends(run: RunView) -> tuple[int, int]:
-    """The values that a plot must reach. A clock that steps makes some intervals 0: not worth two decades of paper."""
-    middle = run.quantiles.get("p50") or 1
-    low = max(run.min or 0, middle * 2 // 3, 1)
-    return low, run.max if run.max is not None else max(10, low)
-
-
 def _glance(view: View, targets: Sequence[TargetFigures]) -> list[Glance]:
     worst: dict[str, list[float]] = {}  # by metric: an interval is no wake-up
+    measured = {each.target.name: [f for f in each.figures if f.section.role == MEASURED] for each in targets}
     for each in targets:
-        for figure in each.figures:
+        for figure in measured[each.target.name]:
             known = [mode.maximum.high for mode in figure.section.modes if mode.maximum is not None]
             worst.setdefault(figure.section.metric, []).extend(math.log10(max(1.0, value)) for value in known)
     rows = []
     for each in targets:
-        for figure in each.figures:
+        for figure in measured[each.target.name]:
             section = figure.section
             by_name = {mode.name: mode for mode in section.modes}
             why = {entry.mode for entry in section.unsupported}
@@ -273,12 +205,13 @@ def _bar(view: View) -> list[tuple[str, float, float, int]]:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"report.html.j2": _resource("report.html.j2")}),
+        loader=jinja2.FunctionLoader(lambda name: _resource("templates", name)),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters.update(
         p=units.printable, ns=_time, quantity=_quantity, spread=_spread, plural=units.plural, threshold=_threshold
     )
@@ -311,5 +244,5 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 
-def _resource(name: str) -> str:
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+def _resource(folder: str, name: str) -> str:
+    return files(__package__).joinpath(folder, name).read_text(encoding="utf-8")

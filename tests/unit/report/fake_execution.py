@@ -69,6 +69,16 @@ def counts(rng: np.random.Generator, *, quiet: float, noise: Sequence[tuple[floa
     return Counts(GEOMETRY, values)
 
 
+def moments(histogram: Counts, gaps: int, duration_ns: int) -> list[tuple[int, int]]:
+    """Times and lengths of at most 2,000 gaps: as the histogram has them, over all the time."""
+    low, high = histogram.geometry.bounds
+    over = np.flatnonzero((histogram.counts > 0) & (low >= 1000))
+    lengths = np.repeat((low[over] + high[over]) // 2, histogram.counts[over])[:: -max(1, gaps // 2000)][:2000]
+    rng = np.random.default_rng(gaps)
+    times = np.sort(rng.integers(0, duration_ns, len(lengths)))
+    return list(zip(times.tolist(), rng.permutation(lengths).tolist(), strict=True))
+
+
 def record(
     *,
     cell: str = "gap.shared.idle-000000000001",
@@ -94,11 +104,11 @@ def record(
     stolen_ns = int((histogram.counts * low)[low >= 1000].sum())
     tag = "any" if cpu is None else f"cpu{cpu}"
     longest = int(high[filled[-1]]) if len(filled) else None
-    lines = [f'{{"at_ns":{i * 1000003},"gap_ns":{1200 + 7 * i}}}' for i in range(min(gaps, 50))]
+    lines = [f'{{"at_ns":{at},"gap_ns":{length}}}' for at, length in moments(histogram, gaps, duration_ns)]
     files = {
         f"gap_ns.{tag}.hdr": encode(histogram),
         f"gaps.{tag}.jsonl": "".join(line + "\n" for line in lines).encode(),
-        "log.txt": b"",
+        "log.txt": b"" if cpu is None else b"gap: armed on CPU %d\n" % cpu,
     }
     result = {
         "schema": 1,
@@ -146,7 +156,13 @@ def record(
                 "unit": "Hz",
             },
         },
-        "gaps": {"file": "gaps.jsonl", "count": gaps, "stored": gaps, "dropped": 0, "threshold_ns": 1000},
+        "gaps": {
+            "file": "gaps.jsonl",
+            "count": gaps,
+            "stored": len(lines),
+            "dropped": gaps - len(lines),
+            "threshold_ns": 1000,
+        },
     }
     run = f"{cell}-r{repeat}"
     fifo = "fifo" in str(mode.get("sched"))
@@ -408,7 +424,7 @@ def realistic(root: Path, repeat: int = 4) -> Path:
         fault="environment",
         advice="look at log.txt of the attempt; a hung disk or an exhausted RT runtime does this",
         context=RunContext("nightly", EXECUTION, 1),
-        log=b"gap: armed on CPU 3\n",
+        log=b"gap: armed on CPU 3\nthe last words\n",
     )
     return execution
 

@@ -71,6 +71,17 @@ def test_every_task_is_read_back():
     }
 
 
+def test_a_control_says_what_became_of_it():
+    reason = {"rule": "minor-faults", "text": "7 minor page faults after arming"}
+    found = {"cpu": 0, "status": "ok", "validity": {"state": "suspect", "reasons": [reason]}}
+    assert account.control({"control": found}).rows == (
+        ("CPU", "0"), ("state", "suspect"), ("minor-faults", "7 minor page faults after arming"),
+    )  # fmt: skip
+    found = {"cpu": 0, "status": "unavailable", "reason": "signal 11"}
+    assert account.control({"control": found}).rows == (("CPU", "0"), ("state", "unavailable"), ("reason", "signal 11"))
+    assert account.control({}).rows == ()
+
+
 def test_what_was_asked_has_its_command_and_times():
     spec = {
         "bench": "gap",
@@ -94,7 +105,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=12,
 )
-KEYS = ("spec", "effective", "knobs", "load", "facts_before", "facts_after", "results", "identity")
+KEYS = ("spec", "control", "effective", "knobs", "load", "facts_before", "facts_after", "results", "identity")
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))

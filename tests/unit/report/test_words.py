@@ -40,7 +40,7 @@ def test_wake_ups_are_not_told_in_the_words_of_gaps(tmp_path):
     assert "late: over 100 µs" in text
     assert re.search(r"max late/s runs shared 6\d\.\d µs", text)
     assert "Counted as late: wake-ups over 100 µs" in page
-    assert "share of all wake-ups that took less" in page
+    assert "share of all wake-ups that took at most so long" in page
     assert "the longest wake-up was" in page
     assert "0.400 late/s" in page
     for found in (text, page):

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page knows of each single run: its curves, its events over time, and what it says of itself.
+
+Runs are taken in one by one while the view is made, so that ten thousand fit in memory: of a run stays what its row in
+the table, its share in the plots and its drill-down need, some kilobytes. What many runs say alike (facts, knobs,
+reasons) is kept once, by content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..agent.spec import SpecError, event_lists
+from ..stats.quantiles import enough
+from ..store.files import BrokenResult
+from ..store.record import CONTROL_PREFIX
+from ..store.runs import Run, read_events
+from . import account, curves, moments
+from .curves import Curve
+from .grouping import compact
+from .modes import MEASURED, at, name_of, objects, role_of, text_of
+from .units import printable, quantity
+
+#: The quantiles of a row of the table of runs.
+COLUMNS = ("p50", "p99", "p99.9", "p99.99")
+
+
+CONTROL = "control"
+
+
+class Pool:
+    """Values kept once each, by content; what refers to one is its place."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._places: dict[Any, int] = {}
+
+    def place(self, value: Any) -> int:
+        """``value`` is hashable: a text, or tuples of texts."""
+        if value not in self._places:
+            self._places[value] = len(self.values)
+            self.values.append(value)
+        return self._places[value]
+
+
+@dataclass
+class Measured:
+    """One histogram of a run."""
+
+    metric: str
+    cpu: int | None
+    role: str
+    curve: Curve | None
+    recorded: int
+    lost: str
+
+
+@dataclass
+class RunData:
+    """``number`` is its row. ``density`` is by metric and role, over the run's CPUs; ``moments`` are by role, and
+    ``events`` says what they are.
+    """
+
+    number: int
+    path: Path
+    target: str
+    name: str
+    cell: str
+    state: str
+    document: dict[str, Any]  # of the row alone
+    measured: list[Measured] = field(default_factory=list)
+    density: dict[tuple[str, str], NDArray[np.int64]] = field(default_factory=dict)
+    moments: dict[str, moments.Moments] = field(default_factory=dict)
+    events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    scalars: tuple[account.Row, ...] = ()
+    groups: tuple[int, ...] = ()
+    reasons: int = 0
+
+    def curves(self, metric: str, role: str) -> list[Curve]:
+        return [m.curve for m in self.measured if (m.metric, m.role) == (metric, role) and m.curve is not None]
+
+
+class RunCollection:
+    """All runs and attempts of an execution, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self.runs: dict[Path, RunData] = {}
+        self.attempts: list[RunData] = []
+        self.pool = Pool()
+        self.warnings: list[str] = []
+
+    def add(self, run: Run) -> None:
+        """Take in a run whose run.json was read. What cannot be read of its other files is named in ``warnings``."""
+        data = self._data(len(self.runs), run.path, run.document, run.state)
+        for metric in run.metrics:
+            if metric.get("kind") == "histogram":
+                self._histogram(run, metric, data)
+        self._events(run, data, MEASURED, "", at(run.document, "results"))
+        if run.control:
+            self._events(run, data, CONTROL, CONTROL_PREFIX, [run.control.get("result")])
+        data.scalars = tuple(_scalars(run.metrics))
+        data.document.update(_row(run))
+        self.runs[run.path] = data
+
+    def add_attempt(self, path: Path, document: Mapping[str, Any]) -> None:
+        """Take in a run that failed, by its attempt.json."""
+        data = self._data(0, path, document, "failed")
+        why = {"state": "failed", "text": document.get("reason"), "advice": document.get("advice")}
+        why["rule"] = f"{document.get('fault')}'s fault"
+        data.reasons = self.pool.place(_reasons([why, *_reason_list(document)]))
+        self.attempts.append(data)
+
+    @property
+    def rows(self) -> list[RunData]:
+        """Runs, then attempts; numbered as they stand."""
+        found = [*self.runs.values(), *self.attempts]
+        for number, data in enumerate(found):
+            data.number = number
+        return found
+
+    def _data(self, number: int, path: Path, document: Mapping[str, Any], state: str) -> RunData:
+        spec = at(document, "spec")
+        spec = spec if isinstance(spec, Mapping) else {}
+        return RunData(
+            number=number,
+            path=path,
+            target=str(document["target"]),
+            name=str(document["run"]),
+            cell=str(document["cell"]),
+            state=state,
+            document={
+                "bench": name_of(spec.get("bench")) if spec else "",
+                "mode": name_of(spec.get("mode")) if spec else "",
+                "load": name_of(spec.get("load")) if spec else "",
+                "repeat": _whole(document.get("repeat")),
+                "session": _whole(document.get("session")),
+                "attempt": _whole(document.get("attempt")),
+                "started_ns": _whole(at(document, "started", "realtime_ns")),
+            },
+            groups=tuple(self.pool.place((group.title, _printable(group.rows))) for group in account.groups(document)),
+            reasons=self.pool.place(_reasons(_reason_list(document))),
+        )
+
+    def _histogram(self, run: Run, metric: Mapping[str, Any], data: RunData) -> None:
+        name, cpu, role = str(metric["metric"]), metric.get("cpu"), role_of(metric)
+        recorded = int(metric.get("recorded") or 0)
+        lost = ", ".join(
+            f"{metric[key]:,} {word}"
+            for key, word in (("missed", "missed"), ("dropped", "dropped"), ("overflow", "beyond the range"))
+            if metric.get(key)
+        )
+        curve = None
+        try:
+            counts = run.counts(name, cpu)
+            curve = curves.curve_of(counts, metric.get("max"))
+            density = data.density.get((name, role))
+            own = curves.density_of(counts)
+            data.density[name, role] = own if density is None else density + own
+        except BrokenResult as error:
+            self.warnings.append(str(error))
+        data.measured.append(Measured(name, cpu, role, curve, recorded, lost))
+
+    def _events(self, run: Run, data: RunData, role: str, prefix: str, results: object) -> None:
+        """What the probe of that ``role`` kept one by one, in the list of its name after ``prefix``."""
+        measured = [each for each in data.measured if each.role == role]
+        known = objects(results)
+        found = next((pair for each in known for pair in event_lists(each)), None)
+        if not measured or found is None:
+            return
+        name, about = found
+        duration = next(filter(None, (_whole(each.get("duration_ns")) for each in known)), 1)
+        data.events[role] = {
+            "name": name,
+            "duration_ns": duration,
+            "threshold_ns": about.get("threshold_ns"),
+            "dropped": sum(_whole(at(each, name, "dropped")) or 0 for each in known),
+        }
+        length = measured[0].metric.removeprefix(prefix)
+        try:
+            lines = (line for line in read_events(run.path, prefix + name) if isinstance(line, dict))
+            data.moments[role] = moments.thin(lines, length, duration, [each.cpu for each in measured])
+        except (BrokenResult, SpecError) as error:
+            self.warnings.append(str(error))
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """The numbers of a run's row: those of its first measured histogram, of several CPUs the worst."""
+    mine = [m for m in run.metrics if m.get("kind") == "histogram" and role_of(m) == MEASURED]
+    mine = [m for m in mine if m["metric"] == mine[0]["metric"]]
+    fewest = min((int(m.get("recorded") or 0) for m in mine), default=0)
+    rates = [m for m in run.metrics if m.get("unit") == "Hz" and "count" in m and role_of(m) == MEASURED]
+    return {
+        "metric": str(mine[0]["metric"]) if mine else "",
+        **{
+            level: max((q for m in mine if isinstance(q := at(m, "quantiles", level), int)), default=None)
+            if enough(level, fewest)
+            else None
+            for level in COLUMNS
+        },
+        "max": max((m["max"] for m in mine if isinstance(m.get("max"), int)), default=None),
+        "missed": sum(int(m.get("missed") or 0) for m in mine),
+        "rate": max((float(m["value"]) for m in rates if isinstance(m.get("value"), (int, float))), default=None),
+    }
+
+
+def _scalars(metrics: Sequence[Mapping[str, Any]]) -> Iterable[account.Row]:
+    for metric in metrics:
+        if metric.get("kind") == "scalar":
+            cpu, role = metric.get("cpu"), role_of(metric)
+            label = (
+                f"{metric['metric']}{'' if cpu is None else f', CPU {cpu}'}{'' if role == MEASURED else f', {role}'}"
+            )
+            upper = metric.get("upper")
+            bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
+            yield printable(label), printable(quantity(metric.get("value"), str(metric["unit"])) + bound)
+
+
+def _reason_list(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return objects(at(document, "validity", "reasons"))
+
+
+def _reasons(reasons: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    """Each as state, rule, text and advice."""
+    return tuple(
+        (
+            printable(text_of(each, "state")),
+            printable(text_of(each, "rule")),
+            printable(compact(text_of(each, "text"))),
+            printable(text_of(each, "advice")),
+        )
+        for each in reasons
+    )
+
+
+def _printable(rows: Iterable[account.Row]) -> tuple[account.Row, ...]:
+    return tuple((printable(label), printable(text)) for label, text in rows)
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
