@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.console import Group
+from rich.live import Live
 from rich.text import Text
 
 from .consoles import Console
+from .pace import ASCII_BAR, BAR, Pace, lines
 from .render import printable, restored, unheard
 from .words import bench_titles, plural
 
@@ -31,22 +33,14 @@ class Progress:
         self._execution = execution
         self._quiet = quiet
         self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-        self._live = self._console.is_terminal and not quiet
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[doing]}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=self._console,
-            refresh_per_second=_REFRESH_HZ,
-            disable=not self._live,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._done: dict[str, int] = {}
-        self._planned: dict[str, int] = {}
+        self._drawn = self._console.is_terminal and not quiet
+        self._bar = BAR if _can_write(self._console.encoding, "".join(BAR)) else ASCII_BAR
+        self._lanes: dict[str, Pace] = {}
         self._names = _names(execution.plan)
         self._each = execution.plan.repeat * execution.plan.sessions
+        self._live = Live(
+            console=self._console, get_renderable=self.drawing, refresh_per_second=_REFRESH_HZ, auto_refresh=self._drawn
+        )
 
     def __enter__(self) -> Progress:
         plan, path = self._execution.plan, self._execution.path
@@ -56,28 +50,31 @@ class Progress:
         )
         for target, why in plan.disabled.items():
             self._say(f"{target}: disabled: {why}")
-        self._bars.start()
         for target in plan.targets:
-            planned = plan.repeat * plan.sessions * len(plan.cells_of(target))
-            self._tasks[target] = self._bars.add_task(printable(target), total=planned, doing="connecting")
-            self._planned[target], self._done[target] = planned, 0
+            planned = self._each * len(plan.cells_of(target))
+            lane = plan.estimate.lanes[target]
+            self._lanes[target] = Pace(printable(target), planned, lane.seconds / max(1, lane.runs))
+        if self._drawn:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._drawn:
+            with unheard():
+                self._live.stop()
+
+    def drawing(self) -> Group:
+        """What a terminal shows now: asked for anew at each redrawing, so that it follows the terminal's size."""
+        size = self._console.size
+        return Group(*lines(list(self._lanes.values()), time.monotonic(), size.width, size.height, self._bar))
 
     def listen(self, event: Event) -> None:
         """Called from the lanes' threads, one event at a time."""
         kind, target = str(event["kind"]), str(event.get("target", ""))
-        if kind == "lane-started":
-            self._progress(target, done=event.get("finished", 0))
-        elif kind == "contacted":
-            self._progress(target, planned=event.get("planned", 0), doing="measuring")
-        elif kind == "run-started":
-            self._progress(target, doing=self._shown(event.get("run", "")))
-        elif kind in ("run-stored", "run-failed"):
+        self._follow(kind, target, event)
+        if kind in ("run-stored", "run-failed"):
             self._run(kind, target, event)
         elif kind in ("restored", "not-restored"):
             what = event.get("what")
@@ -86,17 +83,37 @@ class Progress:
                 self._say(f"{target}: {left}{restored(entry)}", important=True)
         elif kind in _SAID:
             self._say(f"{target}: {_SAID[kind].format_map(self._fields(event))}", important=kind in _IMPORTANT)
-        elif kind == "lane-finished" and event.get("failure") and len(self._tasks) > 1:
+        elif kind == "lane-finished" and event.get("failure") and len(self._lanes) > 1:
             # Of a single lane the outcome, which comes at once, says the same.
             self._say(f"{target}: {event['failure']}", important=True)
 
+    def _follow(self, kind: str, target: str, event: Event) -> None:
+        """What the event means for the lane's line."""
+        lane = self._lanes.get(target)
+        if lane is None:
+            return
+        if kind == "lane-started":
+            lane.done = int(event.get("finished", 0))
+        elif kind == "contacted":
+            lane.planned, lane.state, lane.doing = int(event.get("planned", 0)), "measuring", "measuring"
+            lane.begin(time.monotonic())
+        elif kind == "run-started":
+            lane.state, lane.doing = "measuring", printable(self._shown(event.get("run", "")))
+        elif kind in ("run-stored", "run-failed"):
+            lane.finish_run(time.monotonic(), failed=kind == "run-failed")
+        elif kind in ("connection-lost", "waiting"):
+            lane.state, lane.doing = "waiting", printable(str(event.get("message")))
+        elif kind == "lane-finished":
+            failure, stopped = event.get("failure"), event.get("stopped")
+            lane.state = "failed" if failure else "done"
+            lane.doing = printable(str(failure or stopped or "done"))
+
     def _run(self, kind: str, target: str, event: Event) -> None:
         failed = kind == "run-failed"
-        if not failed:
-            self._progress(target, done=self._done.get(target, 0) + 1)
-        if self._live and not failed:
+        if self._drawn and not failed:
             return
-        count = f"[{self._done.get(target, 0)}/{self._planned.get(target, 0)}]"
+        lane = self._lanes.get(target)
+        count = f"[{lane.done}/{lane.planned}]" if lane else ""
         what = event.get("state")
         if failed:
             again = ", will be tried again" if event.get("retried") else ""
@@ -118,24 +135,18 @@ class Progress:
         cell = str(event.get("cell"))
         return _Fields({**event, "cell": self._names.get(cell, cell), "run": self._shown(event.get("run", "?"))})
 
-    def _progress(
-        self, target: str, *, done: int | None = None, planned: int | None = None, doing: str | None = None
-    ) -> None:
-        if target not in self._tasks:
-            return
-        if done is not None:
-            self._done[target] = done
-        if planned is not None:
-            self._planned[target] = planned
-        task = self._tasks[target]
-        self._bars.update(task, completed=self._done[target], total=self._planned[target])
-        if doing is not None:
-            self._bars.update(task, doing=printable(doing))
-
     def _say(self, text: str, *, important: bool = False) -> None:
         if important or not self._quiet:
             with unheard():
                 self._console.print(Text(printable(text)))
+
+
+def _can_write(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _names(plan: Plan) -> dict[str, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,29 @@ def test_one_run_is_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with Progress(execution(tmp_path, "{campaign: c, targets: [local], benches: [gap], duration: 1s}")):
         pass
     assert ": 1 run, " in capsys.readouterr().err
+
+
+def drawn(progress: Progress) -> list[str]:
+    return [str(line).rstrip() for line in progress.drawing().renderables]
+
+
+def test_a_terminal_sees_a_line_a_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    made = execution(tmp_path, ONE)
+    run = f"{made.plan.cells[0].id}-r1"
+    with Progress(made, quiet=True) as progress:
+        assert drawn(progress)[0].endswith("0/6  connecting")
+        progress.listen({"kind": "lane-started", "target": "local", "planned": 6, "finished": 2})
+        progress.listen({"kind": "connection-lost", "target": "local", "message": "gone\x1b[2J", "retry_in_s": 2})
+        assert drawn(progress)[0].endswith("2/6  gone\\x1b[2J")
+        progress.listen({"kind": "contacted", "target": "local", "planned": 5})
+        progress.listen({"kind": "run-started", "target": "local", "run": run})
+        assert re.search(r"2/5  0:0\d left  pinned/idle 1/3$", drawn(progress)[0])
+        progress.listen({"kind": "run-stored", "target": "local", "run": run, "state": "valid"})
+        progress.listen({"kind": "run-failed", "target": "local", "run": run, "reason": "it broke", "fault": "bug"})
+        assert re.search(r"3/5  +\d+/min  0:0\d left  1 failed  pinned/idle 1/3$", drawn(progress)[0])
+        progress.listen({"kind": "lane-finished", "target": "local", "failure": None, "stopped": "until 06:30"})
+        assert re.search(r"3/5  +\d+/min  1 failed  until 06:30$", drawn(progress)[0])
 
 
 def test_status_says_why_below_the_table_and_how_to_go_on_once(tmp_path: Path) -> None:
