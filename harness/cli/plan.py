@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import complete, options
+from . import complete, options, tuning
 from .placing import lines, placements
 from .render import console, echo_json, printable
 from .words import bench_titles, plural
@@ -161,6 +161,7 @@ def _json(
                 "seconds": round(feasible.lanes.get(name, nothing).seconds, 1),
                 "facts_of": None if facts[name].at_s is None else round(facts[name].at_s or 0),
                 "placement": placed[name],
+                "tune_lacks": tuning.lacks(plan, facts[name].facts),
             }
             for name, lane in plan.estimate.lanes.items()
         },
@@ -185,13 +186,14 @@ def _print(
 
     out = console()
     feasible = _feasible(plan, verdicts)
-    for names, (rows, placement) in _groups(plan, verdicts, placed).items():
+    notes = {name: (*lines(placed[name]), *tuning.lines(plan, facts[name].facts)) for name in plan.targets}
+    for names, (rows, noted) in _groups(plan, verdicts, notes).items():
         seconds = max(feasible.lanes[name].seconds if name in feasible.lanes else 0.0 for name in names)
         runs = _runs(feasible.lanes[names[0]].runs if names[0] in feasible.lanes else 0, len(rows) * _each(plan))
         each = f"{plural(len(rows), 'cell')} x {plural(_each(plan), 'run')}" + (" on each" if len(names) > 1 else "")
         head = f"{_listed_names(names)}: {runs} ({each}), {format_seconds(seconds)}{_as_of(names, facts)}"
         out.print(Text(printable(head), style="bold"))
-        for line in placement:
+        for line in noted:
             out.print(Text(printable(f"  {line}"), style="dim"))
         for name in names:
             if name in failures:
@@ -220,7 +222,7 @@ Row = tuple[str, str, str, int, _Verdict]
 
 
 def _groups(
-    plan: Plan, verdicts: Mapping[str, _Verdict], placed: Mapping[str, dict[str, Any] | None]
+    plan: Plan, verdicts: Mapping[str, _Verdict], notes: Mapping[str, tuple[str, ...]]
 ) -> dict[tuple[str, ...], tuple[list[Row], tuple[str, ...]]]:
     """The targets that would do the same in the same place, together: a lab's boards are mostly alike."""
     title = bench_titles(plan)
@@ -230,8 +232,8 @@ def _groups(
             (title[cell.id], cell.mode.name, cell.load.name, cell.duration_ns, verdicts[cell.id])
             for cell in plan.cells_of(name)
         )
-        alike.setdefault((rows, lines(placed[name])), []).append(name)
-    return {tuple(names): (list(rows), placement) for (rows, placement), names in alike.items()}
+        alike.setdefault((rows, notes[name]), []).append(name)
+    return {tuple(names): (list(rows), noted) for (rows, noted), names in alike.items()}
 
 
 def _each(plan: Plan) -> int:

@@ -132,3 +132,23 @@ def test_all_where_nothing_is_isolated_runs_nothing(lab: Path) -> None:
     lines = text(lab, "-t", "b1", "--set", "cpus=all", "--set", "mode=pinned")
     assert any("no: cpus: all measures every isolated CPU, and none is isolated here" in line for line in lines)
     assert lines[-1].startswith("c: 0 of 2 runs")
+
+
+def test_a_knob_that_a_target_lacks_is_told_before_it_costs_a_night(lab: Path) -> None:
+    assert not [line for line in text(lab, "-t", "b1") if "tune" in line]
+    assert text(lab, "-t", "b1", "--set", "tune=thp,governor")[1] == "  tune: thp, governor"  # nothing is known yet
+    target = load_inventory(lab / "i.yaml").targets["b1"]
+    knobs = {
+        "thp": {"available": True, "reason": None, "needed": True},
+        "ksm": {"available": False, "reason": "this kernel merges no pages", "needed": False},
+        "governor": {"available": False, "reason": "no cpufreq here", "needed": True},
+    }
+    facts_cache.remember(target, {**FACTS, "knobs": knobs})
+    lines = text(lab, "-t", "b1", "--set", "tune=thp,ksm,governor")
+    assert lines[2:4] == [
+        "  tune: thp, ksm, governor",
+        "  note: tune governor: no cpufreq here; its runs will be suspect",
+    ]
+    found = json.loads("\n".join(text(lab, "-t", "b1", "--set", "tune=thp,ksm,governor", "--json")))
+    assert found["targets"]["b1"]["tune_lacks"] == {"governor": "no cpufreq here"}
+    assert found["cells"][0]["tune"] == ["governor", "ksm", "thp"]
