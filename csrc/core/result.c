@@ -20,6 +20,11 @@
 #define COMPILER "gcc " TEXT_OF(__GNUC__) "." TEXT_OF(__GNUC_MINOR__) "." \
 	TEXT_OF(__GNUC_PATCHLEVEL__)
 #endif
+#if defined(__GLIBC__)
+#define LIBRARY "glibc " TEXT_OF(__GLIBC__) "." TEXT_OF(__GLIBC_MINOR__)
+#else
+#define LIBRARY "musl"		/* which has no macro to be known by */
+#endif
 #if defined(__x86_64__)
 #define ARCH "x86_64"
 #else
@@ -302,7 +307,7 @@ void result_write(const struct probe *probe, const struct run *run, struct outpu
 	json_string(&json, "probe", probe->name);
 	json_string(&json, "version", PROBE_VERSION);
 	json_string(&json, "arch", ARCH);
-	json_string(&json, "compiler", COMPILER);
+	json_string(&json, "compiler", COMPILER ", " LIBRARY);
 	if (run->options.cpu >= 0)
 		json_i64(&json, "cpu", run->options.cpu);
 	else

@@ -35,6 +35,7 @@
 #include "core/periods.h"
 #include "core/placement.h"
 #include "core/probe.h"
+#include "core/sysfs.h"
 
 #define WARM_PERIODS 16
 #define WARM_INTERVAL_NS UINT64_C(200000)
@@ -94,6 +95,7 @@ static uint64_t answer_timeout;		/* units; set before the first barrier */
 static pthread_t waker_thread;
 static struct periods periods;		/* the waker's; the measured thread reads it after joining */
 static struct placement waker_placement;
+static struct sysfs_idle idle_before, idle_after;	/* of the measured CPU */
 
 static void post(bool stop)
 {
@@ -323,6 +325,7 @@ static void warm(struct run *run)
 	ring_reset(&ring);
 	late = awake = beside = 0;
 	threshold_ns = run->params[PARAM_THRESHOLD];
+	sysfs_idle_read(&idle_before, run->options.cpu);
 }
 
 static void measure(struct run *run)
@@ -331,6 +334,7 @@ static void measure(struct run *run)
 	pthread_barrier_wait(&barrier);
 	be_woken();
 	run->last = counter_read_ordered();
+	sysfs_idle_read(&idle_after, run->options.cpu);
 	pthread_barrier_wait(&barrier);
 	ask(run, &offset_after);
 }
@@ -388,6 +392,7 @@ static void detail(const struct run *run, struct json *json)
 		 periods.served > run->voluntary_switches ?
 		 periods.served - run->voluntary_switches : 0);
 	json_bool(json, "not_asleep_recorded", method == METHOD_EVENTFD);
+	sysfs_idle_json(json, "idle_states", &idle_before, &idle_after);
 	/* The waker's counter less the measured CPU's; not corrected for. */
 	json_open(json, "counter_offset", '{');
 	put_offset(run, "before", &offset_before, json);

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import build
+from harness import build, toolchain
 from harness.errors import BuildError
 
 CSRC = build.csrc_dir()
@@ -184,12 +184,17 @@ def test_the_parts_under_sanitisers(sanitised, argv, text):
 # --- the other architecture ---
 
 
+def emulator_of(arch):
+    found = shutil.which(f"qemu-{arch}-static") or shutil.which(f"qemu-{arch}")
+    if not found:
+        pytest.skip(f"no qemu-{arch} (Debian: qemu-user)")
+    return found
+
+
 @pytest.fixture(scope="module")
 def emulate():
     """A function from a main file to the command that runs it on the other architecture."""
-    emulator = shutil.which(f"qemu-{OTHER}-static") or shutil.which(f"qemu-{OTHER}")
-    if not emulator:
-        pytest.skip(f"no qemu-{OTHER} (Debian: qemu-user)")
+    emulator = emulator_of(OTHER)
 
     def command(main):
         try:
@@ -227,6 +232,30 @@ def test_every_probe_runs_in_an_emulator(emulate, name, tmp_path):
     assert result["loop"]["iterations"] == told["recorded"] + told["overflow"] + told["negative"] + left_out > 0
     if "periods" in detail:
         assert result["loop"]["iterations"] + told["missed"] == detail["periods"] == 200
+
+
+# --- each compiler ---
+
+
+@pytest.mark.parametrize("arch", build.ARCHES)
+def test_what_each_compiler_makes_measures(arch, tmp_path, monkeypatch):
+    """Not only the one that comes first here."""
+    monkeypatch.delenv("CC", raising=False)
+    emulator = [] if arch == build.native_arch() else [emulator_of(arch)]
+    reasons = []
+    found = list(toolchain.compilers(arch, reasons))
+    if not found:
+        pytest.skip(f"no compiler for {arch}: {'; '.join(reasons)}")
+    for compiler in found:
+        probe = build.build_program("probes/wake.c", arch, compiler=compiler.name).path
+        out = tmp_path / compiler.name
+        out.mkdir()
+        argv = [*emulator, str(probe), "--duration", "50ms", "--out", str(out)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), compiler.name
+        result = json.loads((out / "result.json").read_text())
+        assert result["loop"]["iterations"] + result["histograms"]["wake_ns"]["missed"] == 50
+        assert ("musl" in result["compiler"]) == compiler.is_small
 
 
 # --- the speed bench ---
