@@ -142,11 +142,12 @@ if (beside) {
   const panels = beside.querySelector(".panels");
   const what = byId("beside-what");
   groups.forEach((group, place) => what.append(el("option", { value: String(place) }, group.title)));
-  const panel = (title, href, curves, scale) => {
+  const legend = beside.querySelector(".legend");
+  const panel = (title, href, curves, scale, height) => {
     const host = el("div", { className: "plot", role: "application", "aria-roledescription": "plot", "aria-label": `Percentiles, ${title}; arrow keys move the cursor` });
     const heading = el("h3", {}, href ? el("a", { href }, title) : title);
     panels.append(el("div", { className: "panel" }, heading, host));
-    later(host, () => linePlot(host, { ...percentileSpec(curves, scale), small: true, thin: true, height: 170, sync: "beside" }));
+    later(host, () => linePlot(host, { ...percentileSpec(curves, scale), small: true, thin: true, height, sync: "beside" }));
   };
   const draw = () => {
     for (const host of panels.querySelectorAll(".plot")) { makers.delete(host); near.unobserve(host); unmount(host); }
@@ -155,6 +156,8 @@ if (beside) {
     const figures = group.panels.map(([label, key]) => [label, key, figureOf(key)]);
     const { scale } = figures[0][2];
     const names = new Map();
+    legend.replaceChildren();
+    panels.classList.remove("many", "large");
     if (beside.querySelector("input[value=mode]").checked) {
       for (const [label, , figure] of figures) {
         for (const line of figure.lines) {
@@ -164,10 +167,17 @@ if (beside) {
       }
       // Of many targets the lines alone: their ranges would lie on each other.
       const bare = (lines) => lines.map((line) => ({ ...line, curve: { ...line.curve, low: undefined, high: undefined } }));
-      for (const [name, lines] of names) panel(name, null, lines.length > 4 ? bare(lines) : lines, scale);
+      for (const [name, lines] of names) panel(name, null, lines.length > 4 ? bare(lines) : lines, scale, 240);
+      panels.classList.add("large");
       return;
     }
-    for (const [label, key, figure] of figures) panel(label, `#${key}`, figure.lines, scale);
+    const many = figures.length > 12;
+    panels.classList.toggle("many", many);
+    for (const [label, key, figure] of figures) {
+      panel(label, `#${key}`, figure.lines, scale, many ? 120 : 170);
+      for (const line of figure.lines) names.set(line.name, line.slot);
+    }
+    legend.append(...[...names].map(([name, slot]) => el("span", {}, el("span", { className: `swatch s${slot}` }), name)));
   };
   beside.addEventListener("change", draw);
   beside.hidden = false;

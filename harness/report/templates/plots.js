@@ -60,14 +60,14 @@ const decades = (low, high) => {
   return found;
 };
 
-// Leave out labels that would lie on each other; the ends and whole nines are asked first.
+// Leave out labels that would lie on each other, or reach beyond the plot.
 const thinLabels = (u, splits, labels) => {
   const pixels = (split) => u.valToPos(split, "x");
   let edge = -Infinity;
   return splits.map((split, place) => {
     const half = 3.6 * labels[place].length + 4;
     const at = pixels(split);
-    if (at - half < edge) return "";
+    if (at - half < edge || at + half > u.bbox.width / devicePixelRatio + 24) return "";
     edge = at + half;
     return labels[place];
   });
@@ -210,6 +210,7 @@ const levelLine = (u, level, text) => {
 // Lines over x. spec: x, lines [{name, slot, dash, mid, low, high, endX, endY}], xRange, yRange, xSplits, xLabels,
 // yLabel, title(index), text(line, index), height, align (of the steps), names, level {at, text}, label, hidden, sync.
 const linePlot = (host, spec) => {
+  const crowded = spec.lines.length > 10;
   const data = [spec.x];
   const series = [{}];
   const bands = [];
@@ -218,7 +219,7 @@ const linePlot = (host, spec) => {
     const first = data.length;
     data.push(line.mid);
     series.push({
-      stroke: slotColour(line.slot), width: spec.thin ? 1.4 : 2.2, dash: line.dash ? [7, 4] : undefined,
+      stroke: slotColour(line.slot), width: crowded ? 0.9 : spec.thin ? 1.4 : 2.2, dash: line.dash ? [7, 4] : undefined,
       paths: stepped, points: { show: false },
       fill: spec.filled ? () => alpha(theme.slots[line.slot], 0.1) : undefined,
       fillTo: spec.filled ? (u) => u.scales.y.min : undefined,
@@ -231,10 +232,12 @@ const linePlot = (host, spec) => {
   }
   const hidden = spec.hidden || new Set();
   const tip = tipOf(host);
-  // Of very many lines the largest few: a box of fifty rows helps nobody.
+  let focused = null;
+  // Of very many lines the one under the cursor and the largest few: a box of fifty rows helps nobody.
   const words = (index) => {
     const shown = spec.lines.filter((_, place) => !hidden.has(place));
-    const first = shown.length > 10 ? [...shown].sort((a, b) => b.mid[index] - a.mid[index]).slice(0, 8) : shown;
+    const rank = (line) => (line === focused ? Infinity : line.mid[index]);
+    const first = crowded ? [...shown].sort((a, b) => rank(b) - rank(a)).slice(0, 8) : shown;
     const rows = first.map((line) => [line.slot, line.dash, line.name, spec.text(line, index)]);
     return first.length < shown.length ? [...rows, [null, false, `and ${shown.length - first.length} below`, ""]] : rows;
   };
@@ -252,9 +255,12 @@ const linePlot = (host, spec) => {
     ],
     cursor: {
       y: false, drag: { x: false, y: false }, sync: spec.sync ? { key: spec.sync } : undefined,
-      points: { size: 7, fill: (u, place) => (place % 3 === 1 ? theme.slots[spec.lines[(place - 1) / 3].slot] : "transparent"), stroke: "transparent" },
+      focus: { prox: crowded ? 40 : -1 },
+      points: { show: !crowded, size: 7, fill: (u, place) => (place % 3 === 1 ? theme.slots[spec.lines[(place - 1) / 3].slot] : "transparent"), stroke: "transparent" },
     },
+    focus: { alpha: 0.25 },
     hooks: {
+      setSeries: [(u, place) => { focused = place === null ? null : spec.lines[Math.floor((place - 1) / 3)]; }],
       setCursor: [(u) => {
         const index = u.cursor.idx;
         const here = host.matches(":hover, :focus") || u.touched;
