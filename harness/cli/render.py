@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: For tables in a pipe: wide enough that nothing is wrapped or cut.
 _PIPE_WIDTH = 10_000
+#: With room to be quoted twice in 80 columns.
+_MAIL_WIDTH = 76
 
 
 def printable(text: object) -> str:
@@ -84,6 +86,14 @@ def console() -> Console:
     if found.is_terminal:
         return Console(file=file, highlight=False)
     return Console(file=file, highlight=False, width=_PIPE_WIDTH, color_system=None, force_terminal=False)
+
+
+def mail_console() -> Console:
+    """stdout for what people paste into a mail: plain ASCII, no line longer than mail likes, no colours."""
+    from .consoles import Console
+
+    file = cast("IO[str]", Written(sys.stdout, strip=True, encoding="ascii"))
+    return Console(file=file, highlight=False, width=_MAIL_WIDTH, color_system=None, force_terminal=True)
 
 
 def outcome_json(execution: Execution, outcome: Outcome) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from . import complete, options
-from .render import console, echo_json
+from .render import console, echo_json, mail_console
 
 
 @click.command(
@@ -18,9 +18,10 @@ from .render import console, echo_json
 )
 @click.argument("reference", shell_complete=complete.references)
 @click.argument("run", required=False, shell_complete=complete.runs)
+@click.option("--plain", is_flag=True, help="ASCII in less than 80 columns, without colours: to paste into a mail.")
 @options.results
 @options.as_json
-def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
+def show(reference: str, run: str | None, plain: bool, results: Path, as_json: bool) -> None:
     from ..campaign.references import find
     from ..report import detail
     from ..report.document import document
@@ -28,6 +29,7 @@ def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
     from ..report.terminal import summary
     from ..store.runs import load_attempt, load_run
 
+    out = mail_console() if plain else console()
     path = Path(reference)
     if run is not None:
         path = _find_run(find(reference, results), run)
@@ -36,15 +38,15 @@ def show(reference: str, run: str | None, results: Path, as_json: bool) -> None:
         if as_json:
             echo_json(document(build_view(path)))
         else:
-            summary(path, console())
+            summary(path, out)
         return
     failed = _is_attempt(path)
     if as_json:
         echo_json(load_attempt(path) if failed else dict(load_run(path).document))
     elif failed:
-        detail.show_attempt(path, console())
+        detail.show_attempt(path, out)
     else:
-        detail.show(path, console())
+        detail.show(path, out)
 
 
 def _is_run(path: Path) -> bool:

@@ -15,11 +15,12 @@ _BLANKS = re.compile(r" +(?=\n)")
 
 
 class Written(io.TextIOBase):
-    """Writes to ``inner``. ``strip`` takes off the blanks with which tables end their lines."""
+    """Writes to ``inner``. ``strip`` takes off the blanks with which tables end their lines; ``encoding`` is that of
+    ``inner`` unless given."""
 
-    def __init__(self, inner: IO[str], *, strip: bool) -> None:
+    def __init__(self, inner: IO[str], *, strip: bool, encoding: str | None = None) -> None:
         self._inner, self._strip = inner, strip
-        self._encoding = getattr(inner, "encoding", None) or "utf-8"
+        self._encoding = encoding or getattr(inner, "encoding", None) or "utf-8"
         try:
             "".join(_SPELT).encode(self._encoding)
             self._spell = False

@@ -20,7 +20,7 @@ from . import facts as fact_rows
 from .grouping import compact
 from .layout import Column, advice, heading, item, line, plain, table
 from .modes import at, objects, run_view
-from .terminal import STYLES
+from .tables import STYLES
 from .units import count, quantity
 
 _BARS = "▁▂▃▄▅▆▇█"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..stats.quantiles import Spread
-from .view import STATES, ModeView, Section, TargetView, View
+from .view import STATES, CpuView, ModeView, Section, TargetView, View
 
 
 def document(view: View) -> dict[str, Any]:
@@ -58,11 +58,8 @@ def _cell(section: Section, mode: ModeView) -> dict[str, Any]:
         "planned": mode.planned,
         "runs": {**{state: mode.number(state) for state in STATES}, "failed": mode.failed},
         "basis": mode.basis,
-        "quantiles": {
-            each.name: None if each.spread is None else {**_spread(each.spread), "enough": each.enough}
-            for each in mode.quantiles
-        },
-        "max": None if mode.maximum is None else _spread(mode.maximum),
+        **_numbers(mode),
+        "cpus": [{"cpu": each.cpu, **_numbers(each)} for each in mode.cpus],
         "scalars": {name: {**_spread(each), "unit": units.get(name)} for name, each in mode.scalars.items()},
         "events": section.events
         and {
@@ -77,6 +74,16 @@ def _cell(section: Section, mode: ModeView) -> dict[str, Any]:
         "left_out": mode.left_out,
         "observed_s": mode.observed_s,
         "reasons": [asdict(each) for each in mode.reasons],
+    }
+
+
+def _numbers(of: ModeView | CpuView) -> dict[str, Any]:
+    return {
+        "quantiles": {
+            each.name: None if each.spread is None else {**_spread(each.spread), "enough": each.enough}
+            for each in of.quantiles
+        },
+        "max": None if of.maximum is None else _spread(of.maximum),
     }
 
 

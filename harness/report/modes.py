@@ -10,7 +10,7 @@ from typing import Any
 from ..stats.quantiles import QUANTILES, enough, spread
 from ..store.runs import Run
 from .grouping import compact, one_of, pattern
-from .view import ModeView, QuantileView, Reason, RunView
+from .view import CpuView, ModeView, QuantileView, Reason, RunView
 
 #: What became of a period, or of an interval; it is one of them.
 _PERIODS = ("recorded", "overflow", "negative", "missed")
@@ -54,7 +54,18 @@ def mode_view(
         events=None if not counts or None in counts else sum(number for number in counts if number is not None),
         observed_s=sum(view.duration_s * max(1, len(view.cpus)) for view in used),
         reasons=_reasons(views),
+        cpus=_cpus(used),
     )
+
+
+def _cpus(runs: Sequence[RunView]) -> tuple[CpuView, ...]:
+    found = []
+    for cpu in sorted({cpu for run in runs for cpu in run.by_cpu}):
+        own = [run.by_cpu[cpu] for run in runs if cpu in run.by_cpu]
+        fewest = min((each["recorded"] or 0 for each in own), default=0)
+        levels = (QuantileView(name, spread(each[name] for each in own), enough(name, fewest)) for name in QUANTILES)
+        found.append(CpuView(cpu, tuple(levels), spread(each["max"] for each in own)))
+    return tuple(found)
 
 
 def rate_of(run: Run, role: str = MEASURED) -> str | None:
@@ -104,6 +115,14 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
         reasons=(*objects(at(validity, "reasons")), *(() if control else _without_control(run))),
         own_cost_ns=_number(at(results, 0, "loop", "own_cost_ns")),
         granularity_ns=_number(at(results, 0, "clock", "granularity_ns")),
+        by_cpu={
+            each["cpu"]: {
+                **{name: at(each, "quantiles", name) for name in QUANTILES},
+                **{key: each.get(key) for key in ("max", "recorded")},
+            }
+            for each in (mine if len(mine) > 1 else ())
+            if isinstance(each.get("cpu"), int)
+        },
     )
 
 

@@ -7,26 +7,21 @@ markup: what a target or a YAML file says cannot colour, move or hide anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
 from ..stats.quantiles import samples_needed
-from . import grouping, words
-from .facts import ranges
+from . import grouping
 from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
+from .tables import SHOWN as SHOWN
+from .tables import section_table
 from .units import plural, quantity, setting
-from .view import STATES, ModeView, Section, TargetView, View
+from .view import STATES, TargetView, View
 
-#: How states look.
-STYLES = {"valid": "green", "suspect": "yellow", "invalid": "red", "failed": "red"}
-#: The quantiles of a table: what a core of some hundred million intervals a second can tell.
-SHOWN = ("p50", "p99", "p99.9", "p99.99", "p99.9999")
 #: Budgets that were kept, listed one by one; more are counted.
 LISTED_PASSES = 20
 _RESULTS = {FAILED: "red", NOT_JUDGED: "yellow"}
@@ -91,66 +86,11 @@ def _target(target: TargetView, console: Console) -> None:
     if not target.sections:
         line(console, "nothing measured", indent=2)
     for section in (*target.sections, *target.controls):
-        _section(section, console)
+        section_table(section, console)
     if target.sections:
         _footnotes(target, console)
     for note in target.notes:
         item(console, "note", note)
-
-
-def _section(section: Section, console: Console) -> None:
-    console.print()
-    over = (
-        f"; {section.events}: over {setting(section.threshold_ns)}" if section.events and section.threshold_ns else ""
-    )
-    what = f"{section.title}, load {section.load}"
-    cpus = [run.cpus for mode in section.modes for run in mode.runs]
-    if section.role == "control":
-        what = f"beside {what}, the control on CPU {ranges(cpu for each in cpus for cpu in each)}"
-    of = ", the worst CPU of each" if any(len(each) > 1 for each in cpus) else ""
-    text = f"{what}: {section.metric}, median of runs{of} (max: the longest of any){over}"
-    line(console, text, indent=2)
-    columns = [Column("mode"), *(Column(name, right=True) for name in (*SHOWN, "max"))]
-    if section.events:
-        columns.append(Column(f"{section.events}/s", right=True, group=1))
-    columns += [Column(scalar.label, right=True, group=1) for scalar in section.scalars]
-    if section.missed:
-        columns.append(Column("missed", right=True, group=1))
-    columns.append(Column("runs", group=1))
-    rows = []
-    for mode in section.modes:
-        scalars = [(mode.scalars.get(each.metric), each.unit) for each in section.scalars]
-        rows.append(
-            [
-                plain(mode.name),
-                *(_quantile(mode, name, section.unit) for name in SHOWN),
-                plain(quantity(mode.maximum.high, section.unit) if mode.maximum else "-"),
-                *([plain(_rate(mode))] if section.events else []),
-                *(plain(quantity(spread.median, unit) if spread else "-") for spread, unit in scalars),
-                *([plain(f"{mode.missed:,}", "yellow" if mode.missed else "")] if section.missed else []),
-                _states(mode),
-            ]
-        )
-    table(console, columns, rows)
-    spreads = []
-    for mode in section.modes:
-        gate = mode.quantile(section.gate)
-        if gate and gate.spread and gate.enough and gate.spread.low != gate.spread.high:
-            low, high = (quantity(value, section.unit) for value in (gate.spread.low, gate.spread.high))
-            spreads.append(f"{mode.name} {low} to {high}")
-    if spreads:
-        item(console, f"{section.gate} over runs", ", ".join(spreads))
-    for mode in section.modes:
-        if missed := words.missed(mode):
-            item(console, mode.name, missed)
-        if mode.rate_upper_hz is not None and section.events:
-            over = f" over {setting(section.threshold_ns)}" if section.threshold_ns else ""
-            bound = quantity(mode.rate_upper_hz, "/s")
-            item(
-                console,
-                mode.name,
-                f"0 {section.events}{over} in {mode.observed_s:.3g} s: below {bound} with 95 % confidence",
-            )
 
 
 def _footnotes(target: TargetView, console: Console) -> None:
@@ -208,27 +148,3 @@ def _unsupported(view: View, console: Console) -> None:
     every = {target.name: grouping.universe_of(target.sections, target.unsupported) for target in view.targets}
     for each in grouping.missing(view.unsupported, every):
         item(console, f"{', '.join(each.targets)}: {each.where}", each.reason)
-
-
-def _quantile(mode: ModeView, name: str, unit: str) -> Text:
-    view = mode.quantile(name)
-    if view is None or view.spread is None:
-        return Text("-")
-    if not view.enough:
-        return Text("n too small", style="dim")
-    return plain(quantity(view.spread.median, unit))
-
-
-def _rate(mode: ModeView) -> str:
-    if mode.rate_upper_hz is not None:
-        return f"<{quantity(mode.rate_upper_hz, '')}"
-    return quantity(mode.rate.median, "") if mode.rate else "-"
-
-
-def _states(mode: ModeView) -> Text:
-    text = Text()
-    numbers: Sequence[tuple[str, int]] = [*((state, mode.number(state)) for state in STATES), ("failed", mode.failed)]
-    for state, number in numbers:
-        if number:
-            text.append(", " if text else "").append(f"{number} {state}", style=STYLES[state])
-    return text

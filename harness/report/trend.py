@@ -117,9 +117,9 @@ def _split(text: str) -> Mapping[str, None]:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """A character a value; a dot where there is none. Zero is the ground."""
+    """A character a value, ? where there is none. Zero is the ground."""
     top = max((value for value in values if value is not None), default=0)
     if top <= 0:
-        return "".join("." if value is None else _BARS[0] for value in values)
+        return "".join("?" if value is None else _BARS[0] for value in values)
     steps = len(_BARS) - 1
-    return "".join("." if value is None else _BARS[round(max(0.0, value) / top * steps)] for value in values)
+    return "".join("?" if value is None else _BARS[round(max(0.0, value) / top * steps)] for value in values)

@@ -57,6 +57,21 @@ class RunView:
     reasons: tuple[Mapping[str, str], ...]
     own_cost_ns: float | None
     granularity_ns: float | None
+    by_cpu: Mapping[int, Mapping[str, int | None]] = field(
+        default_factory=dict
+    )  # quantiles, max; of several CPUs alone
+
+
+@dataclass(frozen=True)
+class CpuView:
+    """One of several measured CPUs, over the runs that the numbers of its mode are of."""
+
+    cpu: int
+    quantiles: tuple[QuantileView, ...]
+    maximum: Spread | None
+
+    def quantile(self, name: str) -> QuantileView | None:
+        return next((each for each in self.quantiles if each.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,7 @@ class ModeView:
     events: int | None
     observed_s: float
     reasons: tuple[Reason, ...]
+    cpus: tuple[CpuView, ...] = ()  # where several were measured; the other numbers are of the worst of each run
 
     def number(self, state: str) -> int:
         return sum(run.state == state for run in self.runs)

@@ -109,6 +109,21 @@ def test_ascii_is_enough(results: Path, tmp_path: Path) -> None:
     assert done.stdout.isascii()
 
 
+@pytest.mark.parametrize("words", [[], ["nuc/gap.pinned.spin-000000000004-r1"], ["gap.pinned.spin-000000000004-r2-a1"]])
+def test_a_mail_gets_short_lines_of_ascii(results: Path, tmp_path: Path, words: list[str]) -> None:
+    colours = {"COLUMNS": "300", "TERM": "xterm-256color", "FORCE_COLOR": "1"}
+    done = isolbench("show", "nightly", *words, "--plain", "--results", str(results), cwd=tmp_path, **colours)
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    text = done.stdout.decode()
+    assert "\x1b" not in text
+    assert " us" in text or "reason:" in text
+    lines = text.splitlines()
+    # A path has no place to be broken at.
+    assert [line for line in lines if len(line) >= 80 and str(results) not in line] == []
+    assert [line for line in lines if line.endswith(" ")] == []
+
+
 def test_blanks_at_the_ends_of_lines_are_a_terminals() -> None:
     for strip, wanted in ((True, "a\n  b\n"), (False, "a   \n  b \n")):
         inner = io.StringIO()
@@ -132,7 +147,8 @@ def test_a_broken_budget_is_an_object_for_machines(execution: Execution) -> None
     assert found["over_budget"] == [
         {
             "target": "nuc", "bench": "gap", "mode": "fifo", "load": "idle", "cell": "c-1", "metric": "gap_ns",
-            "quantile": "p99.99", "unit": "ns", "value": 31_000, "at_most": 20_000, "runs": 3, "state": "valid", "why": "",
+            "quantile": "p99.99", "unit": "ns", "value": 31_000, "at_most": 20_000, "runs": 3, "state": "valid",
+            "why": "",
         }
     ]  # fmt: skip
     assert found["sentence"] == "3 of 3 runs finished; over budget: 1 cell"

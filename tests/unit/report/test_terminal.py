@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 
@@ -11,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from harness.report.detail import show, sparkline
+from harness.report.document import document
 from harness.report.model import build_view
 from harness.report.terminal import summary, totals
-from harness.store.runs import run_dirs
+from harness.store.runs import run_dirs, write_run
 
 from . import fake_execution as fake
 
@@ -94,7 +96,56 @@ def test_it_says_what_there_is(night):
 def test_rows_have_the_quantiles_with_units(night):
     row = next(line for line in printed(summary, night).splitlines() if line.startswith("  fifo"))
     assert row.split()[:7] == ["fifo", "37", "ns", "40", "ns", "41", "ns"]
-    assert re.search(r"<0\.150 +0 ppm  2 valid$", row)
+    assert re.search(r"<0\.150 +0 +0 ppm +0 ppm  2 valid  [▁-█]{9}$", row)
+
+
+def test_the_worst_run_stands_beside_the_median(tmp_path):
+    for repeat, gaps in ((1, 0), (2, 0), (3, 900)):
+        noise = [(2_000_000, 0.1, 0, gaps)] if gaps else []
+        histogram = fake.counts(np.random.default_rng(repeat), quiet=40, noise=noise)
+        fake.simple_run(tmp_path, repeat=repeat, histogram=histogram)
+    lines = printed(summary, tmp_path).splitlines()
+    head, row = (re.split(r"  +", line.strip()) for line in lines if re.match("  (mode|shared) ", line))
+    cells = dict(zip(head[:9], row[:9], strict=True))
+    assert (cells["gaps/s"], cells["worst"]) == ("0", "90.0")
+    assert re.search(r"gaps/s +worst +stolen +worst +runs", "\n".join(lines))
+    assert re.search(r"0 ppm +18\d,\d00 ppm +3 valid", "\n".join(lines))
+
+
+def test_of_one_run_there_is_no_worst(tmp_path):
+    fake.simple_run(tmp_path)
+    assert "worst" not in printed(summary, tmp_path)
+
+
+def test_shapes_of_a_section_have_one_scale_and_no_point_that_n_is_too_small_for(tmp_path):
+    for place, (mode, value, number) in enumerate((("shared", 10**6, 10**9), ("pinned", 10**3, 10**4)), 1):
+        values = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
+        values[[fake.GEOMETRY.index(10), fake.GEOMETRY.index(value)]] = number, 1
+        histogram = fake.Counts(fake.GEOMETRY, values)
+        fake.simple_run(tmp_path, mode=fake.MODES[mode], cell=f"gap.{mode}.idle-{place:012x}", histogram=histogram)
+    rows = [line for line in printed(summary, tmp_path).splitlines() if re.match("  (shared|pinned) ", line)]
+    assert [row.split()[-1] for row in rows] == ["▁▁▁▁????▄", "▁▁▁▁▁▁▁▁█"]
+
+
+def test_a_row_for_each_of_several_cpus(tmp_path):
+    made, files = fake.record(histogram=fake.counts(np.random.default_rng(1), quiet=40, noise=[]), cpu=3)
+    other, its = fake.record(
+        histogram=fake.counts(np.random.default_rng(2), quiet=90, noise=[(900_000, 0.1, 0, 40)]), cpu=2
+    )
+    files |= {name: data for name, data in its.items() if name != "log.txt"}
+    made["results"] += other["results"]
+    made["files"] = [{"name": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()]
+    write_run(tmp_path, "nuc", made, files, fake.context())
+    rows = [re.split(r"  +", line.strip()) for line in printed(summary, tmp_path).splitlines()]
+    (shared,) = [row for row in rows if row[0] == "shared"]
+    two, three = [row for row in rows if row[0].startswith("CPU ")]
+    assert (two[0], three[0]) == ("CPU 2", "CPU 3")
+    assert shared[1:7] == two[1:7]  # the worst of the two
+    assert three[1] != two[1]
+    assert three[6].endswith(" ns")
+    found = document(build_view(tmp_path))["targets"][0]["cells"][0]["cpus"]
+    assert [each["cpu"] for each in found] == [2, 3]
+    assert found[1]["max"]["high"] < 200 < found[0]["max"]["high"]
 
 
 def test_budgets_are_a_row_a_cell(night):

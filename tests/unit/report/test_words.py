@@ -38,7 +38,7 @@ def test_wake_ups_are_not_told_in_the_words_of_gaps(tmp_path):
     fake.wake_run(tmp_path, late=4)
     text, page = flat(printed(summary, tmp_path)), of_page(tmp_path)
     assert "late: over 100 µs" in text
-    assert re.search(r"max late/s runs shared 6\d\.\d µs", text)
+    assert re.search(r"max late/s runs p50 to max shared 6\d\.\d µs", text)
     assert "Counted as late: wake-ups over 100 µs" in page
     assert "share of all wake-ups that took at most so long" in page
     assert "the longest wake-up was" in page
@@ -50,7 +50,7 @@ def test_wake_ups_are_not_told_in_the_words_of_gaps(tmp_path):
 def test_a_probe_without_events_has_no_rate_and_no_threshold(tmp_path):
     fake.wake_run(tmp_path, cell="work.shared.idle-000000000002", late=None, spread=1.25)
     text, page = flat(printed(summary, tmp_path)), of_page(tmp_path)
-    assert re.search(r"max spread runs shared .* 1\.25 p99/p50 1 valid", text)
+    assert re.search(r"max spread runs p50 to max shared .* 1\.25 p99/p50 1 valid", text)
     assert "spread p99/p50" in page
     for found in (text, page):
         assert "/s" not in found.replace("runs/s", "")
@@ -64,7 +64,7 @@ def test_missed_periods_are_said_everywhere(tmp_path):
     said = "shared: 500 of 20,000 periods missed (2.50 %): no quantile knows of them"
     text, page = flat(printed(summary, tmp_path)), of_page(tmp_path)
     assert said in text
-    assert re.search(r"late/s missed runs shared .* 500 2 valid", text)
+    assert re.search(r"late/s worst missed runs p50 to max shared .* 500 2 valid", text)
     assert said in page
     assert page.count("500 periods missed") == 2  # at a glance, and in the table
     assert "Missed Periods that passed" in page
