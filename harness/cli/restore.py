@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import complete, options
-from .render import echo_json, restored
+from .render import echo_json, printable, restored
 
 if TYPE_CHECKING:
     from ..config.inventory import Target
@@ -25,19 +25,27 @@ _ANSWER_S = 60.0
 @options.as_json
 def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_json: bool) -> int:
     from ..campaign.execution import target_of
+    from ..campaign.visit import visit
     from ..config.inventory import load_inventory
     from ..errors import IsolbenchError
 
     known = load_inventory(options.inventory_path(inventory))
     code = 0
     told: dict[str, Any] = {}
-    for target in [target_of(known, name) for name in targets or ("local",)]:
+
+    def ask(target: Target) -> list[dict[str, Any]] | IsolbenchError:
         try:
-            entries = _restore(target, cancel=cancel)
+            return _restore(target, cancel=cancel)
         except IsolbenchError as error:
-            code = max(code, error.exit_code)
-            told[target.name] = {"error": str(error), "advice": error.advice}
-            _say(as_json, f"{target.name}: {error}" + (f"\n  advice: {error.advice}" if error.advice else ""), err=True)
+            return error
+
+    for target, entries in visit([target_of(known, name) for name in targets or ("local",)], ask):
+        if isinstance(entries, IsolbenchError):
+            code = max(code, entries.exit_code)
+            told[target.name] = {"error": str(entries), "advice": entries.advice}
+            _say(as_json, f"{target.name}: {printable(entries)}", err=True)
+            if entries.advice:
+                _say(as_json, f"  advice: {printable(entries.advice)}", err=True)
             continue
         told[target.name] = {"restored": entries}
         failed = [entry for entry in entries if not entry.get("ok", True)]
