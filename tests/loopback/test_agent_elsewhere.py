@@ -164,7 +164,7 @@ def test_python_3_9_carries_out_a_batch(bullseye: Path, tmp_path: Path, gap: byt
         sha256 = client.put("gap", gap, soon())
         runs = [
             run_spec(n, sha256, mode=mode, load=LoadSpec(load, load, []))
-            for n, (mode, load) in enumerate([("shared", "idle"), ("pinned", "spin"), ("fifo", "spin")], 1)
+            for n, (mode, load) in enumerate([("shared", "memory"), ("pinned", "syscalls"), ("fifo", "spin")], 1)
         ]
         busy = LoadSpec("busy", "argv", ["/usr/bin/python3.9", "-c", "while True: pass"])  # there is no shell in there
         runs.append(run_spec(4, sha256, load=busy))
