@@ -20,9 +20,9 @@ T = TypeVar("T")
 def visit(targets: Sequence[Target], ask: Callable[[Target], T]) -> Iterator[tuple[Target, T]]:
     """Each target with what ``ask`` found there, in the order of ``targets``, as soon as all before it have answered.
 
-    What ``ask`` raises is raised here, in its turn. The threads are daemons: who stops waiting (Ctrl-C) is not held up.
+    What ``ask`` raises is raised here, in its turn; an exception that it returns is an answer. The threads are daemons: who stops waiting (Ctrl-C) is not held up.
     """
-    waiting = deque(zip(targets, answers := [queue.SimpleQueue[T | BaseException]() for _ in targets], strict=True))
+    waiting = deque(zip(targets, answers := [queue.SimpleQueue[Callable[[], T]]() for _ in targets], strict=True))
 
     def work() -> None:
         while True:
@@ -30,15 +30,23 @@ def visit(targets: Sequence[Target], ask: Callable[[Target], T]) -> Iterator[tup
                 target, answer = waiting.popleft()
             except IndexError:
                 return
-            try:
-                answer.put(ask(target))
-            except BaseException as error:
-                answer.put(error)
+            answer.put(_asked(ask, target))
 
     for number in range(min(len(targets), AT_ONCE)):
         threading.Thread(target=work, name=f"visit-{number}", daemon=True).start()
     for target, answer in zip(targets, answers, strict=True):
-        found = answer.get()
-        if isinstance(found, BaseException):
-            raise found
-        yield target, found
+        yield target, answer.get()()
+
+
+def _asked(ask: Callable[[Target], T], target: Target) -> Callable[[], T]:
+    """``ask(target)``, carried out: what is returned gives the answer, or raises."""
+    try:
+        found = ask(target)
+    except BaseException as error:
+        raised = error
+
+        def fail() -> T:
+            raise raised
+
+        return fail
+    return lambda: found

@@ -70,3 +70,10 @@ def test_what_is_raised_is_raised_in_its_turn() -> None:
 
 def test_nobody() -> None:
     assert list(visit([], lambda target: target)) == []
+
+
+def test_an_error_that_is_returned_is_an_answer() -> None:
+    """Of 48 boards one that is off must not keep the others' answers back."""
+    gone = OSError("off")
+    found = [each for _, each in visit(MANY[:3], lambda target: gone if target.name == "t1" else target.name)]
+    assert found == ["t0", gone, "t2"]
