@@ -1,99 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent on the other architecture: an aarch64 Python under qemu-user, real batches with an aarch64 probe.
-
-The kernel starts foreign programs by an interpreter that is registered in a user namespace of the test's own: nothing
-on this machine changes, and there "root" has no privilege. What a time under emulation is worth, nobody asks here.
-"""
+"""The other architecture under qemu-user: an aarch64 agent carries out batches, and a campaign finds such a machine."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import shlex
 import struct
-import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.agent.spec import LoadSpec
-from harness.build import build_probe, native_arch
+from harness.agent.spec import LoadSpec, ProbeSpec
+from harness.build import build_probe, probes
 from harness.errors import BuildError
 from harness.store.hdr import decode
 
 from .agent_kit import EXECUTION, MEASURED, agent_in, listen, run_spec, settings, soon, submit, without_measured
-from .unpacked import unpacked
+from .campaign_kit import Lab, complete, needs_root
+from .conftest import Server
+from .foreign import foreign
 
-pytestmark = [
-    pytest.mark.skipif(without_measured() is not None, reason=str(without_measured())),
-    pytest.mark.skipif(native_arch() != "x86_64", reason="this machine runs aarch64 itself"),
-]
+__all__ = ["foreign"]  # a fixture
 
-#: ELF, 64 bits, little endian, of any ABI; ET_EXEC or ET_DYN; EM_AARCH64.
-MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
-MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
-
-#: Its own interpreters of foreign programs and its own mounts; the emulator's libraries beside the foreign ones; the
-#: test's folder is /mnt.
-INSIDE = r"""
-set -e
-emulator=$1 root=$2 mnt=$3
-shift 3
-mount -t binfmt_misc none /proc/sys/fs/binfmt_misc
-printf '%s' ":isolbench:M:0:MAGIC:MASK:$emulator:F" >/proc/sys/fs/binfmt_misc/register
-for each in proc sys dev; do mkdir -p "$root/$each"; mount --rbind /$each "$root/$each"; done
-for each in /lib64 /lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu; do
-    mkdir -p "$root$each"
-    mount --rbind "$(readlink -f $each)" "$root$each"
-done
-mkdir -p "$root/mnt"
-mount --rbind "$mnt" "$root/mnt"
-exec chroot "$root" "$@"
-""".replace("MAGIC", MAGIC).replace("MASK", MASK)
+pytestmark = pytest.mark.skipif(without_measured() is not None, reason=str(without_measured()))
 
 
 @pytest.fixture(scope="session")
-def prefix() -> list[str]:
-    """Before a command and its folder: it then runs on aarch64."""
-    emulator = shutil.which("qemu-aarch64")
-    if emulator is None:
-        pytest.skip("no qemu-aarch64 (Debian: qemu-user)")
-    root = unpacked("bookworm-arm64-python3", "bookworm", "python3", "--arch=arm64")
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "--propagation=private"]
-    prefix = [*unshare, "sh", "-c", INSIDE, "sh", emulator, str(root)]
-    done = subprocess.run([*prefix, "/tmp", "/usr/bin/python3", "-V"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no foreign programs in a user namespace here: {done.stderr.strip()[-300:]}")
-    return prefix
-
-
-@pytest.fixture(scope="session")
-def gap() -> bytes:
+def binaries() -> dict[str, bytes]:
     try:
-        return build_probe("gap", "aarch64").path.read_bytes()
+        return {name: build_probe(name, "aarch64").path.read_bytes() for name in probes()}
     except BuildError as error:
-        pytest.skip(f"no probe: {error}")
+        pytest.skip(f"no probes: {error}")
 
 
-def test_an_aarch64_agent_carries_out_a_batch(prefix: list[str], gap: bytes, tmp_path: Path) -> None:
-    (machine,) = struct.unpack_from("<H", gap, 18)
-    assert machine == 183
-    with agent_in(tmp_path, prefix=[*prefix, str(tmp_path)], python="/usr/bin/python3", folders="/mnt") as agent:
+def test_an_aarch64_agent_carries_out_a_batch(foreign: list[str], binaries: dict[str, bytes], tmp_path: Path) -> None:
+    for binary in binaries.values():
+        (machine,) = struct.unpack_from("<H", binary, 18)
+        assert machine == 183
+    with agent_in(tmp_path, prefix=[*foreign, str(tmp_path)], python="/usr/bin/python3", folders="/mnt") as agent:
         before = settings()
         client = agent.attach()
         assert client.welcome["facts"]["arch"] == "aarch64"
-        sha256 = client.put("gap", gap, soon())
+        sha256 = {name: client.put(name, binary, soon()) for name, binary in binaries.items()}
         spin = LoadSpec("spin", "spin")
-        runs = [run_spec(1, sha256, mode="shared"), run_spec(2, sha256), run_spec(3, sha256, mode="shared", load=spin)]
+        first = run_spec(1, sha256["gap"], mode="shared", load=spin)
+        runs = [first]
+        for number, name in enumerate(binaries, 2):
+            runs.append(replace(run_spec(number, sha256[name]), bench=name, probe=ProbeSpec(name, sha256[name], {})))
         submit(client, runs)
         heard = listen(client)
-        assert (heard.last["done"], heard.last["failed"]) == (3, 0), [event.get("reason") for event in heard.events]
-        for run, tag in ((runs[0], "any"), (runs[1], f"cpu{MEASURED}"), (runs[2], "any")):
+        done = (heard.last["done"], heard.last["failed"])
+        assert done == (len(runs), 0), [event.get("reason") for event in heard.events]
+        for run in runs:
             files = heard.runs[run.run]
             record = json.loads(files["record.json"])
             assert record["status"] == "ok"
             (result,) = record["results"]
             assert (result["arch"], result["clock"]["source"]) == ("aarch64", "cntvct")
-            told = result["histograms"]["gap_ns"]
-            assert decode(files[f"gap_ns.{tag}.hdr"]).total == told["recorded"] > 0
+            [(metric, told)] = result["histograms"].items()
+            tag = "any" if run is first else f"cpu{MEASURED}"
+            assert decode(files[f"{metric}.{tag}.hdr"]).total == told["recorded"] > 0
         assert client.list_runs(EXECUTION, soon())["runs"] == []
         assert settings() == before
+
+
+@needs_root
+def test_a_campaign_finds_an_aarch64_machine_and_brings_it_its_probes(
+    foreign: list[str], binaries: dict[str, bytes], lab: Lab, start_sshd: Callable[..., Server], open_folder: Path
+) -> None:
+    """All of it over SSH: what the machine is, the agent, the build for it, runs and their files."""
+    command = [*foreign, str(open_folder), "/usr/bin/env", "HOME=/mnt", "/bin/sh", "-c"]
+    script = open_folder / "login"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$SSH_ORIGINAL_COMMAND"\n')
+    script.chmod(0o755)
+    lab.add(start_sshd(f"ForceCommand {script}"), "board")
+    said = lab.cli("run", str(lab.campaign(benches=["gap", "wake"], axes={"mode": ["pinned"]}, repeat=1)))
+    assert said.code in (0, 4), said.err  # 4: measured, and under emulation not one run was good enough
+    execution = lab.newest()
+    complete(execution)
+    lane = json.loads((execution.path / "lanes" / "board.json").read_text())
+    assert lane["facts"]["arch"] == "aarch64"
+    for folder in (execution.path / "runs" / "board").iterdir():
+        document = json.loads((folder / "run.json").read_text())
+        assert [result["arch"] for result in document["results"]] == ["aarch64"]
+        assert document["identity"]["arch"] == "aarch64"
