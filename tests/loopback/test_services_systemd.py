@@ -34,7 +34,7 @@ mount -o remount,ro,bind /proc/sys
 mkdir -p /run/systemd/system
 cd /run/systemd/system
 unit() { file=$1; shift; { echo "[Unit]"; echo "DefaultDependencies=no"; printf '%s\\n' "$@"; } > "$file"; }
-unit test.target
+unit test.target "After=tuned.service irqbalance.service"  # else systemd forgets them, and how often they started
 unit tuned.service "[Service]" "ExecStart=/bin/sleep 1000"
 unit irqbalance.service "[Service]" "ExecStart=/bin/sleep 1000"
 unit thermald.service "[Service]" "ExecStart=/bin/sleep 1000"
