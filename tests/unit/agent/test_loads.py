@@ -196,7 +196,8 @@ def test_a_load_that_ended_early_says_how(text: str, said: str, start: Callable[
 
 @pytest.mark.parametrize("kind", ["spin", "argv"])
 def test_it_ends_when_its_parent_is_gone(kind: str) -> None:
-    argv = ["/bin/sh", "-c", "setsid sleep 1000 & sleep 1000"] if kind == "argv" else []
+    leaver = "env -i setsid sleep 1000" if has_ctypes() else "setsid sleep 1000"
+    argv = ["/bin/sh", "-c", f"{leaver} & exec sleep 1000"] if kind == "argv" else []
     text = (
         "from harness.agent import loads; from harness.agent.spec import LoadSpec\n"
         f"load = loads.make(LoadSpec('x', {kind!r}, {argv!r}), [{CPU}]); load.start()\n"

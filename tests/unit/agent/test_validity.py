@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.agent import modes
 from harness.agent.spec import LoadSpec, ModeSpec, ProbeSpec, RunSpec
@@ -293,6 +295,33 @@ def test_a_task_that_is_not_pinned_may_be_anywhere() -> None:
     task = {"affinity": "0-3", "policy": "other", "priority": 0, "cpu": 0}
     free = {**RESULT, "cpu": None, "effective": {"start": task, "end": {**task, "cpu": 2}}}
     assert judge(replace(seen, mode=modes.from_name("shared"), results=[free])).state == "valid"
+
+
+counts = st.integers(0, 10**12)
+
+
+@given(low=counts, high=counts, recorded=counts, gaps=counts, overflow=counts, missed=counts, stolen=st.floats(0, 1e6))
+def test_a_run_is_never_judged_by_its_own_result(
+    low: int, high: int, recorded: int, gaps: int, overflow: int, missed: int, stolen: float
+) -> None:
+    seen = evidence()
+    seen.results[0].update(  # type: ignore[attr-defined]
+        histograms={
+            "gap_ns": {
+                "min": low,
+                "max": high,
+                "recorded": recorded,
+                "overflow": overflow,
+                "missed": missed,
+                "dropped": 0,
+                "negative": 0,
+            }
+        },
+        gaps={"count": gaps, "stored": gaps, "dropped": 0, "threshold_ns": 1000},
+        scalars={"stolen_ppm": {"value": stolen}, "gap_rate_hz": {"value": stolen, "count": gaps}},
+        switches={"voluntary": gaps, "involuntary": gaps},
+    )
+    assert judge(seen).state == "valid"
 
 
 def test_a_sibling_may_be_declared() -> None:
