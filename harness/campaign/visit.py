@@ -20,7 +20,8 @@ T = TypeVar("T")
 def visit(targets: Sequence[Target], ask: Callable[[Target], T]) -> Iterator[tuple[Target, T]]:
     """Each target with what ``ask`` found there, in the order of ``targets``, as soon as all before it have answered.
 
-    What ``ask`` raises is raised here, in its turn; an exception that it returns is an answer. The threads are daemons: who stops waiting (Ctrl-C) is not held up.
+    What ``ask`` raises is raised here, in its turn; an exception that it returns is an answer. The threads are daemons:
+    who stops waiting (Ctrl-C) is not held up.
     """
     waiting = deque(zip(targets, answers := [queue.SimpleQueue[Callable[[], T]]() for _ in targets], strict=True))
 
