@@ -50,10 +50,10 @@ def work_out(execution: Execution, session: Session) -> Work:
         facts = mapping(session.welcome.get("facts"), "facts")
         placement = place(facts, target, execution.plan.campaign.cpus)
         refused = {cell.id: reason for cell in cells if (reason := admit(cell, facts, placement)) is not None}
+        admitted = tuple(cell for cell in cells if cell.id not in refused)
+        seats = {cell.id: seats_of(cell, facts, placement) for cell in admitted}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TargetUnfit(f"what the target says of itself cannot be used: {type(error).__name__}: {error}") from error
-    admitted = tuple(cell for cell in cells if cell.id not in refused)
-    seats = {cell.id: seats_of(cell, facts, placement) for cell in admitted}
     arch = str(facts.get("arch") or session.contact.arch)
     names = {execution.plan.benches[cell.bench].probe for cell in admitted}
     if any(cell.control for cell in admitted):

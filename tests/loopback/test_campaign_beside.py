@@ -22,7 +22,7 @@ def test_a_control_and_a_helper(lab: Lab) -> None:
     """On two CPUs a control is beside an idle machine alone: a load or a helper would have to share its CPU."""
     execution = lab.execution(
         control=True,
-        benches=["gap", "xwake"],
+        benches=[{"bench": "gap", "params": {"threshold": "5us"}}, "xwake"],
         axes={"mode": ["pinned", "shared"], "load": ["idle", "spin"]},
         exclude=[{"mode": "shared", "load": "spin"}],
         repeat=1,

@@ -104,6 +104,16 @@ def test_a_run_is_kept_under_the_facts_of_the_contact(lane: Lane) -> None:
     assert lane.again().finished == {lane.run}
 
 
+def test_a_record_with_a_control_that_nobody_asked_for_is_none_of_this_cell(lane: Lane) -> None:
+    lane.ledger.begin(lane.run)
+    record, files = lane.record()
+    record["spec"]["control"] = {"probe": {"name": "gap", "sha256": "ab" * 32, "params": {}}, "cpu": 0}
+    lane.ledger.keep(lane.run, record, files)
+    [(kind, told)] = lane.told
+    assert kind == "run-failed"
+    assert "it is not what was asked for" in told["reason"]
+
+
 def test_a_failure_is_tried_as_often_as_the_campaign_says(lane: Lane) -> None:
     for number, retried in ((1, True), (2, False)):
         assert lane.ledger.begin(lane.run) == number
