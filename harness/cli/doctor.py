@@ -127,7 +127,7 @@ def failure(error: IsolbenchError) -> Finding:
     """What went wrong, under the name of the thing that it is about."""
     from .. import errors
     from ..advice import Finding
-    from ..target.contact import SudoRefused
+    from ..target.sudo import SudoRefused
     from ..target.transport import AuthenticationFailed
 
     topics: list[tuple[type[IsolbenchError], str]] = [

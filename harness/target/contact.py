@@ -4,6 +4,9 @@
 A POSIX shell script, since before it has run nothing else is known to be there. It finds a Python that will do, says
 who we are and whether sudo makes us root, and a place where files may be written *and* executed. If sudo works, all of
 it is asked as root: what root may do is what counts then (a home on NFS is closed to it).
+
+Where SELinux is enforcing, root's programs do not lie in its home, from which systemd may not execute, but below
+/usr/local/libexec: what is made there is of the type bin_t.
 """
 
 from __future__ import annotations
@@ -12,27 +15,28 @@ from dataclasses import dataclass, field
 
 from ..deadline import Deadline
 from ..errors import IsolbenchError, StorageFull, TargetUnfit
+from .sudo import SUDO, SudoRefused, sudo_problem
 from .transport import TargetPrivileges, Transport
 
 OLDEST_PYTHON = (3, 9)
 NEWEST_PYTHON_NAMED = 15  # python3.15 … python3.9 are looked for where python3 itself will not do
 
-#: What the agent's core imports. OpenEmbedded packages these apart.
+#: What the agent imports whatever it does, with the package that OpenEmbedded has it in (its python3-manifest.json).
 MODULES = {
-    "json": "python3-json",
     "hashlib": "python3-crypt",
+    "json": "python3-json",
     "socket": "python3-io",
-    "select": "python3-io",
-    "struct": "python3-core",
-    "subprocess": "python3-core",
+    **dict.fromkeys(
+        ["collections", "contextlib", "dataclasses", "errno", "os", "platform", "re", "select", "signal"],
+        "python3-core",
+    ),
+    **dict.fromkeys(["stat", "subprocess", "sys", "time", "traceback", "typing"], "python3-core"),
 }
 
 #: Below this a place counts as full: the agent, a few probes and the spool of a session.
 LEAST_FREE_KB = 16 * 1024
 
 _BEGIN, _END = "isolbench-contact-begin", "isolbench-contact-end"
-_SUDO = ("sudo", "-n", "-H", "--")
-
 #: Prints whether it will do, its version, the modules it lacks and its path; also Python 2 must be able to read it.
 _PYTHON_TEST = """
 import sys
@@ -46,20 +50,24 @@ good = sys.version_info[:2] >= {oldest} and not missing
 print("\\t".join(("good" if good else "bad", "%d.%d.%d" % sys.version_info[:3], ",".join(missing), sys.executable)))
 """
 
-#: $1 the inner script, $2 the Python test, $3 names of Python, $4 "none", or what sudo is for.
+#: $1 the inner script, $2 the Python test, $3 names of Python, $4 "none", or what sudo is for; $5 is the login's PATH.
 _OUTER = r"""
 if [ "$(id -u)" != 0 ] && [ "$4" != none ]; then
-  if said=$(sudo -n -H -- true 2>&1 </dev/null); then
-    exec sudo -n -H -- /bin/sh -c "$1" isolbench "$1" "$2" "$3" "sudo as $(id -un)"
+  if ! command -v sudo >/dev/null 2>&1; then
+    nosudo=absent
+    if command -v doas >/dev/null 2>&1; then nosudo='absent (doas is there)'; fi
+  elif said=$(LC_ALL=C sudo -n -H -- /bin/sh -c : 2>&1 </dev/null); then
+    exec sudo -n -H -- /bin/sh -c "$1" isolbench "$1" "$2" "$3" "sudo as $(id -un)" "$PATH"
+  else
+    nosudo=$(printf %s "refused: $said" | tr '\n\t' '  ')
   fi
-  nosudo=$(printf %s "$said" | tr '\n\t' '  ')
 fi
 eval "$1"
 """
 
 _INNER = r"""
 say() { key=$1; shift; printf %s "$key"; for value; do printf '\t'; printf %s "$value" | tr '\n\t' '  '; done; echo; }
-PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${5:+:$5}
 LC_ALL=C
 export PATH LC_ALL
 echo BEGIN
@@ -96,14 +104,11 @@ try() {
   say root "$place"
   say free "$free"
 }
-try "$HOME/.cache/isolbench" || try "/var/tmp/isolbench-$uid" || try "/tmp/isolbench-$uid" ||
+unhome() { [ "$uid" = 0 ] && [ "$(cat /sys/fs/selinux/enforce 2>/dev/null)" = 1 ] && try /usr/local/libexec/isolbench; }
+unhome || try "$HOME/.cache/isolbench" || try "/var/tmp/isolbench-$uid" || try "/tmp/isolbench-$uid" ||
   try "/dev/shm/isolbench-$uid" || try "/run/user/$uid/isolbench"
 echo END
 """
-
-
-class SudoRefused(TargetUnfit):
-    """The inventory says ``become: sudo``, and sudo does not let us."""
 
 
 @dataclass(frozen=True)
@@ -166,17 +171,15 @@ def judge(wanted: str, found: dict[str, list[str]]) -> Contact:
 
     refused = one("nosudo")
     user = one("sudo") or one("user")
+    problem, remedy = sudo_problem(refused, user)
     if wanted == "sudo" and refused:
-        raise SudoRefused(
-            f"`become: sudo`, but sudo asks for a password ({refused}); "
-            f"as root write '{user} ALL=(root) NOPASSWD: ALL' to /etc/sudoers.d/isolbench",
-        )
+        raise SudoRefused(f"`become: sudo`, but {problem}", advice=remedy)
     python, version = _python(found.get("python", []), found.get("broken", []))
     if not one("root"):
         raise _no_place(found.get("tried", []))
     notes = [f"{place}: {why}" for place, _, why in (tried.partition("\t") for tried in found.get("tried", []))]
     if refused:
-        notes.append(f"not root, and sudo asks for a password ({refused}): privileged modes and knobs are out of reach")
+        notes.append(f"not root, and {problem}: privileged modes and knobs are out of reach; {remedy}")
     return Contact(
         arch=one("arch"),
         python=python,
@@ -187,7 +190,7 @@ def judge(wanted: str, found: dict[str, list[str]]) -> Contact:
         deploy_root=one("root"),
         free_kb=int(one("free")) if one("free").isdigit() else None,
         sudo="sudo" in found,
-        argv_prefix=_SUDO if "sudo" in found else (),
+        argv_prefix=SUDO if "sudo" in found else (),
         kernel=one("kernel"),
         date_s=int(one("date")) if one("date").isdigit() else None,
         notes=tuple(notes),
@@ -208,8 +211,9 @@ def _python(tried: list[str], broken: list[str]) -> tuple[str, tuple[int, int, i
             complaints.append(f"{path} is {version}")
             continue
         packages = sorted({MODULES[module] for module in missing.split(",")})
+        lacks = f"lacks {missing.replace(',', ', ')}"
         complaints.append(
-            f"{path} ({version}) lacks {missing.replace(',', ', ')} (in OpenEmbedded: {', '.join(packages)})"
+            f"{path} ({version}) {lacks} (OpenEmbedded: {', '.join(packages)}; Debian: python3, not python3-minimal)"
         )
     complaints += ["{} does not start: {}".format(*line.partition("\t")[::2]) for line in broken]
     if not complaints:

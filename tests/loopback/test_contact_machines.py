@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import time
@@ -31,6 +33,22 @@ HIDE_PYTHON = (
 HIDE_VAR_TMP = "mount -t tmpfs none /var/tmp"
 
 needs_root = pytest.mark.skipif(not ROOT, reason="mount namespaces and users need root")
+
+
+#: Root's home is not the test's to write in.
+ROOTS_HOME = "mount -t tmpfs none /root"
+
+
+@contextlib.contextmanager
+def sudoers(user: User, *lines: str) -> Iterator[None]:
+    """This machine's sudo, asked about a user of ours."""
+    rule = Path(f"/etc/sudoers.d/{user.name}")
+    rule.write_text("".join(f"{line}\n" for line in lines))
+    rule.chmod(0o440)
+    try:
+        yield
+    finally:
+        rule.unlink()
 
 
 def soon() -> Deadline:
@@ -154,7 +172,7 @@ class TestUnfit:
             path=f"{Path(real).parent}:/usr/bin:/bin",
             mounts=[f"mount --bind {open_folder}/none {module}" for module in modules],
         )
-        with pytest.raises(TargetUnfit, match=r"lacks json, hashlib \(in OpenEmbedded: python3-crypt, python3-json\)"):
+        with pytest.raises(TargetUnfit, match=r"lacks hashlib, json \(OpenEmbedded: python3-crypt, python3-json; "):
             meet(server)
 
     def test_a_python_that_does_not_start(
@@ -236,19 +254,14 @@ class TestSudo:
     @pytest.fixture
     def sudoer(self, make_user: Callable[..., User]) -> Iterator[User]:
         user = make_user()
-        rule = Path(f"/etc/sudoers.d/{user.name}")
-        rule.write_text(f"{user.name} ALL=(root) NOPASSWD: ALL\n")
-        rule.chmod(0o440)
-        yield user
-        rule.unlink()
+        with sudoers(user, f"{user.name} ALL=(root) NOPASSWD: ALL"):
+            yield user
 
     @pytest.mark.parametrize("become", [None, "sudo"])
     def test_without_a_password_is_used_and_recorded(
         self, become: str | None, sudoer: User, start_sshd: Callable[..., Server], sshd_target: Callable[..., Target]
     ) -> None:
-        target = sshd_target(
-            start_sshd(home=False, mounts=["mount -t tmpfs none /root"]), user=sudoer.name, become=become
-        )
+        target = sshd_target(start_sshd(home=False, mounts=[ROOTS_HOME]), user=sudoer.name, become=become)
         transport = open_transport(target, soon())
         found = contact(transport, target, soon())
         assert (found.uid, found.user, found.sudo, found.home) == (0, sudoer.name, True, "/root")
@@ -271,8 +284,12 @@ class TestSudo:
         user = make_user()
         with pytest.raises(TargetUnfit) as caught:
             meet(start_sshd(home=False), user=user.name, become="sudo")
-        assert f"'{user.name} ALL=(root) NOPASSWD: ALL' to /etc/sudoers.d/isolbench" in str(caught.value)
+        assert "`become: sudo`, but sudo asks for a password" in str(caught.value)
+        rule = f"{user.name} ALL=(root) NOPASSWD: /bin/sh"
+        assert caught.value.advice == f"as root: echo '{rule}' >/etc/sudoers.d/isolbench"
         assert "\n" not in str(caught.value)
+        with sudoers(user, rule):  # that very line
+            assert meet(start_sshd(home=False, mounts=[ROOTS_HOME]), user=user.name, become="sudo").uid == 0
 
     def test_with_a_password_and_not_asked_for_is_a_note(
         self, make_user: Callable[..., User], start_sshd: Callable[..., Server], meet: Callable[..., Contact]
@@ -281,3 +298,93 @@ class TestSudo:
         found = meet(start_sshd(home=False), user=user.name)
         assert (found.uid, found.sudo, found.argv_prefix) == (user.uid, False, ())
         assert "sudo asks for a password" in found.notes[-1]
+
+    def test_a_terminal_that_is_required_is_named_with_the_lines_that_help(
+        self, make_user: Callable[..., User], start_sshd: Callable[..., Server], meet: Callable[..., Contact]
+    ) -> None:
+        user = make_user()
+        server = start_sshd(home=False, mounts=[ROOTS_HOME])
+        required = (f"Defaults:{user.name} requiretty", f"{user.name} ALL=(root) NOPASSWD: ALL")
+        with sudoers(user, *required), pytest.raises(TargetUnfit, match="sudo wants a terminal") as caught:
+            meet(server, user=user.name, become="sudo")
+        lines = (f"Defaults:{user.name} !requiretty", f"{user.name} ALL=(root) NOPASSWD: /bin/sh")
+        assert all(f"'{line}'" in str(caught.value.advice) for line in lines)
+        with sudoers(user, *lines):
+            assert meet(server, user=user.name, become="sudo").uid == 0
+
+    @pytest.mark.parametrize("doas", [False, True])
+    def test_no_sudo(
+        self,
+        doas: bool,
+        make_user: Callable[..., User],
+        start_sshd: Callable[..., Server],
+        meet: Callable[..., Contact],
+        open_folder: Path,
+    ) -> None:
+        tools = some_programs(open_folder, "python3", *(["doas"] if doas else []))
+        user = make_user()
+        server = start_sshd(home=False, path=str(tools))
+        with pytest.raises(TargetUnfit, match="sudo is not installed" + (", and of doas" if doas else "$")):
+            meet(server, user=user.name, become="sudo")
+        found = meet(server, user=user.name)
+        assert (found.uid, found.sudo) == (user.uid, False)
+        assert "sudo is not installed" in found.notes[-1]
+
+    def test_sudos_own_path_may_lack_the_python_that_the_user_has(
+        self, sudoer: User, start_sshd: Callable[..., Server], meet: Callable[..., Contact], open_folder: Path
+    ) -> None:
+        (open_folder / "bin").mkdir()
+        shutil.copy(os.path.realpath("/usr/bin/python3"), open_folder / "bin/python3")
+        path = f"{open_folder}/bin:/usr/bin:/bin"
+        server = start_sshd(home=False, path=path, mounts=[ROOTS_HOME, HIDE_PYTHON])
+        found = meet(server, user=sudoer.name, become="sudo")
+        assert (found.uid, found.python) == (0, f"{open_folder}/bin/python3")
+
+
+def some_programs(folder: Path, *more: str) -> Path:
+    """A folder for PATH with what the first contact's script calls, a login shell, and ``more``: no sudo, no doas."""
+    tools = folder / "tools"
+    tools.mkdir()
+    for tool in ("sh", "bash", "id", "uname", "date", "mkdir", "chmod", "rm", "df", "tr", "cat", "tail", *more):
+        (tools / tool).symlink_to(shutil.which(tool) or "/bin/true")
+    return tools
+
+
+@needs_root
+class TestSelinux:
+    """An invented /sys/fs/selinux: no kernel here has SELinux. Which types init may execute is the policy's word."""
+
+    ENFORCING = "mount -t tmpfs none /sys/fs; mkdir /sys/fs/selinux; echo -n {} >/sys/fs/selinux/enforce"
+
+    def test_roots_programs_do_not_lie_in_its_home(
+        self, start_sshd: Callable[..., Server], meet: Callable[..., Contact]
+    ) -> None:
+        mounts = [self.ENFORCING.format(1), "mount -t tmpfs none /usr/local"]
+        assert meet(start_sshd(mounts=mounts)).deploy_root == "/usr/local/libexec/isolbench"
+
+    def test_where_usr_is_read_only_the_next_place_is_taken(
+        self, start_sshd: Callable[..., Server], meet: Callable[..., Contact]
+    ) -> None:
+        server = start_sshd(mounts=[self.ENFORCING.format(1), "mount -t tmpfs -o ro none /usr/local"])
+        found = meet(server)
+        assert found.deploy_root == f"{server.home}/.cache/isolbench"
+        assert "Read-only file system" in found.notes[0]
+
+    def test_permissive_and_users_are_as_ever(
+        self, make_user: Callable[..., User], start_sshd: Callable[..., Server], meet: Callable[..., Contact]
+    ) -> None:
+        server = start_sshd(mounts=[self.ENFORCING.format(0)])
+        assert meet(server).deploy_root == f"{server.home}/.cache/isolbench"
+        user = make_user()  # a user has nothing executed by systemd
+        found = meet(start_sshd(home=False, mounts=[self.ENFORCING.format(1)]), user=user.name, become="none")
+        assert found.deploy_root == f"{user.home}/.cache/isolbench"
+
+
+@needs_root
+def test_a_python_by_its_version_alone(
+    start_sshd: Callable[..., Server], meet: Callable[..., Contact], open_folder: Path
+) -> None:
+    tools = some_programs(open_folder)
+    shutil.copy(os.path.realpath("/usr/bin/python3"), tools / "python3.11")
+    found = meet(start_sshd(path=str(tools), mounts=[HIDE_PYTHON]))
+    assert found.python == f"{tools}/python3.11"

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import harness.agent
 from harness.errors import StorageFull, TargetUnfit
-from harness.target.contact import judge, parse
+from harness.target.contact import MODULES, judge, parse
+from harness.target.sudo import SudoRefused
 
 GOOD = {
     "uid": ["1000"],
@@ -44,7 +49,8 @@ def test_every_python_that_will_not_do_is_named_with_its_reason() -> None:
         judge("auto", {**GOOD, "python": tried, "broken": ["/opt/python3\tno libc"]})
     assert str(caught.value) == (
         "no Python that will do: /usr/bin/python3 is 3.7.3; "
-        "/usr/bin/python3.10 (3.10.1) lacks json, select (in OpenEmbedded: python3-io, python3-json); "
+        "/usr/bin/python3.10 (3.10.1) lacks json, select "
+        "(OpenEmbedded: python3-core, python3-json; Debian: python3, not python3-minimal); "
         "/opt/python3 does not start: no libc"
     )
 
@@ -67,3 +73,52 @@ def test_noise_around_the_answer() -> None:
 @pytest.mark.parametrize("output", ["", "isolbench-contact-begin\nuid\t0\n", "isolbench-contact-end\n"])
 def test_half_an_answer_is_none(output: str) -> None:
     assert parse(output) is None
+
+
+def test_all_that_the_agent_imports_is_asked_for() -> None:
+    imported: set[str] = set()
+    for path in Path(harness.agent.__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(str(node.module).partition(".")[0])
+    assert imported - {"__future__"} == set(MODULES)
+    assert {"python3-core", "python3-json", "python3-crypt", "python3-io"} == set(MODULES.values())
+
+
+RULE = "lab ALL=(root) NOPASSWD: /bin/sh"
+
+
+@pytest.mark.parametrize(
+    ("said", "problem", "remedy"),
+    [
+        ("refused: sudo: a password is required", "asks for a password", f"echo '{RULE}' >/etc/sudoers.d/isolbench"),
+        ("refused: sudo: interactive authentication is required", "asks for a password", RULE),  # sudo-rs
+        ("refused: Sorry, user lab may not run sudo on box.", "sudo refuses (Sorry, user lab", RULE),
+        (
+            "refused: sudo: sorry, you must have a tty to run sudo",
+            "wants a terminal",
+            f"printf '%s\\n' 'Defaults:lab !requiretty' '{RULE}' >/etc/sudoers.d/isolbench",
+        ),
+        ("refused: sudo: effective uid is not 0, is sudo on a nosuid file system?", "does not work", "user: root"),
+        ('refused: sudo: The "no new privileges" flag is set', "does not work", "become: none"),
+        ("absent", "sudo is not installed", "install sudo"),
+        ("absent (doas is there)", "sudo is not installed, and of doas isolbench knows nothing", "user: root"),
+    ],
+)
+def test_what_sudo_says_and_the_line_that_helps(said: str, problem: str, remedy: str) -> None:
+    with pytest.raises(SudoRefused) as caught:
+        judge("sudo", {**GOOD, "nosudo": [said]})
+    assert problem in str(caught.value)
+    assert remedy in str(caught.value.advice)
+    assert caught.value.exit_code == 3
+    (note,) = judge("auto", {**GOOD, "nosudo": [said]}).notes  # not asked for: told, and measured without
+    assert problem in note
+    assert remedy in note
+
+
+def test_a_name_with_a_meaning_in_sudoers_is_escaped() -> None:
+    with pytest.raises(SudoRefused) as caught:
+        judge("sudo", {**GOOD, "user": ["LAB\\jo e"], "nosudo": ["refused: sudo: a password is required"]})
+    assert "echo 'LAB\\\\jo\\ e ALL=(root) NOPASSWD: /bin/sh' >" in str(caught.value.advice)
