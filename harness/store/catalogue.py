@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from hdrh.histogram import HdrHistogram
 
@@ -137,45 +138,63 @@ def refresh(campaign_dir: Path, warnings: list[str] | None = None) -> Any:
         else:
             fresh.append(folder)
     new = _read(iter(fresh), campaign_dir, warnings)
+    if not new.num_rows and len(kept) == len(stamps) and index.exists():
+        return _absolute(known, campaign_dir)  # written in order
     if len(kept) != len(stamps):
         known = known.filter(pa.array([name in kept for name in known["path"].to_pylist()], pa.bool_()))
     table = pa.concat_tables([known, new]).sort_by(
         [("path", "ascending"), ("metric", "ascending"), ("cpu", "ascending")]
     )
-    if new.num_rows or len(kept) != len(stamps) or not index.exists():
-        buffer = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata(_SCHEMA.metadata), buffer, compression="zstd")
-        with suppress(EnvironmentFault, InfrastructureFault):
-            write_file(index, buffer.getvalue())
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(_SCHEMA.metadata), buffer, compression="zstd")
+    with suppress(EnvironmentFault, InfrastructureFault):
+        write_file(index, buffer.getvalue())
     return _absolute(table, campaign_dir)
 
 
 def _read(folders: Iterator[Path], base: Path, warnings: list[str]) -> Any:
     """The rows of run folders, with paths relative to ``base``; the broken ones named."""
     tables = [_SCHEMA.empty_table()]
-    rows: list[dict[str, Any]] = []
-    for number, folder in enumerate(folders, 1):
+    chunk: list[tuple[Path, list[dict[str, Any]]]] = []
+    for folder in folders:
         try:
             stamp_ns, stamp_size = _stamp(folder)
-            name = folder.relative_to(base).as_posix()
-            rows.extend({**row, "path": name, "stamp_ns": stamp_ns, "stamp_size": stamp_size} for row in _rows(folder))
+            own = {"path": folder.relative_to(base).as_posix(), "stamp_ns": stamp_ns, "stamp_size": stamp_size}
+            chunk.append((folder, [{**row, **own} for row in _rows(folder)]))
         except BrokenResult as error:
             warnings.append(str(error))
-        if number % _CHUNK == 0:
-            tables.append(pa.Table.from_pylist(rows, _SCHEMA))
-            rows = []
-    tables.append(pa.Table.from_pylist(rows, _SCHEMA))
-    return pa.concat_tables(tables)
+        if len(chunk) == _CHUNK:
+            tables += _columns(chunk, warnings)
+            chunk = []
+    return pa.concat_tables([*tables, *_columns(chunk, warnings)])
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     run = load_run(folder)
     try:
-        rows = list(rows_of(run))
-        pa.Table.from_pylist(rows, pa.schema(list(_COLUMNS.items())))  # a number where a text should be, and the like
-    except (pa.ArrowException, AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise BrokenResult(f"{folder / 'run.json'}: not as it should be: {error}") from error
-    return rows
+        return list(rows_of(run))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _misshapen(folder, error) from error
+
+
+def _columns(chunk: Sequence[tuple[Path, list[dict[str, Any]]]], warnings: list[str]) -> list[Any]:
+    """Tables of the runs of ``chunk``. Where something is of another type than its column (a number where a text should
+    be), they are looked at one by one, which takes ten times as long, and the broken ones named."""
+    try:
+        return [pa.Table.from_pylist([row for _, rows in chunk for row in rows], _SCHEMA)]
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        pass
+    tables = []
+    for folder, rows in chunk:
+        try:
+            tables.append(pa.Table.from_pylist(rows, _SCHEMA))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            warnings.append(str(_misshapen(folder, error)))
+    return tables
+
+
+def _misshapen(folder: Path, error: Exception) -> BrokenResult:
+    return BrokenResult(f"{folder / 'run.json'}: not as it should be: {error}")
 
 
 def rows_of(run: Run) -> Iterator[dict[str, Any]]:
@@ -248,8 +267,8 @@ def _stamp(folder: Path) -> tuple[int, int]:
 
 
 def _absolute(table: Any, base: Path) -> Any:
-    paths = [str(base / path) for path in table["path"].to_pylist()]
-    return table.set_column(table.schema.get_field_index("path"), "path", pa.array(paths, _TEXT))
+    paths = pc.binary_join_element_wise(str(base), table["path"], "/")
+    return table.set_column(table.schema.get_field_index("path"), "path", paths)
 
 
 def _pandas_type(arrow_type: Any) -> Any:

@@ -4,7 +4,7 @@
 ``python -m tests.bench.controller_memory [RUNS]`` measures one run of 50 ms on this machine, and keeps it 10,000 times
 by the real ``write_run``, under other numbers. Prints one line of JSON: ``peak_mb`` is the largest of the ``commands``,
 child processes: `resume` of what is finished, `resume` of what lacks ten runs (its lane's bookkeeping, and ten real
-runs), `status` and `report`.
+runs), `status`, `report` and `trend` (all runs into a catalogue that is not there yet).
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ def main() -> None:
             "resume lacking": ("resume", "holed", "--no-report"),
             "status": ("status", "big"),
             "report": ("report", "big"),
+            "trend": ("trend", "big"),
         }
         found = {name: peak_mb(*words, cwd=folder) for name, words in commands.items()}
     peak = max(mb for mb, _ in found.values())
