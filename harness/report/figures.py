@@ -136,7 +136,8 @@ def _thinned(events: str, seen: int, drawn: int, dropped: int, threshold_ns: int
     if not seen:
         return ""
     over = f" over {setting(threshold_ns)}" if threshold_ns else ""
-    parts = [f"all {seen:,} {events}{over}"]
+    noun = events if seen != 1 else events.removesuffix("s")
+    parts = [f"{seen:,} {noun}{over}, all of them drawn"]
     if drawn < seen:
         parts = [f"{drawn:,} of {seen:,} {events}{over}: the longest of each 1/{BINS} of a run's time"]
     if dropped:

@@ -287,6 +287,12 @@ const toggleLine = (u, place, show) => {
 // Events over time. spec: lines [{name, slot, moments: [tick, value, row, ...]}], duration, yRange, height, label,
 // noun, open(row). A click, or Enter at the cursor, opens the run.
 const TICKS = 10000;
+// From 0 to the duration in four to ten round steps.
+const roundTimes = (duration) => {
+  const size = 10 ** Math.floor(Math.log10(duration / 4));
+  const step = [5, 2, 1].map((factor) => factor * size).find((each) => duration / each >= 4);
+  return Array.from({ length: Math.floor(duration / step + 0.01) + 1 }, (_, place) => place * step);
+};
 const eventPlot = (host, spec) => {
   const points = [];
   spec.lines.forEach((line, place) => {
@@ -322,11 +328,11 @@ const eventPlot = (host, spec) => {
     tip.show(...told(point), u.over.offsetLeft + x, 6);
   };
   const u = mount(host, {
-    height: spec.height, series, padding: [10, 14, 0, 0],
+    height: spec.height, series, padding: [10, 24, 0, 0],
     scales: { x: { time: false, range: [0, TICKS] }, y: { distr: 3, range: spec.yRange } },
     axes: [
-      axis({ size: 30, splits: () => [0, 0.25, 0.5, 0.75, 1].map((share) => share * TICKS),
-        values: (u, splits) => splits.map((tick) => setting(Math.max(0, (tick / TICKS) * spec.duration)).replace("0 ns", "0")) }),
+      axis({ size: 30, splits: () => roundTimes(spec.duration).map((at) => (at / spec.duration) * TICKS),
+        values: (u, splits) => thinLabels(u, splits, splits.map((tick) => (tick === 0 ? "0" : setting((tick / TICKS) * spec.duration)))) }),
       axis({ size: 62, splits: () => decades(...spec.yRange), values: (u, splits) => splits.map(setting) }),
     ],
     cursor: { x: false, y: false, drag: { x: false, y: false }, points: { show: false } },

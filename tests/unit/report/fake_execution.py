@@ -264,6 +264,17 @@ def simple_run(execution: Path, target: str = "nuc", *, seed: int = 1, **options
     return write_run(execution, target, made, files, context(execution.name, facts))
 
 
+def run_on_two_cpus(execution: Path) -> Path:
+    """One run of CPUs 3 and 2, of which 2 is the noisy one."""
+    made, files = record(histogram=counts(np.random.default_rng(1), quiet=40, noise=[]), cpu=3)
+    noise = [(900_000.0, 0.1, 0.0, 40)]
+    other, its = record(histogram=counts(np.random.default_rng(2), quiet=90, noise=noise), cpu=2)
+    files |= {name: data for name, data in its.items() if name != "log.txt"}
+    made["results"] += other["results"]
+    made["files"] = [{"name": name, "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()]
+    return write_run(execution, "nuc", made, files, context())
+
+
 def with_control(folder: Path, *, cpu: int, worse: int = 1) -> None:
     """Give a run that is kept a control on ``cpu``: the metrics of the measured task again, ``worse`` times as long."""
     document = json.loads((folder / "run.json").read_text())

@@ -216,6 +216,21 @@ def test_the_full_name_of_a_mode_is_in_legend_and_plot(tmp_path):
     assert re.search("pinned-fifo50 pinned-fifo60", page.text)
 
 
+def test_a_row_for_each_of_several_cpus(tmp_path):
+    fake.run_on_two_cpus(tmp_path)
+    page = Page(render(tmp_path))
+    rows = re.search(r"shared .*? CPU 2 (.*?) CPU 3 (.*?) Per run", page.text)
+    assert rows
+    assert rows[1].startswith("90 ns")
+    assert rows[2].startswith("39 ns")
+    assert "below it each CPU by itself" in page.text
+    run = data_of(page)["data-details"]["runs"][0]
+    assert [each["cpu"] for each in run["measured"]] == [3, 2]
+    assert [cpu for cpu, _ in run["events"][0]["moments"]] == ["2"]  # the other had no gap
+    (line,) = data_of(page)["data-f1"]["lines"]
+    assert line["curve"]["ends"][0] > 900_000  # the worst of them
+
+
 def test_a_control_has_a_part_of_its_own(tmp_path):
     fake.with_control(fake.simple_run(tmp_path), cpu=0, worse=7)
     page = Page(render(tmp_path))

@@ -317,6 +317,24 @@ def test_a_hostile_page_runs_nothing_and_changes_nothing(browser, tmp_path):
     assert HOSTILE.isprintable() is False
 
 
+def test_long_names_do_not_make_the_page_wide(browser, tmp_path):
+    params = {"threshold": "1000ns", "some-parameter-of-a-long-name": "x" * 60}
+    for target in ("nuc", "t" * 63):
+        name = f"pinned-{'m' * 55}"
+        cell = f"gap.{name}.idle-000000000001"
+        fake.simple_run(tmp_path, target, params=params, mode={**fake.MODES["fifo"], "name": name}, cell=cell)
+    path = tmp_path / "report.html"
+    write_report(tmp_path, path)
+    page = browser.open(path, width=390)
+    drawn(page, PERCENTILES)
+    page.js("document.querySelector('#beside').scrollIntoView()")
+    page.until("document.querySelectorAll('.panel canvas').length > 0")
+    table(page)
+    assert page.js("document.documentElement.scrollWidth") == 390
+    page.js("document.querySelector('#runs tbody tr').click()")
+    assert page.js("document.querySelector('dialog').scrollWidth") <= 390
+
+
 def test_a_running_execution_with_nothing_yet_opens(browser, tmp_path):
     fake.plan(tmp_path, ["nuc"], [fake.plan_cell("gap.shared.idle-000000000001", "nuc", "shared", "idle")], 3)
     path = tmp_path / "report.html"
