@@ -107,6 +107,9 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The controller's HOME, empty: no ssh configuration, no known hosts, no agent."""
     home = tmp_path / "controller"
     (home / ".ssh").mkdir(parents=True, mode=0o700)
+    # Zig compiles its C library once for each cache, for half a minute: that one thing is kept.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(cache / "zig"))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return home
