@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import complete, options
-from .render import console, echo_json, printable
+from .render import console, echo_json
 
 if TYPE_CHECKING:
     from ..campaign.execution import Execution
 
 #: Without a name: this many of the newest executions.
 _NEWEST = 10
+_STYLES = {"done": "green", "failed": "red", "stopped": "yellow"}
 
 
 @click.command(help="How far EXECUTION is, or the newest ones: done, failed, running, what happened last.")
@@ -81,36 +83,51 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
 
 
 def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None:
-    from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
+
+    from ..report.layout import Column, line, plain, table
 
     out = console()
     if not rows and not broken:
         click.echo(f"no executions in {results}/")
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("execution", "target", "state", "runs", "failed attempts", "last"):
-        table.add_column(column)
-    for row in rows:
-        last = f"{row['last']} {row['last_at']}" if row["last"] else ""
-        table.add_row(
-            *map(Text, (_name(row), row["target"], row["state"])),
-            Text(f"{row['finished']}/{row['planned']}"),
-            Text(str(row["failed_attempts"])),
-            Text(last),
-        )
-    out.print(table)
+    columns = [Column(title) for title in ("execution", "target", "state", "runs")]
+    columns += [Column("failed attempts", right=True, group=1), Column("last", group=1)]
+    table(
+        out,
+        columns,
+        [
+            [
+                plain(_name(row)),
+                plain(row["target"]),
+                plain(row["state"], _STYLES.get(row["state"], "")),
+                plain(f"{row['finished']}/{row['planned']}"),
+                plain(row["failed_attempts"]),
+                plain(f"{row['last']} {_local(row['last_at'])}" if row["last"] else ""),
+            ]
+            for row in rows
+        ],
+        indent=0,
+    )
     for name in dict.fromkeys(map(_name, rows)):
         own = [row for row in rows if _name(row) == name]
         for row in own:
             if row["failure"] and row["state"] == "failed":
-                said = Text(printable(f"{row['target']} failed: {row['failure']}"))
-                out.print(Padding(said, (0, 0, 0, 2)))  # what a terminal wraps is indented as well
+                line(out, plain(f"{row['target']} failed: {row['failure']}"), indent=2)
         if any(row["state"] in ("failed", "stopped") for row in own):
-            out.print(Text(f"  continue by: isolbench resume {name}"))
-    for line in broken:
-        out.print(Text(printable(line)))
+            line(out, Text(f"continue by: isolbench resume {name}"), indent=2)
+    for each in broken:
+        line(out, plain(each))
+
+
+def _local(at: object) -> str:
+    """An event's time as the clock on the wall has it: of today without the date."""
+    try:
+        then = datetime.fromisoformat(str(at)).astimezone()
+    except ValueError:
+        return ""
+    today = then.date() == datetime.now().astimezone().date()
+    return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
 
 
 def _name(row: dict[str, Any]) -> str:

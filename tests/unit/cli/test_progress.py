@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 from harness.campaign import execution as executions
+from harness.campaign.events import EventLog
 from harness.campaign.execution import Execution
 from harness.cli.progress import Progress
+from harness.cli.status import status
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.plan import build_plan
@@ -89,5 +95,20 @@ def test_status_says_why_below_the_table_and_how_to_go_on_once(tmp_path: Path) -
     assert row.split()[1:5] == ["local", "failed", "0/6", "0"]
     assert rest[0].startswith("  local failed: it broke it broke")
     assert rest[1:] == [f"  continue by: isolbench resume c/{made.id}"]
+    assert row.split()[0] == f"c/{made.id}"
     found = json.loads(isolbench("status", "--json", "--results", str(tmp_path / "results"), cwd=tmp_path).stdout)
     assert found["lanes"][0]["state"] == "failed"
+
+
+def test_status_cuts_no_name_however_narrow_the_terminal(tmp_path: Path) -> None:
+    """An id is there to be copied."""
+    made = execution(tmp_path, ONE.replace("campaign: c", "campaign: a-rather-long-name-of-a-campaign"))
+    events = EventLog(made.path / "events.jsonl")
+    events.emit("lane-finished", target="local")
+    events.close()
+    shown = io.StringIO()
+    with patch("harness.cli.status.console", lambda: Console(file=shown, width=60, force_terminal=True)):
+        CliRunner().invoke(status, ["--results", str(tmp_path / "results")])
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())
+    assert f"a-rather-long-name-of-a-campaign/{made.id}" in text
+    assert re.search(r"lane-finished \d\d:\d\d:\d\d$", text, re.MULTILINE)
