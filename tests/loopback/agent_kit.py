@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +22,8 @@ from harness.deadline import Deadline
 from harness.errors import ConnectionLost
 from harness.target.client import AgentClient, split_files
 from harness.target.deploy import agent_zip
+
+from .turns import our_turn
 
 PATIENCE_S = 60.0
 CPUS = sorted(os.sched_getaffinity(0))
@@ -246,8 +246,7 @@ def listen(client: AgentClient, *, ack: bool = True) -> Heard:
 @contextlib.contextmanager
 def agent_in(base: Path, **options: Any) -> Iterator[Agent]:
     """An agent, ended afterwards. One at a time on this machine: their knobs are the same files."""
-    with open(Path(tempfile.gettempdir(), "isolbench-test-agents.lock"), "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with our_turn():
         agent = Agent(base, **options)
         try:
             yield agent

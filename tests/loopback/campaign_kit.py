@@ -19,7 +19,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +42,8 @@ from harness.config.inventory import load_inventory
 from harness.plan import build_plan
 from harness.store.runs import load_run
 from harness.target.ssh import Backoff
+
+from .turns import our_turn
 
 if TYPE_CHECKING:
     from .conftest import Server
@@ -132,10 +133,8 @@ def _end_agent() -> None:
 
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
-    """No other test session of this user is in here: interrupts and the scheduler's knobs have no namespace."""
-    path = Path(tempfile.gettempdir()) / f"isolbench-tests-{os.getuid()}.lock"
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """No other test session of this user is in here."""
+    with our_turn():
         yield
 
 
