@@ -186,6 +186,18 @@ def test_broken_runs_are_named_and_the_rest_is_there(campaign):
     assert str(path) in warning
 
 
+@pytest.mark.parametrize("key", ["duration_ns", "bench"])
+def test_what_does_not_fit_its_column_is_named_and_the_rest_is_there(campaign, key):
+    path = next((campaign / "20261120T010000Z" / "runs" / "nuc").iterdir()) / "run.json"
+    document = json.loads(path.read_text())
+    document["spec"][key] = "long" if key == "duration_ns" else 7
+    path.write_text(json.dumps(document))
+    frame = load(campaign)
+    assert len(frame) == 8
+    (warning,) = frame.attrs["warnings"]
+    assert warning.startswith(f"{path}: not as it should be: ")
+
+
 def test_help_stays_cheap():
     """Importing the package loads nothing that costs time; the budget of the command line hangs on it."""
     heavy = "{'numpy', 'pandas', 'pyarrow', 'jinja2', 'rich', 'hdrh', 'pydantic', 'fabric'}"

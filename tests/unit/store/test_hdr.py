@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.store import hdr
@@ -112,6 +112,8 @@ words = st.lists(word, max_size=12).map(lambda each: b"".join(map(hdr._word, eac
 
 
 @given(st.lists(st.one_of(words, st.binary(max_size=12)), min_size=1, max_size=4))
+@example([b"\x80" * 9 + b"\x00"])  # the last of nine bytes has no mark: it ends the word
+@example([hdr._word(2**52 - 1)] * 3)  # each exact in floating point, the sum not
 def test_one_pass_is_word_by_word(bodies):
     """Whatever the bytes: the same counts, or both find them damaged."""
 
