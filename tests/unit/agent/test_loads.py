@@ -299,13 +299,16 @@ def test_all_that_carry_the_marker_are_killed_and_nobody_else() -> None:
     marker = os.urandom(8).hex()
     text = "setsid sleep 1000 & env -i sleep 1000 & exec sleep 1000"
     environment = {**os.environ, MARKER: marker}
-    with subprocess.Popen(["/bin/sh", "-c", text], env=environment) as child:
-        other = subprocess.Popen(["sleep", "1000"], env={**os.environ, MARKER: marker + "x"})
+    child = subprocess.Popen(["/bin/sh", "-c", text], env=environment)
+    other = subprocess.Popen(["sleep", "1000"], env={**os.environ, MARKER: marker + "x"})
+    try:
         until(lambda: len(marked(Tree(), marker, spare=frozenset())) == 3, "they did not start")
         killed = kill_marked(marker, spare=frozenset())
         assert child.pid in killed
         assert len(killed) == 3
-    assert other.poll() is None
-    other.kill()
-    other.wait()
-    assert marked(Tree(), marker, spare=frozenset()) == []
+        assert other.poll() is None
+        assert marked(Tree(), marker, spare=frozenset()) == []
+    finally:
+        for process in (child, other):
+            process.kill()
+            process.wait()
