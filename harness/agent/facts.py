@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine is: read once a contact. Identity, CPUs, privileges, what the kernel offers. No fork; never raises.
+"""What this machine is: read once a contact. Identity, CPUs, privileges, what the kernel offers. Never raises.
 
 A thing that is absent or not ours to read is None. The keys are described in docs/protocol.md.
 """
@@ -25,7 +25,7 @@ _HYPERVISORS = (("kvm", "kvm"), ("qemu", "qemu"), ("vmware", "vmware"), ("virtua
 
 
 def gather(tree: Tree | None = None) -> dict[str, Any]:
-    """All facts. Takes a few milliseconds."""
+    """All facts. Takes a few milliseconds, and a call of systemctl where systemd runs (one fork, tens of them)."""
     tree = tree or Tree()
     cpuinfo = tree.read("/proc/cpuinfo") or ""
     return {

@@ -30,10 +30,7 @@ def by_text(tree: Tree, name: str) -> dict[str, str]:
 
 class Governor(FilesKnob):
     name = "governor"
-    remedy = (
-        "let the kernel have a governor performance (modprobe cpufreq_performance); in a virtual machine set it on the "
-        "host; on metal without cpufreq see the firmware for P-states"
-    )
+    remedy = "modprobe cpufreq_performance; for a virtual machine set it on its host; without cpufreq see the firmware"
     wanted = "performance"
     roams = True
 
@@ -63,4 +60,4 @@ class Governor(FilesKnob):
         return files
 
     def unavailable(self, path: str) -> Unavailable:  # noqa: ARG002 (the base's)
-        return Unavailable("no cpufreq here: the firmware or the host decides on the frequency", needed=True)
+        return Unavailable("no cpufreq here: the firmware or the host decides", needed=True)
