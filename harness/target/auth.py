@@ -5,14 +5,36 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import socket
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import paramiko
+from paramiko.agent import AgentSSH
 from paramiko.auth_strategy import AuthResult, AuthStrategy, InMemoryPrivateKey
 
 from .route import Hop
 from .transport import AuthenticationFailed
+
+#: An agent may ask a person, or wait for a touch: no longer than a login may take.
+_AGENT_S = 15.0
+
+
+class _Agent(AgentSSH):
+    """The SSH agent at any socket; paramiko's own asks that of SSH_AUTH_SOCK alone."""
+
+    def connect(self, path: Path) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(_AGENT_S)
+        try:
+            sock.connect(str(path))
+            self._connect(sock)  # type: ignore[attr-defined]
+        except BaseException:
+            sock.close()
+            raise
+
+    def close(self) -> None:
+        self._close()  # type: ignore[attr-defined]
 
 
 class KeyAuth(AuthStrategy):
@@ -25,7 +47,13 @@ class KeyAuth(AuthStrategy):
         self._offered = 0
 
     def get_sources(self) -> Generator[InMemoryPrivateKey, None, None]:
-        with contextlib.closing(paramiko.Agent()) as agent:
+        with contextlib.closing(_Agent()) as agent:
+            if self._hop.agent is not None:
+                try:
+                    agent.connect(self._hop.agent)
+                except (OSError, paramiko.SSHException) as error:
+                    reason = error.strerror if isinstance(error, OSError) else None
+                    self._notes.append(f"no SSH agent answers at {self._hop.agent}: {reason or error}")
             for key in self._keys(list(agent.get_keys())):
                 yield InMemoryPrivateKey(self._hop.user, key)
 

@@ -63,12 +63,21 @@ class HostKey:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a known_hosts file, or the inventory's ``host_key``; ``where`` is for messages."""
+    """One line of a known_hosts file, or the inventory's ``host_key``; ``where`` is for messages.
+
+    ``authority``: the key signs certificates of hosts, and is none of them.
+    """
 
     patterns: tuple[str, ...]
     key: HostKey
     where: str
     revoked: bool = False
+    authority: bool = False
+
+    @property
+    def of_host(self) -> bool:
+        """Whether the line says: this is the host's key."""
+        return not self.revoked and not self.authority
 
     def matches(self, name: str) -> bool:
         """Whether the line speaks of ``name``: hashed, with wildcards, and with ``!`` for exceptions."""
@@ -98,23 +107,24 @@ def _hashed_matches(pattern: str, name: str) -> bool:
 
 
 def parse_known_hosts(text: str, where: str) -> list[Entry]:
-    """Lines that cannot be understood are passed over, as OpenSSH does; so are ``@cert-authority`` lines, since
-    paramiko cannot check a host's certificate."""
+    """Lines that cannot be understood are passed over, as OpenSSH does. Those of ``@cert-authority`` are kept to be
+    named: paramiko cannot check a host's certificate."""
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
         fields = line.split()
         if not fields or fields[0].startswith("#"):
             continue
-        revoked = fields[0] == "@revoked"
-        if fields[0].startswith("@"):
-            if not revoked:
+        marker = fields[0] if fields[0].startswith("@") else ""
+        if marker:
+            if marker not in ("@revoked", "@cert-authority"):
                 continue
             fields = fields[1:]
         try:
             key = HostKey.parse(" ".join(fields[1:3]))
         except ValueError:
             continue
-        entries.append(Entry(tuple(fields[0].split(",")), key, f"{where}:{number}", revoked))
+        patterns, place = tuple(fields[0].split(",")), f"{where}:{number}"
+        entries.append(Entry(patterns, key, place, marker == "@revoked", marker == "@cert-authority"))
     return entries
 
 
@@ -146,7 +156,7 @@ class KnownHosts:
         """The entries of the first layer that knows this name."""
         for layer in self.layers:
             name = host_name(host, port)
-            found = tuple(entry for entry in layer if not entry.revoked and entry.matches(name))
+            found = tuple(entry for entry in layer if entry.of_host and entry.matches(name))
             if found:
                 return found
         return ()
@@ -160,9 +170,7 @@ class KnownHosts:
 
     def _plain(self, host: str) -> tuple[Entry, ...]:
         """As OpenSSH does, an entry without a port vouches for any port, but never contradicts it."""
-        return tuple(
-            entry for layer in self.layers for entry in layer if not entry.revoked and entry.matches(host.lower())
-        )
+        return tuple(entry for layer in self.layers for entry in layer if entry.of_host and entry.matches(host.lower()))
 
     def verify(self, host: str, port: int, shown: HostKey, *, pin_command: str, replaced: bool = False) -> None:
         """Raise :class:`HostKeyError` unless ``shown`` is the key that the deciding layer names.
@@ -192,8 +200,10 @@ class KnownHosts:
             )
         if any(entry.key == shown for entry in self._plain(host)):
             return
+        signed = next((e for layer in self.layers for e in layer if e.authority and any(map(e.matches, names))), None)
+        but = f" ({signed.where} trusts its certificate, which isolbench cannot check)" if signed else ""
         raise HostKeyError(
-            f"{name}: unknown host key {shown.type} {shown.fingerprint}; to pin it: {pin_command}",
+            f"{name}: unknown host key {shown.type} {shown.fingerprint}{but}; to pin it: {pin_command}",
             advice="compare the fingerprint with the machine's own: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
         )
 
@@ -214,7 +224,7 @@ def pin(path: Path, name: str, key: HostKey) -> bool:
     """
     text = path.read_text("utf-8", "surrogateescape") if path.exists() else ""
     for entry in parse_known_hosts(text, str(path)):
-        if entry.revoked or not entry.matches(name):
+        if not entry.of_host or not entry.matches(name):
             continue
         if entry.key == key:
             return False

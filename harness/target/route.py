@@ -42,6 +42,7 @@ class Hop:
     known_hosts: tuple[Path, ...]  # the user's and the system's files
     connect_timeout_s: float | None
     proxy_command: str | None = None
+    agent: Path | None = None  # the socket of the SSH agent, if there is one to ask
 
     @property
     def label(self) -> str:
@@ -132,7 +133,28 @@ def _hop(found: paramiko.SSHConfigDict, alias: str, identity: Path | None, proxy
         ),
         connect_timeout_s=float(timeout) if timeout.isdigit() else None,
         proxy_command=proxy_command,
+        agent=_agent(found, alias),
     )
+
+
+def _agent(found: paramiko.SSHConfigDict, alias: str) -> Path | None:
+    """``IdentityAgent``, which paramiko leaves to us: a path, the name of a variable, or ``none``."""
+    said = found.get("identityagent", "SSH_AUTH_SOCK")
+    if said.lower() == "none":
+        return None
+    if said == "SSH_AUTH_SOCK" or re.fullmatch(r"\$\w+|\$\{\w+\}", said):
+        value = os.environ.get(said.strip("${}"), "")
+    else:
+        ours = {"%": "%", "d": os.path.expanduser("~"), "u": getpass.getuser(), "i": str(os.getuid())}
+        theirs = {
+            "h": found.get("hostname", alias),
+            "n": alias,
+            "p": found.get("port", "22"),
+            "r": found.get("user", ""),
+        }
+        value = re.sub("%(.)", lambda match: {**ours, **theirs}.get(match[1], match[0]), said)
+        value = os.path.expanduser(os.path.expandvars(value))
+    return Path(value) if value else None
 
 
 def _files(value: str) -> Iterator[Path]:

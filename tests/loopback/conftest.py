@@ -291,12 +291,12 @@ def sshd_target(sshd: Server) -> Callable[..., Target]:
 
 
 @pytest.fixture
-def start_proxy() -> Iterator[Callable[[int], Proxy]]:
-    """``start_proxy(port)`` → a :class:`Proxy` in front of that port."""
+def start_proxy() -> Iterator[Callable[..., Proxy]]:
+    """``start_proxy(port)`` → a :class:`Proxy` in front of that port; more arguments are the proxy's own."""
     proxies: list[Proxy] = []
 
-    def start(port: int) -> Proxy:
-        proxies.append(Proxy(port))
+    def start(port: int, *own: Any) -> Proxy:
+        proxies.append(Proxy(port, *own))
         return proxies[-1]
 
     yield start

@@ -55,9 +55,9 @@ class _Pair:
 
 
 class Proxy:
-    """Listens on 127.0.0.1:``port`` and passes everything on to ``server_port`` there, until told otherwise."""
+    """Listens on ``address`` and passes everything on to ``server_port`` of 127.0.0.1, until told otherwise."""
 
-    def __init__(self, server_port: int, port: int = 0) -> None:
+    def __init__(self, server_port: int, port: int = 0, address: str = "127.0.0.1") -> None:
         self.server_port = server_port
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
@@ -68,7 +68,7 @@ class Proxy:
         self._progress = threading.Condition(self._lock)
         self._over = False
         self._numbers = itertools.count(1)
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = socket.create_server((address, port))
         self._listener.settimeout(_TICK_S)
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._listen, daemon=True)]

@@ -123,6 +123,31 @@ def test_a_revoked_key_is_refused_even_if_pinned(
         reaches(sshd_target())
 
 
+def test_a_host_with_a_certificate_is_refused_and_the_reason_named(
+    start_sshd: Callable[..., Server],
+    sshd_target: Callable[..., Target],
+    keygen: Callable[..., str],
+    own_home: Path,
+    open_folder: Path,
+) -> None:
+    authority = keygen(open_folder / "authority")
+    keygen(open_folder / "host")
+    sign = ["ssh-keygen", "-q", "-s", f"{open_folder}/authority", "-I", "box", "-h", "-n", "127.0.0.1"]
+    subprocess.run([*sign, f"{open_folder}/host.pub"], check=True, capture_output=True)
+    server = start_sshd(f"HostKey {open_folder}/host", f"HostCertificate {open_folder}/host-cert.pub")
+    known = own_home / ".ssh" / "known_hosts"
+    known.write_text(f"@cert-authority 127.0.0.1,[127.0.0.1]:* {authority}\n")
+    by_ssh = ["ssh", "-F", "none", "-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes", "-p"]
+    by_ssh += [str(server.port), "-i", str(server.user_key), "root@127.0.0.1", "true"]
+    assert subprocess.run(by_ssh, capture_output=True).returncode == 0  # ssh itself takes it
+    target = sshd_target(server, host_key=None)
+    with pytest.raises(
+        HostKeyError, match=r"known_hosts:1 trusts its certificate, which isolbench cannot check\); to pin"
+    ):
+        reaches(target)
+    assert reaches(sshd_target(server, host_key=str(scan_host_key(target, Deadline.after(20)))))
+
+
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
 def test_a_server_of_several_keys_shows_the_one_we_know(
     kind: str,

@@ -128,6 +128,28 @@ def test_identities_only_leaves_the_agent_alone(
         whoami(sshd_target(identity=tmp_path / "stranger"))
 
 
+def test_another_agent_than_the_environments(
+    sshd_target: Callable[..., Target],
+    user_key: Path,
+    agent: Callable[[Path], None],
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent(user_key)
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    config = own_home / ".ssh" / "config"
+    config.write_text(f"IdentityAgent {tmp_path}/agent\n")
+    assert whoami(sshd_target(identity=None)) == "root"
+    config.write_text(f"IdentityAgent {tmp_path}/nobody\n")
+    with pytest.raises(AuthenticationFailed, match=f"no SSH agent answers at {tmp_path}/nobody: No such file"):
+        whoami(sshd_target(identity=None))
+    monkeypatch.setenv("SSH_AUTH_SOCK", f"{tmp_path}/agent")
+    config.write_text("IdentityAgent none\n")
+    with pytest.raises(AuthenticationFailed, match=r"0 keys offered\)$"):
+        whoami(sshd_target(identity=None))
+
+
 def test_too_many_keys(
     start_sshd: Callable[..., Server],
     sshd_target: Callable[..., Target],

@@ -124,6 +124,11 @@ def test_revoked_anywhere_is_revoked() -> None:
 
 def test_certificate_authorities_are_not_taken_for_keys() -> None:
     assert "unknown" in verdict(known(f"@cert-authority * {key(1)}"), "box", key(1))
+    assert "(layer0:1 trusts its certificate, which isolbench cannot check)" in verdict(
+        known(f"@cert-authority *.lab {key(1)}"), "box.lab", key(2)
+    )
+    assert "certificate" not in verdict(known(f"@cert-authority *.lab {key(1)}"), "box.elsewhere", key(2))
+    assert verdict(known(f"@cert-authority *.lab {key(1)}\nbox.lab {key(2)}"), "box.lab", key(2)) == "good"
 
 
 def test_known_types_are_asked_for_first() -> None:

@@ -121,3 +121,29 @@ def test_a_missing_file_says_nothing(tmp_path: Path) -> None:
 def test_a_broken_configuration_is_the_users_fault() -> None:
     with pytest.raises(UserError, match="cannot be applied"):
         way("Host\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (None, "/run/default"),
+        ("SSH_AUTH_SOCK", "/run/default"),
+        ("none", None),
+        ("~/.agent/%r@%h:%p", "{home}/.agent/lab@box.lab:22"),
+        ("%d/%n-%%", "{home}/box-%"),
+        ("$OTHER", "/run/other"),
+        ("${OTHER}", "/run/other"),
+        ("$NOBODYS", None),
+    ],
+)
+def test_the_agent_to_ask(said: str | None, found: str | None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/default")
+    monkeypatch.setenv("OTHER", "/run/other")
+    config = "Host box\n  HostName %h.lab\n  User lab\n" + (f"  IdentityAgent {said}\n" if said else "")
+    (hop,) = way(config)
+    assert hop.agent == (None if found is None else Path(found.format(home=home)))
+
+
+def test_no_agent_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    assert way()[0].agent is None
