@@ -114,7 +114,8 @@ class Measurement:
             self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, self._affinity))
         if self._control is not None:
             self._control.start(start_ns)
-        self._await_probes(time.monotonic() + allowance_ns(self._spec.duration_ns) / 1e9)
+        begin_s = time.monotonic() if start_ns is None else start_ns / 1e9
+        self._await_probes(begin_s + allowance_ns(self._spec.duration_ns) / 1e9)
         elapsed_ns = time.monotonic_ns() - started_ns
         load = self._load.end()
         after = take(self._tree, self._spec.cpus, roaming)

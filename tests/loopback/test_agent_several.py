@@ -18,7 +18,20 @@ from harness.build import build_probe
 from harness.errors import BuildError
 from harness.target.client import AgentClient
 
-from .agent_kit import CPUS, HOUSEKEEPING, MEASURED, Agent, agent_in, listen, run_spec, soon, submit, without_measured
+from .agent_kit import (
+    CPUS,
+    HOUSEKEEPING,
+    MEASURED,
+    Agent,
+    agent_in,
+    carrying,
+    listen,
+    run_spec,
+    soon,
+    submit,
+    until,
+    without_measured,
+)
 
 pytestmark = pytest.mark.skipif(without_measured() is not None, reason=str(without_measured()))
 BESIDE = HOUSEKEEPING[-1] if HOUSEKEEPING else -1
@@ -132,6 +145,15 @@ def test_a_control_that_cannot_have_its_cpu(client: AgentClient, gap: str) -> No
     record, _ = carried_out(client, with_control(replace(spec, load_cpus=HOUSEKEEPING), gap, absent))
     assert record.status == "ok", record.reason
     assert f"CPU {absent}" in record.control["reason"]
+
+
+def test_a_cancel_ends_the_control_too(agent: Agent, client: AgentClient, gap: str) -> None:
+    spec = with_control(run_spec(1, gap, cell="gap.cancelled-1", duration_ns=600 * 10**9), gap)
+    submit(client, [spec])
+    spare = set(agent.daemons())
+    until(lambda: len(set(carrying(agent.marker())) - spare) >= 2, "probe and control are under way")
+    assert client.cancel(soon())
+    assert set(carrying(agent.marker())) == spare
 
 
 def test_a_helper_is_put_where_the_plan_says(client: AgentClient, tmp_path: Path) -> None:
