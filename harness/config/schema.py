@@ -10,9 +10,27 @@ from pydantic.json_schema import models_json_schema
 from .accepts import LINE, NAME, Schema, YamlSchema
 from .bench import Bench
 from .campaign import Campaign
+from .described import keys_of_table
 from .targets import CONNECTION, Keys, TargetKeys
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: By kind and model (none: the top level) the table of docs/configuration.md that describes its keys.
+_TABLES: dict[str, dict[str | None, str]] = {
+    "campaign": {
+        None: "Campaign: top level",
+        "Axes": "Campaign: axes",
+        "Selector": "Campaign: include and exclude",
+        "Retry": "Campaign: retry",
+        "Budget": "Campaign: budgets",
+    },
+    "inventory": {
+        None: "Inventory: top level",
+        "Keys": "Inventory: target",
+        "TargetKeys": "Inventory: target",
+        "LocalKeys": "Inventory: target",
+    },
+    "bench": {None: "Bench: top level", "Param": "Bench: params", "Metric": "Bench: metrics"},
+}
 #: A name, or a range of them: ``rpi5-[01-48]``.
 _NAMES = r"^[A-Za-z0-9\[][A-Za-z0-9._+,\[\]-]*$"
 
@@ -67,7 +85,12 @@ def _or_nothing(name: str) -> Schema:
 
 
 def _document(kind: str, found: Schema) -> Schema:
-    about = f"An isolbench {kind} file. docs/configuration.md says what each key means."
+    for model, title in _TABLES[kind].items():
+        keys = (found if model is None else found["$defs"][model])["properties"]
+        for key, text in keys_of_table(title).items():
+            if key in keys:  # a class has none, `local` no address
+                keys[key] = {**keys[key], "description": text}
+    about = f"An isolbench {kind} file."
     return {"$schema": _DIALECT, "title": f"isolbench {kind}", "description": about, **found}
 
 

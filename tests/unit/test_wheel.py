@@ -62,6 +62,8 @@ def test_probes_compile_on_first_use_and_a_shipped_campaign_plans(installed: Pat
     plan = run(installed, tmp_path, "-m", "harness", "plan", "quick", "--json")
     assert plan.returncode == 0, plan.stderr
     assert json.loads(plan.stdout)["runs"] == 18
+    schema = run(installed, tmp_path, "-m", "harness", "schema", "campaign")
+    assert json.loads(schema.stdout)["properties"]["settle"]["description"]  # of the page that came along
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 

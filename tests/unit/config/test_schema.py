@@ -213,6 +213,20 @@ def test_the_inventorys_keys() -> None:
         assert set(top["$defs"][model.__name__]["properties"]) == known
 
 
+def test_every_key_says_what_it_means() -> None:
+    """An editor shows it beside the key."""
+    for kind, make in SCHEMAS.items():
+        found = make()
+        models = {"": found, **{name: model for name, model in found["$defs"].items() if name != "BenchUse"}}
+        silent = [f"{kind} {name}.{key}" for name, model in models.items()
+                  for key, about in model["properties"].items() if not about.get("description")]  # fmt: skip
+        assert silent == []
+    properties = SCHEMAS["campaign"]()["properties"]
+    assert properties["settle"]["description"].startswith("the wait before each run")
+    assert properties["settle"]["description"].endswith("Default: `1s`")
+    assert properties["axes"]["description"] == "what is combined. Default: `shared` and `idle`"
+
+
 def test_defaults_are_spelt_as_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(test_campaign.BENCH)
     (tmp_path / "c.yaml").write_text("{campaign: c, targets: [local], benches: [b], duration: 1s}")
