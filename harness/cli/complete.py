@@ -97,7 +97,13 @@ def loads(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionIte
 def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
     """``axis=``, then its values; of several with commas the last."""
     axis, equals, values = incomplete.partition("=")
-    known = {"bench": lambda: _stems(_data("benches")), "mode": _modes, "load": _loads}
+    known: dict[str, Callable[[], Iterable[str]]] = {
+        "bench": lambda: _stems(_data("benches")),
+        "mode": _modes,
+        "load": _loads,
+        "cpus": lambda: ["one", "all"],
+        "control": lambda: ["true", "false"],
+    }
     if not equals:
         return _matching(incomplete, [f"{name}=" for name in (*known, *_SETTINGS)])
     before, comma, _ = values.rpartition(",")
