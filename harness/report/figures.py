@@ -27,6 +27,7 @@ SLOTS = 8
 #: Events drawn over time, in all plots of a page together; and in one line of a plot at least and at most.
 EVENTS_DRAWN = 60_000
 _FEWEST, _MOST = BINS, 10 * BINS
+_NONE = np.zeros((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _figure(
         }
         if section.events:
             moments = [data.moments.get(section.role) for data in own]
-            kept = longest_per_part([each.all if each else [] for each in moments], room)
+            kept = longest_per_part([each.all if each else _NONE for each in moments], room)
             line["moments"] = [number for tick, value, place in kept for number in (tick, value, own[place].number)]
             seen += sum(each.seen for each in moments if each)
             drawn += len(kept)

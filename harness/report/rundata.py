@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..agent.spec import SpecError, event_lists
+from ..agent.spec import event_lists
 from ..stats.quantiles import enough
 from ..store.files import BrokenResult
 from ..store.record import CONTROL_PREFIX
-from ..store.runs import Run, read_events
+from ..store.runs import Run, event_text
 from . import account, curves, moments
 from .curves import Curve
 from .grouping import compact
@@ -49,7 +49,7 @@ class Pool:
         return self._places[value]
 
 
-@dataclass
+@dataclass(slots=True)
 class Measured:
     """One histogram of a run."""
 
@@ -61,7 +61,7 @@ class Measured:
     lost: str
 
 
-@dataclass
+@dataclass(slots=True)
 class RunData:
     """``number`` is its row. ``density`` is by metric and role, over the run's CPUs; ``moments`` are by role, and
     ``events`` says what they are.
@@ -183,10 +183,10 @@ class RunCollection:
         }
         length = measured[0].metric.removeprefix(prefix)
         try:
-            lines = (line for line in read_events(run.path, prefix + name) if isinstance(line, dict))
-            data.moments[role] = moments.thin(lines, length, duration, [each.cpu for each in measured])
-        except (BrokenResult, SpecError) as error:
-            self.warnings.append(str(error))
+            events = moments.parse(event_text(run.path, prefix + name), length)
+            data.moments[role] = moments.thin(events, duration, [each.cpu for each in measured])
+        except (BrokenResult, ValueError) as error:  # a list that is no JSON, or has no proper name
+            self.warnings.append(f"{run.path}: {prefix}{name}: {error}")
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
 from ..stats.quantiles import QUANTILES, enough
 from . import curves
 from .rundata import COLUMNS, Measured, Pool, RunCollection, RunData
@@ -80,16 +83,19 @@ def _asked(data: RunData) -> tuple[str, str, str]:
     return (parts[0], ".".join(parts[1:-1]), parts[-1]) if len(parts) >= 3 else (data.cell, "", "")
 
 
-def details(runs: RunCollection, execution: Path) -> dict[str, Any]:
-    """``pool`` of what runs say alike, ``logs``, and in ``runs`` an object for each row, or ``null`` where capped."""
+def details(runs: RunCollection, execution: Path) -> Markup:
+    """As JSON for a page: ``pool`` of what runs say alike, and ``runs``, an object a row, or ``null`` where capped.
+
+    Run by run, for as objects those of some thousand runs would take a hundred megabytes.
+    """
     rows = runs.rows
     chosen = {data.number for data in sorted(rows, key=lambda data: _FIRST[data.state])[:DETAILED]}
     logs = _logs([data for data in rows if data.number in chosen], execution)
     pool = Pool()
-    found: list[dict[str, Any] | None] = []
+    found: list[str] = []
     for data in rows:
         if data.number not in chosen:
-            found.append(None)
+            found.append("null")
             continue
         one: dict[str, Any] = {
             "reasons": pool.place(runs.pool.values[data.reasons]),
@@ -104,13 +110,17 @@ def details(runs: RunCollection, execution: Path) -> dict[str, Any]:
                 "role": role,
                 "duration": data.events[role]["duration_ns"],
                 "seen": own.seen,
-                "moments": [[cpu, [number for moment in kept for number in moment]] for cpu, kept in own.kept.items()],
+                "moments": [[cpu, kept.ravel().tolist()] for cpu, kept in own.kept.items()],
             }
             for role, own in data.moments.items()
             if own.kept
         ]
-        found.append(one)
-    return {"pool": pool.values, "runs": found}
+        found.append(_json(one))
+    return Markup(f'{{"pool":{_json(pool.values)},"runs":[{",".join(found)}]}}')  # noqa: S704 - each part is escaped
+
+
+def _json(value: Any) -> str:
+    return htmlsafe_json_dumps(value, separators=(",", ":"))
 
 
 def _measured(each: Measured) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -350,12 +351,19 @@ def read_gaps(path: Path) -> Iterator[dict[str, Any]]:
 
 def read_events(path: Path, name: str) -> Iterator[dict[str, Any]]:
     """The same of any list that a probe keeps: ``late`` of ``wake``."""
-    file = Path(path) / f"{safe_name(name, 'events')}.jsonl.gz"
-    if not file.exists():
-        return
     try:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
-    except (OSError, EOFError, ValueError) as error:
+        for line in event_text(path, name).splitlines():
+            yield json.loads(line)
+    except ValueError as error:
+        raise BrokenResult(f"{Path(path) / name}.jsonl.gz: {error}") from error
+
+
+def event_text(path: Path, name: str) -> bytes:
+    """The list as it is kept, a JSON object a line; nothing when there is none. Raises :class:`BrokenResult`."""
+    file = Path(path) / f"{safe_name(name, 'events')}.jsonl.gz"
+    try:
+        return gzip.decompress(file.read_bytes())
+    except FileNotFoundError:
+        return b""
+    except (OSError, EOFError, zlib.error) as error:
         raise BrokenResult(f"{file}: {error}") from error

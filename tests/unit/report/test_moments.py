@@ -3,56 +3,83 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.moments import BINS, TICKS, longest_per_part, thin
+from harness.report.moments import BINS, TICKS, longest_per_part, parse, thin
 
 EVENTS = st.lists(
     st.fixed_dictionaries(
-        {"cpu": st.sampled_from([1, 2, 0]), "at_ns": st.integers(0, 10**9), "gap_ns": st.integers(1, 10**6)}
+        {
+            "cpu": st.sampled_from([1, 2, 0, None]),
+            "at_ns": st.integers(0, 10**9),
+            "gap_ns": st.integers(1, 10**6),
+        }
     )
 )
 
 
+def lines(events, *, separators=(",", ":")):
+    return "".join(json.dumps(event, separators=separators) + "\n" for event in events).encode()
+
+
 @given(EVENTS)
 def test_the_longest_of_each_part_stays_and_all_are_counted(events):
-    found = thin(events, "gap_ns", 10**9, [1, 2])
+    found = thin(parse(lines(events), "gap_ns"), 10**9, [1, 2])
     measured = [event for event in events if event["cpu"] in (1, 2)]
     assert found.seen == len(measured)
     assert len(found.all) <= 2 * BINS
     for cpu in (1, 2):
         own = [event for event in measured if event["cpu"] == cpu]
-        kept = found.kept.get(str(cpu), ())
-        assert max((value for _, value in kept), default=0) == max((event["gap_ns"] for event in own), default=0)
+        kept = found.kept[str(cpu)].tolist() if str(cpu) in found.kept else []
+        longest = {}
+        for event in own:
+            part = min(TICKS - 1, int(event["at_ns"] * (TICKS / 10**9))) * BINS // TICKS
+            longest[part] = max(longest.get(part, 0), event["gap_ns"])
+        assert {tick * BINS // TICKS: value for tick, value in kept} == longest
         assert [tick for tick, _ in kept] == sorted(tick for tick, _ in kept)
-        assert all(0 <= tick < TICKS for tick, _ in kept)
+
+
+@given(EVENTS)
+def test_it_does_not_matter_how_the_json_is_written(events):
+    """As the probes write it, with other spaces, in another order, with more in it."""
+    plain = parse(lines(events), "gap_ns")
+    turned = [{"cause": "ipi 3", **dict(reversed(event.items())), "class": "interrupt"} for event in events]
+    for text in (lines(events, separators=(", ", ": ")), lines(turned)):
+        other = parse(text, "gap_ns")
+        for one, two in ((plain.cpu, other.cpu), (plain.at, other.at), (plain.length, other.length)):
+            assert one.tolist() == two.tolist()
 
 
 def test_a_task_that_is_not_pinned_has_events_too():
-    assert thin([{"cpu": None, "at_ns": 5, "gap_ns": 9}], "gap_ns", 10, [None]).kept == {"any": ((5000, 9),)}
+    found = thin(parse(b'{"cpu":null,"at_ns":5,"gap_ns":9}\n', "gap_ns"), 10, [None])
+    assert {cpu: kept.tolist() for cpu, kept in found.kept.items()} == {"any": [[5000, 9]]}
 
 
-def test_what_has_no_time_is_passed_over():
-    events = [
-        {"cpu": 1},
-        {"cpu": 1, "at_ns": "x", "gap_ns": 1},
-        {"cpu": 1, "at_ns": 1, "gap_ns": True},
-        {"cpu": 1, "at_ns": 1, "gap_ns": 3},
-    ]
-    assert thin(events, "gap_ns", 10, [1]).seen == 1
+def test_what_has_no_time_or_length_is_passed_over():
+    text = lines([{"cpu": 1}, {"cpu": 1, "at_ns": "x", "gap_ns": 1}, {"cpu": 1, "at_ns": 1, "gap_ns": True}, 7])
+    assert parse(text + b'{"cpu":1,"at_ns":1,"gap_ns":3}\n', "gap_ns").length.tolist() == [3]
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, TICKS - 1), st.integers(1, 10**6)), max_size=40), max_size=5))
+def test_what_is_no_json_is_an_error():
+    with pytest.raises(ValueError, match="line 1"):
+        parse(b'{"cpu":1,"at_ns":1,"gap_ns":3}\n{"cpu":1,"at_n', "gap_ns")
+
+
+RUNS = st.lists(st.lists(st.tuples(st.integers(0, TICKS - 1), st.integers(1, 10**6)), max_size=40), max_size=5)
+
+
+@given(RUNS)
 def test_of_several_runs_no_part_is_left_empty_and_there_is_room(several):
-    kept = longest_per_part(several, 2 * BINS)
+    kept = longest_per_part([np.array(own, dtype=np.int64).reshape(-1, 2) for own in several], 2 * BINS)
     every = [(tick, value, run) for run, own in enumerate(several) for tick, value in own]
     assert len(kept) <= 2 * BINS
     assert set(kept) <= set(every)
     assert kept == sorted(kept)
-    parts = {tick * BINS // TICKS for tick, _, _ in every}
-    assert {tick * BINS // TICKS for tick, _, _ in kept} == parts
-    for part in parts:
-        assert max(v for t, v, _ in every if t * BINS // TICKS == part) in {
-            v for t, v, _ in kept if t * BINS // TICKS == part
-        }
+    for part in {tick * BINS // TICKS for tick, _, _ in every}:
+        longest = max(value for tick, value, _ in every if tick * BINS // TICKS == part)
+        assert longest in {value for tick, value, _ in kept if tick * BINS // TICKS == part}

@@ -18,7 +18,7 @@ from . import fake_execution as fake
 def collected(execution: Path) -> tuple[dict, dict]:
     runs = RunCollection()
     view = build_view(execution, runs.add)
-    return runtable.table(view, runs), runtable.details(runs, execution)
+    return runtable.table(view, runs), json.loads(runtable.details(runs, execution))
 
 
 def test_what_runs_say_alike_is_there_once(tmp_path):
@@ -106,4 +106,4 @@ def test_a_damaged_file_costs_what_it_held_and_is_named(tmp_path, left):
     view = build_view(tmp_path, runs.add)
     assert any(left in warning for warning in runs.warnings)
     assert len(runtable.table(view, runs)["rows"]) == 1
-    assert runtable.details(runs, tmp_path)["runs"][0] is not None
+    assert json.loads(runtable.details(runs, tmp_path))["runs"][0] is not None
