@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,10 +21,10 @@ CSRC = build.csrc_dir()
 MAINS = sorted(
     path.relative_to(CSRC).as_posix() for folder in ("probes", "bench", "tests") for path in CSRC.glob(f"{folder}/*.c")
 )
-STRICT = [
-    "-O2", "-std=c11", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
-    "-Wmissing-prototypes", "-Werror", "-static",
-]  # fmt: skip
+STRICT = (
+    "-std=c11", "-D_GNU_SOURCE", "-pthread", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
+    "-Wmissing-prototypes", "-Werror",
+)  # fmt: skip
 OTHER = "aarch64" if build.native_arch() == "x86_64" else "x86_64"
 
 
@@ -40,16 +39,38 @@ def compilers():
         yield pytest.param(argv, id=f"zig-{arch}", marks=no_zig)
 
 
-def core():
-    return sorted(path.relative_to(CSRC).as_posix() for path in CSRC.glob("core/*.c"))
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """``compiled(compiler, flags, main)``: the program, its core compiled once for each compiler and its flags, and not
+    one warning."""
+
+    def call(argv, place):
+        done = subprocess.run(argv, cwd=place, capture_output=True, text=True, timeout=280, check=False)
+        if "cannot find" in done.stderr and "san" in done.stderr:
+            pytest.skip("gcc without its sanitisers' libraries")
+        assert (done.returncode, done.stderr) == (0, "")
+
+    @functools.cache
+    def objects(compiler, flags):
+        place = tmp_path_factory.mktemp("core")
+        sources = sorted(map(str, CSRC.glob("core/*.c")))
+        call([*compiler, *STRICT, *flags, f"-I{CSRC}", "-c", *sources], place)
+        return sorted(map(str, place.glob("*.o")))
+
+    @functools.cache
+    def program(compiler, flags, main, link=()):
+        place = tmp_path_factory.mktemp("program")
+        sources = [*objects(compiler, flags), str(CSRC / main)]
+        call([*compiler, *STRICT, *flags, *link, f"-I{CSRC}", *sources, "-o", "program", "-lm"], place)
+        return place / "program"
+
+    return program
 
 
 @pytest.mark.parametrize("compiler", list(compilers()))
 @pytest.mark.parametrize("main", MAINS)
-def test_no_warning(compiler, main, tmp_path):
-    argv = [*compiler, *STRICT, "-I.", *core(), main, "-o", str(tmp_path / "program"), "-lm"]
-    done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, timeout=280, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_no_warning(compiled, compiler, main):
+    assert compiled(tuple(compiler), ("-O2",), main, link=("-static",)).is_file()
 
 
 def test_each_header_compiles_alone(tmp_path):
@@ -58,7 +79,7 @@ def test_each_header_compiles_alone(tmp_path):
     for header in sorted(CSRC.glob("*/*.h")):
         unit = tmp_path / "unit.c"
         unit.write_text(f'#include "{header.relative_to(CSRC).as_posix()}"\n')
-        argv = ["gcc", *STRICT, "-Wno-unused-function", "-I.", "-c", str(unit), "-o", str(tmp_path / "unit.o")]
+        argv = ["gcc", "-O2", *STRICT, "-Wno-unused-function", "-I.", "-c", str(unit), "-o", str(tmp_path / "unit.o")]
         done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), header
 
@@ -71,26 +92,13 @@ def test_each_source_opens_with_its_licence():
 # --- sanitisers ---
 
 
-@pytest.fixture(scope="module")
-def sanitised(tmp_path_factory):
+@pytest.fixture
+def sanitised(compiled):
     """A function from a main file to its program under ASan and UBSan, which cannot be static."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    folder = tmp_path_factory.mktemp("sanitised")
-    checks = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-
-    @functools.cache
-    def compile_one(main):
-        output = folder / Path(main).stem
-        flags = [flag for flag in STRICT if flag not in ("-static", "-O2")]
-        argv = ["gcc", *flags, *checks, "-I.", *core(), main, "-o", str(output), "-lm"]
-        done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, check=False)
-        if "cannot find" in done.stderr and "san" in done.stderr:
-            pytest.skip("gcc without its sanitisers' libraries")
-        assert (done.returncode, done.stderr) == (0, "")
-        return output
-
-    return compile_one
+    checks = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+    return lambda main: compiled(("gcc",), checks, main)
 
 
 def test_gap_under_sanitisers(sanitised, tmp_path):
@@ -130,19 +138,12 @@ def test_every_probe_under_sanitisers(sanitised, tmp_path, name, extra):
 
 
 @pytest.mark.parametrize("method", ["futex", "eventfd"])
-def test_the_two_threads_do_not_race(tmp_path, method):
+def test_the_two_threads_do_not_race(compiled, method):
     if not shutil.which("gcc") or not shutil.which("setarch"):
         pytest.skip("no gcc, or no setarch (Debian: util-linux)")
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU only")
-    program = tmp_path / "xwake"
-    flags = [flag for flag in STRICT if flag not in ("-static", "-O2")]
-    checks = ["-O1", "-g", "-fsanitize=thread"]
-    argv = ["gcc", *flags, *checks, "-I.", *core(), "probes/xwake.c", "-o", str(program), "-lm"]
-    done = subprocess.run(argv, cwd=CSRC, capture_output=True, text=True, check=False)
-    if "cannot find" in done.stderr and "tsan" in done.stderr:
-        pytest.skip("gcc without its sanitisers' libraries")
-    assert (done.returncode, done.stderr) == (0, "")
+    program = compiled(("gcc",), ("-O1", "-g", "-fsanitize=thread"), "probes/xwake.c")
     # Without address randomisation: older ones find no room for their shadow where the kernel uses more bits of it.
     argv = ["setarch", "-R", str(program), "--cpu", str(max(os.sched_getaffinity(0))), "--duration", "300ms"]
     done = subprocess.run(
