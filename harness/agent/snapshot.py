@@ -127,19 +127,25 @@ def _throttled(tree: Tree, cpu: int) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count is not None}
 
 
-def quota_throttled(tree: Tree) -> int | None:
-    """How often a CPU quota has stopped our cgroup or one above it; None where none of them has such a count."""
+def own_cgroups(tree: Tree, controller: str) -> list[str]:
+    """The folders of our cgroup and of those above it, from the top, that may have files of ``controller``."""
     found = []
     for line in (tree.read("/proc/self/cgroup") or "").split("\n"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if number != "0" and "cpu" not in controllers.split(","):
-            continue
-        root = f"/sys/fs/cgroup/{controllers}".rstrip("/")
-        names = [name for name in path.split("/") if name]
-        for depth in range(len(names) + 1):
-            stat = tree.read("/".join([root, *names[:depth], "cpu.stat"])) or ""
-            found += [words[1] for words in map(str.split, stat.split("\n")) if words[:1] == ["nr_throttled"]]
+        if number == "0" or controller in controllers.split(","):
+            root = f"/sys/fs/cgroup/{controllers}".rstrip("/")
+            names = [name for name in path.split("/") if name]
+            found += ["/".join([root, *names[:depth]]) for depth in range(len(names) + 1)]
+    return found
+
+
+def quota_throttled(tree: Tree) -> int | None:
+    """How often a CPU quota has stopped our cgroup or one above it; None where none of them has such a count."""
+    found = []
+    for folder in own_cgroups(tree, "cpu"):
+        stat = tree.read(f"{folder}/cpu.stat") or ""
+        found += [words[1] for words in map(str.split, stat.split("\n")) if words[:1] == ["nr_throttled"]]
     counts = [int(count) for count in found if count.isdigit()]
     return sum(counts) if counts else None
 

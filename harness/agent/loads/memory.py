@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+from ..snapshot import own_cgroups
 from ..spec import LoadSpec
 from ..system import Tree
 from .base import needs_a_cpu
@@ -34,12 +35,18 @@ def cache_kb(tree: Tree) -> int | None:
 
 
 def available_kb(tree: Tree) -> int | None:
-    """What the kernel reckons can be had without swapping, in KiB."""
+    """What can be had without swapping, in KiB: as the kernel reckons, and as the limits of our cgroups allow."""
+    found = []
     for line in (tree.read("/proc/meminfo") or "").split("\n"):
         name, _, rest = line.partition(":")
         if name == "MemAvailable" and rest.split()[:1] and rest.split()[0].isdigit():
-            return int(rest.split()[0])
-    return None
+            found.append(int(rest.split()[0]))
+    for folder in own_cgroups(tree, "memory"):
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            most, now = tree.number(f"{folder}/{limit}"), tree.number(f"{folder}/{used}")  # "max" is no number
+            if most is not None and now is not None:
+                found.append(max(0, most - now) >> 10)
+    return min(found, default=None)
 
 
 def plan_kb(cache: int, available: int | None, processes: int) -> int:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from harness.agent import loads
 from harness.agent.loads import memory, tools
-from harness.agent.loads.base import ProcessLoad
+from harness.agent.loads.base import ProcessLoad, program
 from harness.agent.loads.stress_ng import StressNg
 from harness.agent.processes import LOAD_MARKER, MARKER, carries, kill_family, kill_marked, marked, pids, read_stat
 from harness.agent.spec import LoadSpec, SpecError
@@ -155,6 +155,21 @@ def has_ctypes() -> bool:
     return subprocess.run([sys.executable, "-c", "import ctypes"], capture_output=True).returncode == 0
 
 
+def test_without_ctypes_it_is_found_by_its_marker(
+    start: Callable[..., ProcessLoad], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*words: str) -> list[str]:
+        return [word.replace("import ctypes", "raise ImportError") for word in program(*words)]
+
+    monkeypatch.setattr("harness.agent.loads.command.program", without)
+    load = start("argv", *script("(setsid sleep 1000 &); exec sleep 1000"))
+    members = until(lambda: len(load.family()) == 3 and list(load.family()), "it was not found")
+    [keeper] = load.children
+    assert [pid for pid, stat in load.family().items() if stat.session != keeper.pid]
+    assert load.stop() == []
+    assert not any(map(alive, members))
+
+
 def test_the_time_of_those_that_ended_counts(start: Callable[..., ProcessLoad]) -> None:
     count = f"exec {sys.executable} -S -c 'for _ in range(2000000): pass'"
     load = start("argv", *script(f'(setsid /bin/sh -c "{count}" &) ; exec sleep 1000'))
@@ -283,6 +298,40 @@ def test_memory_outgrows_the_cache_and_never_swaps(cache: int, available: int, p
     facts = {"memory_available_kb": available, "cache_kb": cache}
     reasons = loads.needs(LoadSpec("memory", "memory"), facts, range(processes))
     assert bool(reasons) is not bool(size)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        ({"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n"}, 8000),
+        (
+            {
+                "proc/meminfo": "MemAvailable: 8000 kB\n",
+                "proc/self/cgroup": "0::/pod/box\n",
+                "sys/fs/cgroup/pod/memory.max": "3145728",
+                "sys/fs/cgroup/pod/memory.current": "1048576",
+                "sys/fs/cgroup/pod/box/memory.max": "max",
+                "sys/fs/cgroup/pod/box/memory.current": "1048576",
+            },
+            2048,
+        ),
+        (
+            {
+                "proc/meminfo": "MemAvailable: 8000 kB\n",
+                "proc/self/cgroup": "4:memory:/box\n3:cpu:/\n",
+                "sys/fs/cgroup/memory/box/memory.limit_in_bytes": "4096",
+                "sys/fs/cgroup/memory/box/memory.usage_in_bytes": "9999",
+            },
+            0,
+        ),
+    ],
+)
+def test_how_much_memory_is_free(files: dict[str, str], expected: int | None, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory.available_kb(Tree(str(tmp_path))) == expected
 
 
 def test_how_large_the_cache_is(tmp_path: Path) -> None:
