@@ -43,6 +43,7 @@ from harness.plan import build_plan
 from harness.store.runs import load_run
 from harness.target.ssh import Backoff
 
+from .agent_kit import settings
 from .turns import our_turn
 
 if TYPE_CHECKING:
@@ -183,10 +184,7 @@ def measuring() -> list[int]:
 
 def machine_state() -> dict[str, Any]:
     """Everything that a measurement may change: equal before and after."""
-    irqs = sorted(name for name in os.listdir("/proc/irq") if name.isdigit())
-    paths = [f"/proc/irq/{name}/smp_affinity" for name in irqs]
-    paths += ["/proc/irq/default_smp_affinity", "/proc/sys/kernel/sched_rt_runtime_us"]
-    state: dict[str, Any] = {path: _read(path) for path in paths}
+    state: dict[str, Any] = {**settings()}
     state["processes"] = [command_of(pid) for pid in measuring()]
     runtime = "/run/isolbench" if ROOT else f"{os.environ.get('XDG_RUNTIME_DIR', '')}/isolbench"
     state["undo"] = _read(f"{runtime}/undo.jsonl")

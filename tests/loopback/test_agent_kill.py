@@ -107,7 +107,8 @@ def test_killed_at_any_moment(agent: Agent, gap: bytes, what: str, seed: int) ->
     worker = client.welcome["pid"]
     marker = agent.marker()
     modes = ["fifo", "shared", "pinned", "fifo"]
-    runs = [run_spec(n, sha256, mode=modes[n % 4], load=LEAVER, duration_ns=60_000_000) for n in range(1, 9)]
+    tune = ["workqueues", "stat-interval", "watchdog", "timer-migration", "thp"] if seed % 2 else []
+    runs = [run_spec(n, sha256, mode=modes[n % 4], load=LEAVER, duration_ns=60_000_000, tune=tune) for n in range(1, 9)]
     submit(client, runs)
     time.sleep(dice.uniform(0.0, 0.6))
     for pid in victims(agent, worker, what, marker):
