@@ -16,6 +16,7 @@ from .probe import ProbeProcess, command, one_line, result_files, spooled_name
 from .spec import RunSpec, to_json
 from .system import AgentError
 from .validity import CONTROL_CHECKS, Evidence, judge
+from .validity.task import together
 
 #: Pinned, or its figures would be of no CPU; of the ordinary policy, as what keeps house is.
 MODE = Mode("control", where="pinned", sched="other")
@@ -62,8 +63,10 @@ class Control:
         except OSError as error:
             self._trouble = AgentError("environment", "control", f"the control cannot be started: {error.strerror}")
 
-    def finish(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-        """What the record says of it; its files go beside the run's, as ``control.<name>``."""
+    def finish(
+        self, before: Mapping[str, Any], after: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """What the record says of it, beside what was ``measured``; its files go beside the run's, as ``control.…``."""
         unavailable = {"cpu": self.cpu, "status": "unavailable"}
         if self.process is None:
             reason = one_line(self._trouble) if self._trouble else "it was not started"
@@ -79,5 +82,6 @@ class Control:
             return {**unavailable, "reason": f"its files cannot be kept: {error.strerror}"}
         # Where it was not where it should be, the rules say so.
         seen = Evidence(self._spec, MODE, before, after, [result], {}, [], None)
-        validity = to_json(judge(seen, CONTROL_CHECKS))
+        beside = replace(seen, results=[result, *measured])
+        validity = to_json(judge(seen, (*CONTROL_CHECKS, lambda _: together(beside))))
         return {"cpu": self.cpu, "status": "ok", "validity": validity, "result": result}

@@ -20,6 +20,7 @@ from .spec import RunRecord, RunSpec, to_json
 from .spool import nearly_full, storage_full
 from .system import AgentError, Tree, remove_tree
 from .validity import Evidence, judge
+from .validity.task import start_skew_ns
 
 #: Waits until a time on the monotonic clock or until one of the descriptors is ready; raises when the batch must end.
 Wait = Callable[[float, "tuple[int, ...]"], "set[int]"]
@@ -174,7 +175,7 @@ class Measurement:
             validity=to_json(judge(seen)),
         )
         if self._control is not None:
-            control = self._control.finish(self._record.facts_before, self._record.facts_after)
+            control = self._control.finish(self._record.facts_before, self._record.facts_after, results)
             self._record = replace(self._record, control=control)
         if said and said["lines"]:
             self.log += b"--- kernel log ---\n" + "\n".join(said["lines"]).encode() + b"\n"
@@ -193,7 +194,10 @@ class Measurement:
                 "nice": probe.nice,
                 **({} if helper is None else {"helper_cpu": helper}),
             }
-        return {"provider": "scheduler", "tasks": tasks}
+        effective: dict[str, Any] = {"provider": "scheduler", "tasks": tasks}
+        if len(measured) > 1:
+            effective["start_skew_ns"] = start_skew_ns(result for _, result in measured)
+        return effective
 
     def _out(self, cpu: int | None) -> str:
         return os.path.join(self._folder, "out-any" if cpu is None else f"out-cpu{cpu}")

@@ -84,6 +84,8 @@ def test_every_cpu_at_once(client: AgentClient, gap: str) -> None:
     # They were told when to begin, and each measures for as long as was asked from there on.
     starts = [result["started"]["boottime_ns"] for result in record.results]
     assert min(starts) >= record.started["boottime_ns"] + 200_000_000
+    exact = [result["started"]["monotonic_raw_ns"] for result in record.results]
+    assert record.effective["start_skew_ns"] == max(exact) - min(exact)
     assert record.control == {}
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping
 
 from ..system import parse_cpus
 from .evidence import Evidence, Finding
@@ -39,11 +39,16 @@ def placement(seen: Evidence) -> Iterator[Finding]:
             yield Finding("memory-unlocked", f"memory not locked: {effective.get('memory_error') or 'refused'}")
 
 
+def start_skew_ns(results: Iterable[Mapping[str, Any]]) -> int:
+    """How far apart the first and the last of them began."""
+    starts = [(result.get("started") or {}).get("monotonic_raw_ns") for result in results]
+    known = [start for start in starts if isinstance(start, int)]
+    return max(known, default=0) - min(known, default=0)
+
+
 def together(seen: Evidence) -> Iterator[Finding]:
     """The probes of one run, on several CPUs, cover the same time."""
-    starts = [(result.get("started") or {}).get("monotonic_raw_ns") for result in seen.results]
-    known = [start for start in starts if isinstance(start, int)]
-    skew_ns = max(known, default=0) - min(known, default=0)
+    skew_ns = start_skew_ns(seen.results)
     if skew_ns > max(MAX_SKEW_NS, seen.spec.duration_ns // 100):
         text = f"the probes began up to {skew_ns // 10**6} ms apart: they did not measure the same time"
         yield Finding("started-apart", text)
