@@ -23,14 +23,20 @@ LOAD_MARKER = "ISOLBENCH_LOAD"
 
 @dataclass(frozen=True)
 class Stat:
-    """Of /proc/PID/stat, what we need; ``ticks`` is user + system time, waited-for children included, in USER_HZ."""
+    """Of /proc/PID/stat, what we need. Times are user + system, in USER_HZ: ``own``, and ``waited``, of the children
+    that it has waited for."""
 
     pid: int
     state: str
     parent: int
     group: int
     session: int
-    ticks: int
+    own: int
+    waited: int
+
+    @property
+    def ticks(self) -> int:
+        return self.own + self.waited
 
 
 def read_stat(tree: Tree, pid: int) -> Stat | None:
@@ -40,9 +46,8 @@ def read_stat(tree: Tree, pid: int) -> Stat | None:
         return None
     fields = text[text.rfind(")") + 2 :].split()
     try:
-        return Stat(
-            pid, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), sum(int(each) for each in fields[11:15])
-        )
+        own, waited = (sum(map(int, fields[at : at + 2])) for at in (11, 13))
+        return Stat(pid, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), own, waited)
     except (IndexError, ValueError):
         return None
 
@@ -146,9 +151,9 @@ def kill_family(tree: Tree, leaders: Iterable[int], mark: str, *, patience_s: fl
     return sorted(left)
 
 
-def ticks_ns(stats: Iterable[Stat]) -> int:
-    """CPU time of ``stats`` and of the children that they have waited for, in ns, of USER_HZ steps."""
-    return sum(stat.ticks for stat in stats) * (10**9 // os.sysconf("SC_CLK_TCK"))
+def ticks_ns(ticks: int) -> int:
+    """USER_HZ in ns."""
+    return ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
 
 
 def allowed_cpus(tree: Tree, pid: int) -> set[int]:
@@ -172,4 +177,4 @@ def running_ns(tree: Tree, pid: int) -> int | None:
     if fields and fields[0].isdigit() and int(fields[0]):
         return int(fields[0])
     stat = read_stat(tree, pid)
-    return None if stat is None else ticks_ns([stat])
+    return None if stat is None else ticks_ns(stat.ticks)

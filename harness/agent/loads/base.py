@@ -119,7 +119,7 @@ class ProcessLoad:
 
     def cpu_time_ns(self, members: Mapping[int, Stat]) -> int:
         """Of the whole family, those that ended and were waited for included."""
-        return ticks_ns(members.values())
+        return ticks_ns(sum(stat.ticks for stat in members.values()))
 
     def due_ns(self, elapsed_ns: int) -> int | None:
         raise NotImplementedError

@@ -8,6 +8,7 @@ import select
 import subprocess
 from typing import Any, Mapping, Sequence
 
+from ..processes import Stat, ticks_ns
 from ..snapshot import USER_HZ, cpu_ticks
 from ..spec import LoadSpec
 from ..system import AgentError, format_cpus
@@ -44,6 +45,12 @@ class CommandLoad(ProcessLoad):
                 f"load {self.spec.name} on CPU {format_cpus(self.housekeeping)}: {said or 'its keeper did not start'}",
                 f"install {self._command[0]} on the target, or give its full path",
             )
+
+    def cpu_time_ns(self, members: Mapping[int, Stat]) -> int:
+        """Without what the keeper itself uses: it wakes up now and then, and a load that does nothing has none."""
+        return super().cpu_time_ns(members) - ticks_ns(
+            sum(members[k.pid].own for k in self.children if k.pid in members)
+        )
 
     def due_ns(self, elapsed_ns: int) -> int | None:  # noqa: ARG002 (the protocol's)
         """What a command of the campaign's is due is its own affair: more than nothing."""

@@ -170,6 +170,20 @@ def test_without_ctypes_it_is_found_by_its_marker(
     assert not any(map(alive, members))
 
 
+def test_the_keepers_own_time_is_not_the_loads(
+    start: Callable[..., ProcessLoad], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restless(*words: str) -> list[str]:
+        return [word.replace("LOOK_S = 0.2", "LOOK_S = 0") for word in program(*words)]
+
+    monkeypatch.setattr("harness.agent.loads.command.program", restless)
+    load = start("argv", "/bin/sleep", "1000")
+    [keeper] = load.children
+    load.begin()
+    until(lambda: load.family()[keeper.pid].own >= 20, "the keeper is idle")
+    assert load.end()["cpu_time_ns"] == 0
+
+
 def test_the_time_of_those_that_ended_counts(start: Callable[..., ProcessLoad]) -> None:
     count = f"exec {sys.executable} -S -c 'for _ in range(2000000): pass'"
     load = start("argv", *script(f'(setsid /bin/sh -c "{count}" &) ; exec sleep 1000'))
