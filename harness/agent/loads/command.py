@@ -48,9 +48,8 @@ class CommandLoad(ProcessLoad):
 
     def cpu_time_ns(self, members: Mapping[int, Stat]) -> int:
         """Without what the keeper itself uses: it wakes up now and then, and a load that does nothing has none."""
-        return super().cpu_time_ns(members) - ticks_ns(
-            sum(members[k.pid].own for k in self.children if k.pid in members)
-        )
+        keepers = (members[child.pid] for child in self.children if child.pid in members)
+        return super().cpu_time_ns(members) - ticks_ns(sum(keeper.own for keeper in keepers))
 
     def due_ns(self, elapsed_ns: int) -> int | None:  # noqa: ARG002 (the protocol's)
         """What a command of the campaign's is due is its own affair: more than nothing."""
