@@ -36,7 +36,7 @@ from .view import STATES, ModeView, Section, TargetView, View
 #: Reasons, attempts and unsupported cells listed at length; the rest is counted.
 LISTED = 200
 #: The page's own scripts, in this order, as one.
-_SCRIPTS = ("base.js", "plots.js", "figures.js", "details.js", "runs.js")
+_SCRIPTS = ("base.js", "plots.js", "lines.js", "events.js", "figures.js", "details.js", "runs.js")
 _HEAT_STEPS = 7
 #: Verdicts on budgets in the order of their table: what asks for something comes first, and is never left out.
 _FIRST = {FAILED: 0, NOT_JUDGED: 1, PASSED: 2}

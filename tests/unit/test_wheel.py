@@ -54,6 +54,18 @@ def test_it_is_the_installed_one_and_finds_its_data(installed: Path, tmp_path: P
     assert all(line.startswith(str(installed)) for line in done.stdout.splitlines())
 
 
+def test_the_report_finds_its_templates_and_its_plotting_library(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    code = (
+        "from pathlib import Path; from harness.report.html import write_report; write_report(Path(), Path('r.html'))"
+    )
+    done = run(installed, tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "var uPlot=" in (tmp_path / "r.html").read_text()
+    (licence,) = installed.glob("isolbench-*.dist-info/licenses/harness/report/vendor/uPlot.LICENSE")
+    assert "MIT License" in licence.read_text()
+
+
 def test_probes_compile_on_first_use_and_a_shipped_campaign_plans(installed: Path, tmp_path: Path) -> None:
     code = "from harness.build import build_probe, native_arch; print(build_probe('gap', native_arch()).path)"
     done = run(installed, tmp_path, "-c", code)

@@ -108,10 +108,11 @@ for (const holder of document.querySelectorAll("figure[data-plot]")) {
   }));
   make("density", (place, figure) => linePlot(place, { ...densitySpec(figure), hidden, thin: true, height: 230 }));
   make("events", (place, figure) => {
-    const values = figure.lines.flatMap((line) => line.moments.filter((_, at) => at % 3 === 1));
+    // From the threshold to the top of the percentiles' axis: the same for all plots of a metric.
+    const yRange = [0.8 * (figure.threshold || figure.scale.low), figure.scale.high];
     return eventPlot(place, {
       lines: figure.lines, duration: figure.duration, hidden, height: 230,
-      yRange: around(values), noun: figure.sample, runName: nameOfRun, open: openRun,
+      yRange, noun: figure.sample, runName: nameOfRun, open: openRun,
     });
   });
   for (const button of holder.querySelectorAll(".legend button")) {
