@@ -48,9 +48,12 @@ def start(paths: Paths, idle_s: float) -> None:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **more, MARKER: new_marker()}
     if os.environ.get("HOME"):
         environment["HOME"] = os.environ["HOME"]
-    unit = f"isolbench-agent-{environment[MARKER][:8]}"
-    if _by_systemd(argv, environment, unit) and _answers(paths, lambda: _unit_lives(unit)):
-        return
+    if init_may_execute(Tree(), argv[0]):
+        unit = f"isolbench-agent-{environment[MARKER][:8]}"
+        if _by_systemd(argv, environment, unit):
+            if _answers(paths, lambda: _unit_lives(unit)):
+                return
+            _systemctl("stop", "--no-block", unit)  # it must not come up later, beside the other
     log = os.path.join(paths.state, _LOG)
     _by_double_fork(argv, environment, log)
     if not _answers(paths, lambda: True):
@@ -78,11 +81,11 @@ def _answers(paths: Paths, lives: Callable[[], bool]) -> bool:
 def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> bool:
     """As a transient unit, so that no login's end takes it along. False where there is no systemd, or it refuses.
 
-    ``Type=exec`` has a program that may not be executed reported; systemd before 240 does not know it, and refuses.
+    It is not waited for its start: a machine that still boots has other jobs before it.
     """
-    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system") or not init_may_execute(Tree(), argv[0]):
+    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
         return False
-    command = ["systemd-run", "--collect", "--quiet", f"--unit={unit}", "--property=Type=exec"]
+    command = ["systemd-run", "--collect", "--quiet", "--no-block", f"--unit={unit}"]
     # mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.
     command += ["--property=KillMode=mixed", *(f"--setenv={key}={value}" for key, value in environment.items())]
     try:
@@ -93,11 +96,19 @@ def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> 
 
 
 def _unit_lives(unit: str) -> bool:
+    """Whether systemd has it still, or will start it: one that could not be executed is gone."""
+    said = _systemctl("show", "--property=ActiveState", "--property=Job", unit).split("\n")
+    state = dict(line.partition("=")[::2] for line in said if "=" in line)
+    return state.get("ActiveState") not in ("inactive", "failed") or state.get("Job", "") not in ("", "0")
+
+
+def _systemctl(*words: str) -> str:
+    """What systemctl prints; nothing where it fails, or is not there."""
     try:
-        command = ["systemctl", "is-active", "--quiet", f"{unit}.service"]
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S).returncode == 0
+        done = subprocess.run(["systemctl", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S)
     except (OSError, subprocess.SubprocessError):
-        return True
+        return ""
+    return done.stdout.decode("utf-8", "replace")
 
 
 def init_may_execute(tree: Tree, path: str) -> bool:
