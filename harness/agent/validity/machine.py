@@ -55,7 +55,7 @@ def heat(seen: Evidence) -> Iterator[Finding]:
         if grown:
             yield Finding("throttled", f"CPU {cpu} was throttled ({', '.join(grown)})")
     for name, before, after in seen.entries("cooling"):
-        if before or after:
+        if before > 0 or after > 0:  # powerclamp says -1 when it is at rest
             yield Finding("throttled", f"{name} held the CPU back: state {before} before, {after} after")
 
 

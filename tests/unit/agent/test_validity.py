@@ -272,6 +272,7 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         after("irq_affinity", {"0-3": "9,12"}),  # two went
         after("settings", {}),
         both("cooling", {}),
+        both("cooling", {"cooling_device3 (intel_powerclamp)": -1}),
         load(strayed=[]),
     ],
 )
