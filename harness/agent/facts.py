@@ -53,6 +53,7 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "perf_event_paranoid": tree.number("/proc/sys/kernel/perf_event_paranoid"),
         "python": platform.python_version(),
         "init": _init(tree),
+        "selinux": {"1": "enforcing", "0": "permissive"}.get(tree.read("/sys/fs/selinux/enforce") or ""),
         "memory_kb": _meminfo(tree, "MemTotal"),
         "memory_available_kb": memory.available_kb(tree),
         "cache_kb": memory.cache_kb(tree),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: No target can be called so.
 _CONTROLLER = "this controller"
+#: Where the agent's state lies in memory, if it could not be had elsewhere.
+_IN_MEMORY = ("/tmp/", "/dev/shm/", "/run/")  # noqa: S108 (only looked at)
+
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
@@ -152,8 +155,13 @@ def _session(session: Any) -> Iterable[Finding]:
     how = "this machine" if session.target.local else f"SSH as {contact.user}"
     yield Finding("ok", "reached", f"{how}, {'root by sudo' if contact.sudo else f'uid {contact.uid}'}, {contact.arch}")
     yield Finding("ok", "agent", f"Python {'.'.join(map(str, contact.python_version))}, in {contact.deploy_root}")
+    if str(session.welcome.get("state_dir")).startswith(_IN_MEMORY):
+        yield Finding(
+            "note", "spool", f"in memory ({session.welcome['state_dir']}): a reboot loses runs not yet fetched"
+        )
     known = [f"{key} {facts[key]}" for key in ("serial", "uuid") if facts.get(key)]
-    known += [str(each) for each in facts.get("macs") or []]
+    macs = facts.get("macs")
+    known += map(str, macs if isinstance(macs, list) else ())
     yield Finding("ok", "board", ", ".join(known) or "nothing that tells it from others of its kind can be read")
     for note in contact.notes:
         yield Finding("note", "contact", note)

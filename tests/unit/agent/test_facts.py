@@ -50,6 +50,7 @@ X86 = {
     "sys/class/dmi/id/bios_version": "1.2",
     "sys/class/dmi/id/product_serial": "S-1",
     "sys/fs/cgroup/cgroup.controllers": "cpuset cpu",
+    "sys/fs/selinux/enforce": "1",
     "sys/kernel/tracing/current_tracer": "nop",
     "sys/kernel/tracing/set_event": "sched:sched_switch",
     "sys/kernel/livepatch/fix/enabled": "1",
@@ -103,6 +104,7 @@ def test_a_server(tmp_path: Path) -> None:
     assert found["privileges"]["rtprio_limit"] == 7
     assert found["privileges"]["memlock_limit"] == -1
     assert (found["init"], found["memory_kb"], found["swap_kb"]) == ("systemd", 1000, 0)
+    assert found["selinux"] == "enforcing"
     assert found["tracefs"] is True
     assert set(found["knobs"]) == set(NAMES)
     json.dumps(found, allow_nan=False)
@@ -115,7 +117,7 @@ def test_a_board(tmp_path: Path) -> None:
     assert found["tsc"] is None
     assert found["kernel"]["preempt"] == "PREEMPT_RT"
     assert found["cgroup"] == {"version": 1, "controllers": ["cpuset"]}
-    assert found["init"] == "init"
+    assert (found["init"], found["selinux"]) == ("init", None)
     assert found["cpus"]["topology"]["1"]["siblings"] == [1]
 
 
