@@ -113,6 +113,17 @@ def assert_histogram(out: Path, told: dict) -> HdrHistogram:
     return histogram
 
 
+def assert_idle_states(told: list[dict] | None, cpu: int) -> None:
+    """What a result says of idle states is what this CPU has."""
+    states = sorted(Path(f"/sys/devices/system/cpu/cpu{cpu}/cpuidle").glob("state*/name"))
+    if not states:
+        assert told is None
+        return
+    assert told is not None
+    assert [state["name"] for state in told] == [path.read_text().strip() for path in states]
+    assert all(state["entered"] >= 0 and state["time_ns"] >= 0 for state in told)
+
+
 def calls_of(log: Path, tid: int | None = None) -> dict[str, int]:
     """How often each system call was begun, by a log of strace -f; of one thread, or of all."""
     who = r"\d+" if tid is None else str(tid)

@@ -18,7 +18,7 @@ import pytest
 
 from harness import build
 
-from .csrc_kit import a_cpu, assert_histogram, assert_refused, measured, run, state_of, wait_until
+from .csrc_kit import a_cpu, assert_histogram, assert_idle_states, assert_refused, measured, run, state_of, wait_until
 
 METHODS = ("futex", "eventfd")
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU only")
@@ -48,6 +48,7 @@ def test_a_run_and_its_files_agree(xwake, tmp_path, method):
     assert detail["waker"]["cpu"] in os.sched_getaffinity(0) - {cpu}
     assert detail["woke_on_waker_cpu"] in (0, None)
     assert detail["not_asleep_recorded"] == (method == "eventfd")
+    assert_idle_states(detail["idle_states"], cpu)
 
     late = [json.loads(line) for line in (tmp_path / "late.jsonl").read_text().splitlines()]
     assert result["late"]["count"] == len(late)

@@ -168,6 +168,19 @@ def test_many_kept_budgets_are_counted(tmp_path):
     assert "m7, idle" not in text
 
 
+def test_a_budget_kept_beside_missed_periods_is_never_only_counted(tmp_path):
+    for number in range(1, 25):
+        missed = {7: 3, 8: 5000}.get(number, 0)
+        name = f"m{number}"
+        fake.wake_run(tmp_path, cell=f"wake.{name}.idle-{number:012x}", mode={"name": name}, missed=missed)
+    budget = {"bench": "wake", "metric": "wake_ns", "quantile": "p99", "at_most": "1ms"}
+    fake.plan(tmp_path, ["nuc"], [], 1, [budget])
+    text = flat(printed(summary, tmp_path))
+    assert "and 22 that passed" in text
+    assert re.search(r"m7, idle pass [\d.]+ µs 3 periods were missed, each counted as later than any", text)
+    assert re.search(r"m8, idle fail - 5,000 periods were missed", text)
+
+
 def test_too_few_samples_are_said(tmp_path):
     counts = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
     counts[40] = 5000
