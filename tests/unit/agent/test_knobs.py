@@ -228,6 +228,8 @@ def test_dma_latency_where_there_is_none(root: Path) -> None:
     outcome = CpuDmaLatency(tree).set([3], [0], undo_of(tree))
     assert outcome.errno == "ENOENT"
     assert outcome.ok  # nothing to hold back on such a machine
+    shown = CpuDmaLatency(tree).show()
+    assert (shown["available"], shown["needed"]) == (False, False)
 
 
 def test_an_empty_machine_has_nothing_and_raises_nothing(tmp_path: Path) -> None:

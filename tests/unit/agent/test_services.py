@@ -153,14 +153,14 @@ def systemctl(root: Path, script: str) -> Tree:
 def test_the_command_is_run_by_its_path_without_a_shell(tmp_path: Path) -> None:
     tree = systemctl(
         tmp_path,
-        'printf "%s\\n" "$@" > "$0.args"; echo "LANG=$LC_ALL"; printf "LoadState=loaded\\nActiveState=active\\n\\n"; '
+        'printf "%s\\n" "$@" "$LC_ALL" > "$0.args"; printf "LoadState=loaded\\nActiveState=active\\n\\n"; '
         'printf "LoadState=not-found\\nActiveState=inactive\\n"',
     )
     found = Systemd(tree).units(["tuned.service", "x@y.timer"])
     assert found == [Unit("tuned.service", "loaded", "active"), Unit("x@y.timer", "not-found", "inactive")]
     assert (tmp_path / "usr/bin/systemctl.args").read_text().split() == [
         *("--no-ask-password", "--no-pager", "show", "--property=LoadState,ActiveState", "--"),
-        *("tuned.service", "x@y.timer"),
+        *("tuned.service", "x@y.timer", "C"),  # what it says is read: in no other language
     ]
 
 
