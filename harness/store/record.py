@@ -214,7 +214,10 @@ def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any
         "kernel_release": _text(snapshot.get("kernel")) or kernel.get("release"),
         "kernel_version": _text(snapshot.get("kernel_version")) or kernel.get("version"),
         **{key: kernel.get(key) for key in ("cmdline", "config_sha256", "preempt")},
-        **{key: facts.get(key) for key in ("arch", "cpu_model", "microcode", "firmware", "serial", "machine_id")},
+        **{
+            key: facts.get(key)
+            for key in ("arch", "cpu_model", "microcode", "firmware", "serial", "uuid", "machine_id")
+        },
         "clocksource": _text(snapshot.get("clocksource")) or facts.get("clocksource"),
         "tsc": facts.get("tsc"),
         "virtual": facts.get("virtual"),

@@ -31,6 +31,7 @@ def test_two_names_of_one_machine(
     assert said.code == 2, said.err
     orders = (names, names[::-1])  # who comes first has it
     assert any(f"{one} and {other} are two names of one machine" in said.out for one, other in orders)
+    assert "(boot id " in said.out  # before any lease
     assert "measure it under one of them" in said.out
     assert said.lines[-1].startswith("isolbench: 2 of 4 runs finished; what was asked for cannot be right: ")
     (refused,) = (name for name in names if lane_file(lab, name)["failure"])
