@@ -7,7 +7,7 @@ set -eu
 # command:package
 wanted="stress-ng:stress-ng sshd:openssh-server ssh:openssh-client sudo:sudo dropbear:dropbear-bin oslat:rt-tests chromium:chromium
 cc:gcc musl-gcc:musl-tools strace:strace ip:iproute2 mmdebstrap:mmdebstrap qemu-aarch64:qemu-user busybox:busybox-static setpriv:util-linux tmux:tmux useradd:passwd
-tcsh:tcsh fish:fish unshare:util-linux systemctl:systemd"
+tcsh:tcsh fish:fish unshare:util-linux systemctl:systemd pgrep:procps"
 
 missing=""
 for pair in $wanted; do
