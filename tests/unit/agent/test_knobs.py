@@ -202,6 +202,35 @@ def test_fair_server_says_why_it_is_not_available(
     assert outcome.ok is not needed
 
 
+@pytest.mark.parametrize(
+    ("lockdown", "reason"),
+    [
+        ("none [integrity] confidentiality", "this kernel is locked down (integrity), debugfs with it"),
+        ("[none] integrity confidentiality", "cannot be read: not root, or a kernel that is locked down"),
+        (None, "cannot be read: not root, or a kernel that is locked down"),
+    ],
+)
+def test_under_lockdown_the_fair_servers_files_are_there_and_cannot_be_read(
+    root: Path, lockdown: str | None, reason: str
+) -> None:
+    for cpu in (0, 3):
+        path = root / f"sys/kernel/debug/sched/fair_server/cpu{cpu}/runtime"
+        path.unlink()
+        path.mkdir()  # not to be read by anybody
+    if lockdown is not None:
+        (root / "sys/kernel/security").mkdir()
+        (root / "sys/kernel/security/lockdown").write_text(lockdown)
+    tree = Kernel(root)
+    knob = FairServer(tree)
+    shown = knob.show()
+    assert (shown["available"], shown["needed"]) == (False, True)
+    assert shown["reason"].endswith(reason)
+    assert "lockdown=none" in shown["advice"]
+    outcome = knob.set([3], [0], undo_of(tree))
+    assert (outcome.ok, outcome.reason.endswith(reason)) == (False, True)
+    assert tree.written == []
+
+
 def test_dma_latency_is_held_for_as_long_as_the_process_lives(root: Path) -> None:
     tree = Kernel(root)
     knob = CpuDmaLatency(tree)
