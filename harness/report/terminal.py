@@ -104,9 +104,10 @@ def _footnotes(target: TargetView, console: Console) -> None:
     for state, where in grouping.without_valid(target.sections):
         text = "no valid run, the numbers are of suspect ones" if state == "suspect" else "no usable run, no numbers"
         item(console, where, text)
-    for each in grouping.findings(target.sections, target.unsupported):
-        item(console, f"{each.where}, {plural(each.runs, 'run')} {each.state}", each.text)
-        advice(console, each.advice)
+    for who, sections in (("", target.sections), ("control beside ", target.controls)):
+        for each in grouping.findings(sections, target.unsupported):
+            item(console, f"{who}{each.where}, {plural(each.runs, 'run')} {each.state}", each.text)
+            advice(console, each.advice)
 
 
 def _budgets(view: View, console: Console) -> None:
