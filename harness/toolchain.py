@@ -84,7 +84,7 @@ def compilers(arch: str, reasons: list[str]) -> Iterator[Compiler]:
             continue
         if "musl" in argv[0] and "musl" not in identity:
             identity = f"{identity} with musl"  # Debian's is a script around gcc, and states gcc's
-        yield Compiler((program, *argv[1:], *_kernel_headers(argv[0])), identity, argv[0])
+        yield Compiler((program, *argv[1:], *_kernel_headers(Path(argv[0]).name)), identity, argv[0])
     if importlib.util.find_spec("ziglang") is None:
         reasons.append("zig: the package ziglang is not installed")
         return

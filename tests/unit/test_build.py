@@ -233,6 +233,12 @@ def test_cc_of_the_environment_comes_before_musl(bench, monkeypatch):
     assert bench.build().compiler == "mycc 1.0"
 
 
+def test_musls_wrapper_is_known_by_its_path_too(bench, monkeypatch):
+    monkeypatch.setenv("CC", str(bench.compiler("musl-gcc")))
+    bench.build()
+    assert "-idirafter /usr/include " in bench.calls.read_text()
+
+
 def test_a_cross_compiler_with_musl_comes_first(bench):
     bench.compiler(f"{OTHER}-linux-gnu-gcc", output=elf(OTHER))
     bench.compiler(f"{OTHER}-linux-musl-gcc", output=elf(OTHER))
