@@ -133,22 +133,21 @@ const fill = (run) => {
   for (const { draw } of events) draw();
 };
 
+// The address leads to the run that is open; inside some frames it may not be changed.
+const address = (url) => { try { history.replaceState(null, "", url); } catch { /* the page works without */ } };
+
 // The runs that the table shows, in its order: previous and next go along them.
 let shownRuns = [];
-let opener = null;
 let current = null;
 const openRun = (number) => {
   const run = runs()[number];
   current = number;
   if (shownRuns.length === 0) shownRuns = runs().map((each) => each.number);
-  if (!dialog.open) {
-    opener = document.activeElement;
-    dialog.showModal();
-  }
+  if (!dialog.open) dialog.showModal();
   fill(run);
   dialog.scrollTop = 0;
   dialog.querySelector(".body").scrollTop = 0;
-  history.replaceState(null, "", hashOf(run));
+  address(hashOf(run));
   const place = shownRuns.indexOf(number);
   byId("run-before").disabled = place <= 0;
   byId("run-after").disabled = place < 0 || place >= shownRuns.length - 1;
@@ -160,8 +159,7 @@ byId("run-close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 dialog.addEventListener("close", () => {
   for (const host of dialog.querySelectorAll(".plot")) unmount(host);
-  history.replaceState(null, "", location.pathname + location.search);
-  if (opener && opener.isConnected) opener.focus();
+  address(location.pathname + location.search);
 });
 const openByHash = () => {
   if (!location.hash.startsWith("#run=")) return;
