@@ -55,7 +55,7 @@ _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,120}\.(?:service|timer)")
 _SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl", "/run/current-system/sw/bin/systemctl")
 _ASK_S = 5.0
 #: Longer than tuned takes to put back its profile. A service that takes longer is told, and looked at again.
-_ACT_S = 30.0
+_ACT_S = 20.0
 
 
 def running(tree: Tree) -> list[str]:

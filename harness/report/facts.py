@@ -108,10 +108,18 @@ def _knobs(knobs: object) -> str:
     for knob in knobs:
         if isinstance(knob, Mapping) and "name" in knob and knob.get("needed") is not False:
             reason = knob.get("reason")
-            parts.append(
-                f"{knob['name']}: {compact(str(reason))}" if reason else f"{knob['name']} = {knob.get('effective')}"
-            )
+            value = _setting(knob.get("effective"))
+            parts.append(f"{knob['name']}: {compact(str(reason))}" if reason else f"{knob['name']} = {value}")
     return " · ".join(parts)
+
+
+def _setting(value: object) -> str:
+    """What a knob was set to: one value, those of several files by name, or what is left of a list."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none left"
+    return str(value)
 
 
 def probe(run: Mapping[str, Any]) -> str:

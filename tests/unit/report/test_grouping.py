@@ -114,3 +114,17 @@ def test_facts_and_reasons_have_short_lists_too(tmp_path):
     (target,) = build_view(tmp_path).targets
     assert dict(target.facts)["Knobs"] == "irq-affinity: not movable: 24-26, 28 (EACCES)"
     assert [found.text for found in findings(target.sections)] == ["not movable: 24-26, 28 (EACCES)"]
+
+
+def test_what_knobs_were_set_to_reads_as_words(tmp_path):
+    folder = fake.simple_run(tmp_path)
+    document = json.loads((folder / "run.json").read_text())
+    document["knobs"] = [
+        {"name": "services", "effective": []},
+        {"name": "governor", "effective": {"2": "performance", "3": "performance"}},
+        {"name": "ksm", "effective": "0"},
+        {"name": "numa-balancing", "effective": None, "reason": "there is none", "needed": False},
+    ]
+    (folder / "run.json").write_text(json.dumps(document))
+    (target,) = build_view(tmp_path).targets
+    assert dict(target.facts)["Knobs"] == "services = none left · governor = 2 performance, 3 performance · ksm = 0"
