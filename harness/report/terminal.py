@@ -58,7 +58,9 @@ def print_view(view: View, console: Console) -> None:
 
 def totals(view: View) -> str:
     """``11 of 12 runs: 10 valid, 1 suspect; 2 attempts failed; 1 cell unsupported``."""
-    done = plural(view.finished, "run") if view.planned is None else f"{view.finished:,} of {plural(view.planned, 'run')}"
+    done = plural(view.finished, "run")
+    if view.planned is not None:
+        done = f"{view.finished:,} of {plural(view.planned, 'run')}"
     states = ", ".join(f"{view.states[state]:,} {state}" for state in STATES if view.states.get(state))
     parts = [done + (f": {states}" if states else "")]
     if view.attempts:

@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -217,3 +218,19 @@ class Page:
             if event.get("method") == "Network.requestWillBeSent" and event.get("sessionId") == self.session
         ]
         return [url for url in urls if not url.startswith(("file:", "data:"))] + urls[1:]
+
+
+def main() -> None:
+    """``python -m tests.unit.report.browser PAGE PNG [SELECTOR [HEIGHT]]``: a picture of a page from there on."""
+    page_file, picture, *more = sys.argv[1:]
+    selector, height = [*more, *("header", "1160")[len(more) :]][:2]
+    with Browser() as browser:
+        page = browser.open(Path(page_file).resolve(), width=1280, height=int(height))
+        page.js(f"document.querySelector({json.dumps(selector)}).scrollIntoView()")
+        page.until("[...document.querySelectorAll('figure .plot')].filter((host) => host.plot).length >= 3")
+        time.sleep(0.5)  # for the last of them to be painted
+        page.shot(Path(picture))
+
+
+if __name__ == "__main__":
+    main()
