@@ -123,6 +123,11 @@ def agent_pid() -> int | None:
         return peer_credentials(found)[0]
 
 
+def no_agent() -> bool:
+    """Whether none lives in our namespace. Looked at from outside: whoever dials an agent keeps it waiting for more."""
+    return not any(" start --foreground" in command_of(pid) for pid in inhabitants())
+
+
 def _end_agent() -> None:
     pid = agent_pid()
     if pid is not None:

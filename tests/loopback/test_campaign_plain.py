@@ -18,7 +18,7 @@ from harness.deadline import Deadline
 from harness.errors import UserError
 from harness.target.session import open_session
 
-from .campaign_kit import Lab, agent_pid, complete, needs_root, once, spooled, tidy, wait_for
+from .campaign_kit import Lab, complete, needs_root, no_agent, once, spooled, tidy, wait_for
 from .conftest import OTHER_MACHINE, Server, User
 
 #: What a machine is and what happened to it differs between two runs on it.
@@ -117,7 +117,7 @@ def test_one_lane_of_several(lab: Lab, sshd: Server, start_sshd: Callable[..., S
     first = lab.cli("run", "--execution", name, "--lane", "box")
     assert first.code == 0, first.err
     assert not (execution.path / "runs" / "other").exists()
-    wait_for(lambda: agent_pid() is None, "the first machine's agent ends")
+    wait_for(no_agent, "the first machine's agent ends")
     assert lab.cli("run", "--execution", name, "--lane", "other").code == 0
     complete(execution)
     unknown = lab.cli("run", "--execution", name, "--lane", "nobody")

@@ -17,7 +17,7 @@ import pytest
 from harness.config.inventory import load_inventory
 from harness.target.keys import HostKey
 
-from .campaign_kit import agent_pid, own_namespaces, wait_for
+from .campaign_kit import no_agent, own_namespaces, wait_for
 from .conftest import OTHER_MACHINE, ROOT, Server, free_port, serial_number
 from .test_transport_login import RELAY
 
@@ -89,7 +89,7 @@ def test_a_board_is_pinned_by_its_serial_number(
     done = isolbench("init", address, "--name", "box", "--identity", key, "--yes", "-i", "lab.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert load_inventory(inventory).targets["box"].serial == '0012 "a #'
-    wait_for(lambda: agent_pid() is None, "the agent of the first board ends")
+    wait_for(no_agent, "the agent of the first board ends")
     swapped = start_sshd(mounts=serial_number("0013"))
     inventory.write_text(inventory.read_text().replace(str(board.port), str(swapped.port)))
     done = isolbench("init", "--repin", "box", "--yes", "-i", "lab.yaml", cwd=tmp_path)
