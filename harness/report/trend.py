@@ -61,8 +61,8 @@ def _series(series: Series, points: Sequence[Point], console: Console) -> None:
     role = "" if series.role == "measured" else f", {series.role}"
     lasted = f" of {setting(series.duration_ns)}" if series.duration_ns else ""
     line(console, f"{series.title}, {series.mode}, load {series.load}{role}: {what}, median of runs{lasted}", indent=2)
-    if len(points) > 1:
-        item(console, "medians", f"{sparkline([each.median for each in points])} (oldest left, height from 0)")
+    if sum(each.bounded is not None for each in points) > 1:
+        item(console, "medians", f"{sparkline([each.bounded for each in points])} (oldest left, height from 0)")
     columns = [Column("execution"), *(Column(name, right=True) for name in ("median", "low", "high"))]
     if series.quantile:
         columns.append(Column("max", right=True))

@@ -43,7 +43,7 @@ class Point:
     """One execution. ``median``, ``low``, ``high`` are over the ``runs`` that are of ``basis``; ``None`` without any.
 
     ``longest``: the largest value of any of these runs. ``enough``: even the smallest run has the samples that bound
-    the quantile. ``change`` is against the point before, ``change_earlier`` against the median of all before, of which
+    the quantile; a point without them is compared with nothing. ``change`` is against the point before, ``change_earlier`` against the median of all before, of which
     there are ``earlier``; as fractions (0.1: a tenth more).
     """
 
@@ -60,6 +60,11 @@ class Point:
     earlier: int
     states: Mapping[str, int]
     changed: tuple[Change, ...]
+
+    @property
+    def bounded(self) -> float | None:
+        """The median, where there are samples enough to say so."""
+        return self.median if self.enough else None
 
 
 @dataclass(frozen=True)
@@ -146,18 +151,19 @@ def _point(
     used = [run for run in runs if run.state == basis and run.value is not None]
     over = spread(run.value for run in used)
     longest = [run.longest for run in used if run.longest is not None]
-    medians = [point.median for point in before if point.median is not None]
-    now = None if over is None else over.median
+    suffices = quantile is None or enough(quantile, min((run.recorded for run in used), default=0))
+    medians = [known for point in before if (known := point.bounded) is not None]
+    now = None if over is None or not suffices else over.median
     return Point(
         execution=execution,
         basis=basis,
-        median=now,
+        median=None if over is None else over.median,
         low=None if over is None else over.low,
         high=None if over is None else over.high,
         runs=len(used),
         longest=max(longest, default=None),
-        enough=quantile is None or enough(quantile, min((run.recorded for run in used), default=0)),
-        change=_ratio(now, before[-1].median if before else None),
+        enough=suffices,
+        change=_ratio(now, before[-1].bounded if before else None),
         change_earlier=_ratio(now, median(medians) if medians else None),
         earlier=len(medians),
         states={state: sum(run.state == state for run in runs) for state in _STATES},

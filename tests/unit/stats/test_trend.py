@@ -57,6 +57,14 @@ def test_changes_are_against_the_one_before_and_the_median_of_all_before() -> No
     assert [point.change_earlier for point in found.points] == [None, 0, 3, 1]
 
 
+def test_a_point_of_too_few_samples_is_compared_with_nothing() -> None:
+    (found,) = series([row("1"), row("2", value=900, recorded=100), row("3", value=150)])
+    assert [(point.median, point.enough) for point in found.points] == [(100, True), (900, False), (150, True)]
+    assert [point.change for point in found.points] == [None, None, None]
+    assert [point.change_earlier for point in found.points] == [None, None, 0.5]
+    assert [point.earlier for point in found.points] == [0, 1, 1]
+
+
 def test_of_several_cpus_the_worst_counts_and_a_run_counts_once() -> None:
     rows = [row("1", cpu=cpu, value=value, max=value, recorded=10**cpu) for cpu, value in ((2, 40), (8, 90))]
     ((point,),) = [each.points for each in series(rows)]
