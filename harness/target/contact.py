@@ -43,8 +43,10 @@ import sys
 missing = []
 for name in {modules}:
     try:
-        __import__(name)
-    except ImportError:
+        module = __import__(name)
+        if name == "hashlib":
+            module.sha256  # a hashlib without its extensions imports all the same
+    except (ImportError, AttributeError):
         missing.append(name)
 good = sys.version_info[:2] >= {oldest} and not missing
 print("\\t".join(("good" if good else "bad", "%d.%d.%d" % sys.version_info[:3], ",".join(missing), sys.executable)))

@@ -175,6 +175,17 @@ class TestUnfit:
         with pytest.raises(TargetUnfit, match=r"lacks hashlib, json \(OpenEmbedded: python3-crypt, python3-json; "):
             meet(server)
 
+    def test_a_hashlib_without_sha256_is_none(
+        self, start_sshd: Callable[..., Server], meet: Callable[..., Contact], open_folder: Path
+    ) -> None:
+        real = shutil.which("python3", path="/usr/bin:/usr/local/bin") or ""
+        where = [real, "-c", "import hashlib; print(hashlib.__file__)"]
+        module = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
+        (open_folder / "hollow").write_text("new = None\n")
+        server = start_sshd(path="/usr/bin:/bin", mounts=[f"mount --bind {open_folder}/hollow {module}"])
+        with pytest.raises(TargetUnfit, match=r"lacks hashlib \(OpenEmbedded: python3-crypt;"):
+            meet(server)
+
     def test_a_python_that_does_not_start(
         self, start_sshd: Callable[..., Server], meet: Callable[..., Contact], open_folder: Path
     ) -> None:
