@@ -43,8 +43,9 @@ class Point:
     """One execution. ``median``, ``low``, ``high`` are over the ``runs`` that are of ``basis``; ``None`` without any.
 
     ``longest``: the largest value of any of these runs. ``enough``: even the smallest run has the samples that bound
-    the quantile; a point without them is compared with nothing. ``change`` is against the point before, ``change_earlier`` against the median of all before, of which
-    there are ``earlier``; as fractions (0.1: a tenth more).
+    the quantile; a point without them is compared with nothing. ``change`` is against the point before,
+    ``change_earlier`` against the median of all before, of which there are ``earlier``; as fractions (0.1: a tenth
+    more).
     """
 
     execution: str
