@@ -212,10 +212,8 @@ def _row(run: Run) -> dict[str, Any]:
 def _scalars(metrics: Sequence[Mapping[str, Any]]) -> Iterable[account.Row]:
     for metric in metrics:
         if metric.get("kind") == "scalar":
-            cpu, role = metric.get("cpu"), role_of(metric)
-            label = (
-                f"{metric['metric']}{'' if cpu is None else f', CPU {cpu}'}{'' if role == MEASURED else f', {role}'}"
-            )
+            cpu, name = metric.get("cpu"), str(metric["metric"])  # a control's name says that it is one
+            label = name if cpu is None else f"{name}, CPU {cpu}"
             upper = metric.get("upper")
             bound = f" (95 % upper bound {quantity(upper, str(metric['unit']))})" if upper is not None else ""
             yield printable(label), printable(quantity(metric.get("value"), str(metric["unit"])) + bound)

@@ -35,7 +35,7 @@ const reasonsOf = (reasons) => (reasons.length === 0 ? null : el("ul", { classNa
     el("b", {}, rule), `: ${text}`,
     advice ? el("br") : null, advice ? el("span", { className: "do" }, `To change it: ${advice}`) : null))));
 
-const measuredName = (each) => `${each.metric}, ${each.cpu === null ? "not pinned" : `CPU ${each.cpu}`}${each.role === "measured" ? "" : `, ${each.role}`}`;
+const measuredName = (each) => `${each.metric}, ${each.cpu === null ? "not pinned" : `CPU ${each.cpu}`}${each.role === "measured" || each.metric.startsWith(`${each.role}.`) ? "" : `, ${each.role}`}`;
 const numbersOf = (measured) => el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Numbers of this run" },
   el("table", {},
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "histogram"),
@@ -62,7 +62,7 @@ const curvesOf = (measured) => {
   const low = Math.min(...known.map(({ curve }) => Math.max(1, curve.mid[Math.min(3, curve.mid.length - 1)])));
   const scale = {
     decades: Math.max(...known.map(({ curve }) => curve.reach)),
-    low: around([low])[0], high: around(known.map(({ curve }) => curve.ends[0]))[1],
+    low: low / 1.5, high: around(known.map(({ curve }) => curve.ends[0]))[1],
   };
   const host = plotHost("Percentiles of this run");
   const lines = known.map((each, place) => ({ name: measuredName(each), slot: (place + 1) % 8, dash: each.role !== "measured", curve: each.curve }));

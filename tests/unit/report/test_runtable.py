@@ -13,6 +13,7 @@ from harness.report.model import build_view
 from harness.report.rundata import RunCollection
 
 from . import fake_execution as fake
+from .test_control import run_with
 
 
 def collected(execution: Path) -> tuple[dict, dict]:
@@ -107,3 +108,12 @@ def test_a_damaged_file_costs_what_it_held_and_is_named(tmp_path, left):
     assert any(left in warning for warning in runs.warnings)
     assert len(runtable.table(view, runs)["rows"]) == 1
     assert json.loads(runtable.details(runs, tmp_path))["runs"][0] is not None
+
+
+def test_a_control_that_failed_is_told_of_its_run(tmp_path):
+    run_with(tmp_path, 1, status="unavailable", reason="the probe crashed with signal 11")
+    _, details = collected(tmp_path)
+    (run,) = details["runs"]
+    told = {title: dict(rows) for title, rows in (details["pool"][place] for place in run["groups"])}
+    assert told["control"] == {"CPU": "0", "state": "unavailable", "reason": "the probe crashed with signal 11"}
+    assert [each["role"] for each in run["measured"]] == ["measured"]
