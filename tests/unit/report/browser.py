@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 
 _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
@@ -150,9 +150,10 @@ class Page:
         return found["result"].get("value")
 
     def until(self, expression: str) -> Any:
-        """Wait for an expression to become true."""
+        """Wait for an expression to become true; not on a page whose script has failed."""
         deadline = time.monotonic() + PATIENCE_S
         while not (value := self.js(expression)):
+            assert self.complaints == [], f"not yet: {expression}"
             assert time.monotonic() < deadline, f"never: {expression}"
             time.sleep(0.02)
         return value
