@@ -37,6 +37,7 @@ MODULES = {
 LEAST_FREE_KB = 16 * 1024
 
 _BEGIN, _END = "isolbench-contact-begin", "isolbench-contact-end"
+
 #: Prints whether it will do, its version, the modules it lacks and its path; also Python 2 must be able to read it.
 _PYTHON_TEST = """
 import sys
