@@ -52,7 +52,10 @@ const eventPlot = (host, spec) => {
         values: (u, splits) => thinLabels(u, splits, splits.map((tick) => (tick === 0 ? "0" : setting((tick / TICKS) * spec.duration)))) }),
       axis({ size: 62, splits: () => decades(...spec.yRange), values: (u, splits) => splits.map(setting) }),
     ],
-    cursor: { x: false, y: false, drag: { x: false, y: false }, points: { show: false } },
+    cursor: {
+      x: false, y: false, points: { show: false },
+      drag: { x: false, y: false, click: () => {} }, // uPlot takes a click at half a pixel for a drag, and swallows it
+    },
     hooks: {
       setCursor: [(u) => {
         const { left, top } = u.cursor;

@@ -142,6 +142,34 @@ def test_an_event_leads_to_its_run(browser, report):
     assert re.fullmatch(rf"gap\.{mode}\.idle-[0-9a-f]+-r{run}", title)
 
 
+def test_a_click_at_an_event_opens_its_run(browser, report):
+    page = browser.open(report)
+    drawn(page, EVENTS)
+    x, y, _, _ = page.box(f"{EVENTS} .u-over")
+    left, top = page.js(
+        f"(() => {{ const u = document.querySelector({json.dumps(EVENTS)}).plot, place = u.data[1].findIndex(Boolean);"
+        " return [u.valToPos(u.data[0][place], 'x'), u.valToPos(u.data[1][place], 'y')]; })()"
+    )
+    page.point(x + left, y + top, click=True)
+    page.until("document.querySelector('dialog').open")
+    assert page.js("document.querySelector('#run-title').textContent").startswith("gap.shared.idle-")
+
+
+def test_from_one_run_to_the_next_in_the_order_of_the_table(browser, report):
+    page = browser.open(report)
+    table(page)
+    page.js("document.querySelector('#runs-words').focus()")
+    page.type("box pinned spin")
+    names = page.js("[...document.querySelectorAll('#runs tbody a')].map((link) => decodeURIComponent(link.hash))")
+    page.js("document.querySelectorAll('#runs tbody tr')[1].click()")
+    seen = []
+    for button in ("#run-before", "#run-after", "#run-after"):
+        page.js(f"document.querySelector('{button}').click()")
+        seen.append(page.js("decodeURIComponent(location.hash)"))
+    assert seen == names[:3]
+    assert len(names) == 5
+
+
 def test_the_table_sorts_by_every_column(browser, report):
     page = browser.open(report)
     rows = table(page)
@@ -262,6 +290,10 @@ def test_side_by_side_by_target_and_by_mode(browser, report):
         "[...document.querySelectorAll('.panel .plot')].map((host) => [host.plot.scales.y.min, host.plot.scales.y.max])"
     )
     assert ranges[0] == ranges[1]
+    x, y, width, height = page.box(".panel .u-over")
+    page.point(x + width / 2, y + height / 2)
+    cursors = "[...document.querySelectorAll('.panel .plot')].map((host) => host.plot.cursor.idx)"
+    assert page.until(f"{cursors}[0]") == page.js(cursors)[1]  # one cursor for all of them
     page.js("document.querySelector('#beside input[value=mode]').click()")
     assert page.until(f"document.querySelectorAll('.panel canvas').length === 3 && {titles}") == [
         "shared",
