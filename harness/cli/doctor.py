@@ -162,7 +162,10 @@ def _session(session: Any) -> Iterable[Finding]:
     known = [f"{key} {facts[key]}" for key in ("serial", "uuid") if facts.get(key)]
     macs = facts.get("macs")
     known += map(str, macs if isinstance(macs, list) else ())
-    yield Finding("ok", "board", ", ".join(known) or "nothing that tells it from others of its kind can be read")
+    if known:
+        yield Finding("ok", "board", ", ".join(known))
+    else:
+        yield Finding("note", "board", "no serial number, UUID or network address of its own that can be read")
     for note in contact.notes:
         yield Finding("note", "contact", note)
     for entry in session.welcome.get("restored") or []:
