@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Callable, Mapping, Sequence
 
 from .modes import Mode
-from .probe import ProbeProcess, command, one_line, result_files, spooled_name
+from .probe import ProbeProcess, command, one_line, paperwork, result_files, spooled_name
 from .spec import RunSpec, to_json
 from .system import AgentError
 from .validity import CONTROL_CHECKS, Evidence, judge
@@ -33,7 +33,7 @@ class Control:
         self.out = os.path.join(folder, "out-control")
         self.process: ProbeProcess | None = None
         self._folder = folder
-        self._affinity = affinity
+        self._affinity = paperwork(spec, affinity)
         self._spec = replace(
             spec,
             probe=spec.control.probe,

@@ -14,7 +14,7 @@ from .kmsg import Kmsg
 from .knobs import Knob, Outcome
 from .loads import Load
 from .modes import Mode
-from .probe import ProbeProcess, allowance_ns, command, one_line, result_files, spooled_name, start_of
+from .probe import ProbeProcess, allowance_ns, command, one_line, paperwork, result_files, spooled_name, start_of
 from .snapshot import take
 from .spec import RunRecord, RunSpec, to_json
 from .spool import nearly_full, storage_full
@@ -101,6 +101,7 @@ class Measurement:
             self._outs.append(self._out(cpu))
         self._kmsg.mark()
         roaming = () if self._mode.pinned else self._affinity
+        aside = paperwork(self._spec, self._affinity)
         before = take(self._tree, self._spec.cpus, roaming)
         self._load.begin()
         started_ns = time.monotonic_ns()
@@ -112,7 +113,7 @@ class Measurement:
         start_ns = start_of(len(cpus) + (self._control is not None), time.monotonic_ns())
         for cpu in cpus:
             argv = command(self._binary, self._spec, self._mode, cpu, self._out(cpu), start_ns)
-            self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, self._affinity))
+            self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, self._affinity if cpu is None else aside))
         if self._control is not None:
             self._control.start(start_ns)
         begin_s = time.monotonic() if start_ns is None else start_ns / 1e9

@@ -57,6 +57,16 @@ def start_of(processes: int, now_ns: int) -> int | None:
     return now_ns + min(START_AHEAD_NS + processes * START_EACH_NS, MAX_START_AHEAD_NS)
 
 
+def paperwork(spec: RunSpec, affinity: Sequence[int]) -> Sequence[int]:
+    """Where a pinned probe of ``spec``, or its control, prepares and writes; only its loop runs on its own CPU.
+
+    Each of them takes some 20 ms of CPU time for that, while others still measure: so they keep to where load and agent
+    are, off all measured CPUs, their siblings, and the CPUs of control and helpers as far as there are others. On two
+    CPUs a control does its own on its own. ``affinity`` are all CPUs, for a machine without one to keep house.
+    """
+    return spec.rest or affinity
+
+
 class BoundedLog:
     """The first and the last :data:`LOG_HALF` bytes of a stream of any length."""
 
