@@ -14,9 +14,9 @@ from .kmsg import Kmsg
 from .knobs import Knob, Outcome
 from .loads import Load
 from .modes import Mode
-from .probe import ProbeProcess, allowance_ns, command, one_line, paperwork, result_files, spooled_name, start_of
+from .probe import ProbeProcess, command, one_line, paperwork, result_files, spooled_name, start_of
 from .snapshot import take
-from .spec import RunRecord, RunSpec, to_json
+from .spec import RunRecord, RunSpec, allowance_ns, to_json
 from .spool import nearly_full, storage_full
 from .system import AgentError, Tree, remove_tree
 from .validity import Evidence, judge
@@ -134,8 +134,7 @@ class Measurement:
                 deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
             if time.monotonic() >= deadline_s:
                 for probe in running:
-                    probe.timed_out = True
-                    probe.kill()
+                    probe.expire()
                 return
             for fd in self._wait(deadline_s, tuple(talking)):
                 if not talking[fd].drain():

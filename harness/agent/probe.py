@@ -11,9 +11,9 @@ from typing import Any, Iterable, Sequence
 
 from .frames import loads_strictly
 from .modes import Mode
-from .processes import kill_group
+from .processes import ended, kill_group, pending
 from .spec import RunSpec, event_lists, safe_name
-from .system import AgentError
+from .system import AgentError, Tree
 
 #: Kept of what a probe says: the first and the last half MiB.
 LOG_HALF = 512 << 10
@@ -25,11 +25,6 @@ START_EACH_NS = 10 * 10**6
 MAX_START_AHEAD_NS = 9 * 10**9
 #: A probe's result.json of this schema, or older, is understood.
 RESULT_SCHEMA = 1
-
-
-def allowance_ns(duration_ns: int) -> int:
-    """How long a probe may take in all before it is killed: its duration, and 10 % of it, at least 5 s."""
-    return duration_ns + max(5 * 10**9, duration_ns // 10)
 
 
 def command(
@@ -101,6 +96,7 @@ class ProbeProcess:
         self.out = out
         self.log = BoundedLog()
         self.timed_out = False
+        self._overtime = False
         wanted = set(affinity)
 
         def spread() -> None:
@@ -137,8 +133,8 @@ class ProbeProcess:
         return self._child.pid
 
     def poll(self) -> int | None:
-        """The exit status once it ended (negative: the signal), else None. Never blocks."""
-        return self._child.poll()
+        """The exit status once it ended (negative: the signal), else None. Never blocks, and does not reap it."""
+        return self._child.returncode if self._child.returncode is not None else ended(self.pid)
 
     def drain(self) -> bool:
         """Take what it said. False at the end of its output."""
@@ -154,23 +150,35 @@ class ProbeProcess:
             self.log.feed(data)
         return True
 
+    def expire(self) -> None:
+        """Kill it at its deadline. Was its own timer's signal not served (SIGKILL is what the kernel makes of one that
+        ends all threads), then it did not get to run."""
+        self.timed_out = True
+        self._overtime = bool(pending(Tree(), self.pid) & {signal.SIGALRM, signal.SIGKILL})
+        self.kill()
+
     def kill(self) -> None:
-        """SIGKILL to its whole group, and reap it; returns when it is gone."""
-        kill_group(self._child.pid)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(timeout=5.0)
+        """SIGKILL to its whole group, and reap it; returns when it is gone. Once reaped, its number is not ours."""
+        if self._child.returncode is None:
+            kill_group(self.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=5.0)
 
     def close(self) -> None:
-        """Kill what is left of its group (children it forked) and take the rest of its output."""
-        kill_group(self._child.pid)
+        """Kill what is left of its group (children it forked), take the rest of its output, and reap it if it ended."""
+        if self._child.returncode is None:
+            kill_group(self.pid)
         self.drain()
+        self._child.poll()
         if self._child.stdout is not None:
             self._child.stdout.close()
 
     def result(self) -> dict[str, Any]:
         """What it measured. :class:`AgentError` with whose fault it is, if it did not."""
-        status = self._child.returncode
-        if self.timed_out:
+        status = self.poll()
+        if self._overtime:
+            raise exit_error(-signal.SIGALRM, b"")
+        if self.timed_out or status is None:
             raise AgentError("bug", "deadline", "the probe did not end by its deadline and was killed")
         if status != 0:
             raise exit_error(status, self.log.bytes())

@@ -26,6 +26,12 @@ FAULTS = ("user", "environment", "infrastructure", "bug")
 STATES = ("valid", "suspect", "invalid")
 
 
+#: A probe's own timer ends it after half as long again as it measures, and this much more (csrc/core/probe.c).
+SAFETY_EXTRA_NS = 5 * 10**9
+#: For that timer's signal to end it, on a slow board.
+_DYING_NS = 2 * 10**9
+
+
 class SpecError(ValueError):
     """A message or a record does not have the shape that this page says."""
 
@@ -399,3 +405,11 @@ def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for name, value in result.items():
         if isinstance(value, dict) and "stored" in value:
             yield name, value
+
+
+def allowance_ns(duration_ns: int) -> int:
+    """How long a probe may take in all before the agent kills it: until its own timer must have ended it.
+
+    What is slow ends by that timer, then; what is killed hangs, or never came to run.
+    """
+    return duration_ns + duration_ns // 2 + SAFETY_EXTRA_NS + _DYING_NS
