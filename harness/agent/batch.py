@@ -237,7 +237,8 @@ class Runner:
         for name, knob in self._all_knobs.items():
             if name in names:
                 cpus = self._affinity if knob.roams and not mode.pinned else spec.cpus
-                found.append((name, list(cpus), list(spec.housekeeping)))
+                beside = spec.helpers if knob.helpers else []
+                found.append((name, list(dict.fromkeys([*cpus, *beside])), list(spec.housekeeping)))
         return found
 
     def _restore_knobs(self, keep: int = 0) -> list[dict[str, Any]]:

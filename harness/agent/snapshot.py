@@ -35,6 +35,8 @@ _SETTINGS = (
         )
     ),
     "/proc/sys/vm/stat_interval",
+    "/proc/sys/vm/compact_unevictable_allowed",
+    "/proc/sys/vm/compaction_proactiveness",
     "/sys/kernel/mm/transparent_hugepage/enabled",
     "/sys/kernel/mm/ksm/run",
     "/sys/devices/virtual/workqueue/cpumask",

@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 from ..system import Tree
 from .base import Knob, Outcome
+from .compaction import Compaction
 from .cpu_dma_latency import CpuDmaLatency
 from .fair_server import FairServer
 from .governor import Governor
@@ -37,6 +38,7 @@ KNOBS: tuple[Callable[[Tree], Knob], ...] = (
     TimerMigration,
     NumaBalancing,
     Thp,
+    Compaction,
     Ksm,
     IrqAffinity,
     CpuDmaLatency,

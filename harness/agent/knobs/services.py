@@ -28,6 +28,7 @@ def _by_hand(left: Sequence[str]) -> str:
 class Services:
     name = "services"
     roams = False
+    helpers = False
 
     def __init__(self, tree: Tree | None = None) -> None:
         self.tree = tree or Tree()
