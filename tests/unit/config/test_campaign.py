@@ -132,8 +132,8 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "axes: {load: [stress_ng]}", [
         "c.yaml:5:15: axes.load[0]: unknown load 'stress_ng'; did you mean 'stress-ng'?"]),
     (HEAD + "axes: {load: [zz]}", [
-        f"c.yaml:5:15: axes.load[0]: unknown load 'zz' (known: {', '.join(sorted(LOADS))}); "
-        "a command is written {name: [argv…]}"]),
+        (f"c.yaml:5:15: axes.load[0]: unknown load 'zz' (known: {', '.join(sorted(LOADS))}); "
+        "a command is written {name: [argv…]}")]),
     (HEAD + "axes: {load: [{idle: [x]}]}", [
         "c.yaml:5:15: axes.load[0]: 'idle' is a load that isolbench brings: choose another name"]),
     (HEAD + "axes: {load: [{x: [a, [b]]}]}", ["c.yaml:5:23: axes.load[0].x[1]: expected text, found a list"]),
