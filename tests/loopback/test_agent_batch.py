@@ -106,7 +106,7 @@ def test_a_whole_batch(agent: Agent, gap: bytes) -> None:
         if spec.mode.name == "fifo":
             knobs = {knob["name"]: knob for knob in record.knobs}
             assert knobs["rt-throttling"]["effective"] == "-1"
-            assert knobs["cpu-dma-latency"]["effective"] == 0
+            assert knobs["cpu-dma-latency"]["effective"] in ({str(MEASURED): "n/a"}, 0)  # the device's, without a file
     assert sequence == sorted(set(sequence))
     assert settings() == before
     assert client.list_runs(EXECUTION, soon())["runs"] == []
