@@ -200,9 +200,10 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 				   run.options.duration_ns / 2 + SAFETY_EXTRA_NS);
 	if (run.options.out)
 		output = output_open(run.options.out);
-	placement_keep_pages();
+	placement_keep_pages(run.options.cpu);
 	probe->prepare(&run);
 	run.memory_error = placement_lock_memory();
+	run.memory_node = placement_memory_node();
 	placement_prefault_stack();
 	calibrate(&run);
 	place(&run);
