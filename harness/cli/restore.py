@@ -67,7 +67,8 @@ def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
 
     owner = f"restore/{target.name}"
     with open_session(target, owner, time.sleep) as session:
-        entries = list(session.welcome.get("restored") or [])
+        # What failed until now is tried again, and is in the answer to that.
+        entries = [each for each in session.welcome.get("restored") or [] if each.get("ok")]
         lease = session.welcome.get("lease")
         batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
         if batch is None:
