@@ -51,13 +51,14 @@ class Control:
         except AgentError as error:
             self._trouble = error
 
-    def start(self, start_ns: int | None) -> None:
+    def start(self) -> None:
+        """It begins together with the measured ones."""
         if self._trouble is not None:
             return
-        argv = command(self._binary, self._spec, MODE, self.cpu, self.out, start_ns)
+        argv = command(self._binary, self._spec, MODE, self.cpu, self.out, together=True)
         try:
             os.mkdir(self.out, 0o700)
-            self.process = ProbeProcess(argv, self.out, self.cpu, self._affinity)
+            self.process = ProbeProcess(argv, self.out, self.cpu, self._affinity, together=True)
         except AgentError as error:
             self._trouble = error
         except OSError as error:

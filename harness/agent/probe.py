@@ -18,37 +18,32 @@ from .system import AgentError, Tree
 #: Kept of what a probe says: the first and the last half MiB.
 LOG_HALF = 512 << 10
 MAX_RESULT = 4 << 20
-#: Until probes that begin together are ready, on a slow board: the first, and each.
-START_AHEAD_NS = 200 * 10**6
-START_EACH_NS = 10 * 10**6
+#: What a probe says when it is to be told its start, and is ready for it.
+READY = b"ready\n"
+#: From when all of them are ready until they begin: they are told so one by one, and spin for the last 10 ms.
+START_AHEAD_NS = 50 * 10**6
+START_EACH_NS = 10**6
 #: A probe refuses to wait for longer than 10 s.
 MAX_START_AHEAD_NS = 9 * 10**9
 #: A probe's result.json of this schema, or older, is understood.
 RESULT_SCHEMA = 1
 
 
-def command(
-    binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str, start_ns: int | None = None
-) -> list[str]:
-    """The probe of ``spec`` on ``cpu``; it begins at ``start_ns`` of CLOCK_MONOTONIC, by default when it is ready."""
+def command(binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str, *, together: bool = False) -> list[str]:
+    """The probe of ``spec`` on ``cpu``; it begins when it is ready, or ``together`` with others, when it is told to."""
     argv = [binary, *mode.probe_argv(cpu), "--duration", f"{spec.duration_ns}ns"]
     helper = spec.helper_of(cpu)
     if helper is not None:
         argv += [f"--{spec.probe.helper}", str(helper)]
-    if start_ns is not None:
-        argv += ["--start-at", str(start_ns)]
+    if together:
+        argv += ["--start-at", "-"]
     for name, setting in sorted(spec.probe.params.items()):
         argv += [f"--{name}", setting]
     return [*argv, "--out", out]
 
 
-def start_of(processes: int, now_ns: int) -> int | None:
-    """When the probes of a run begin, on the clock of ``now_ns``: once all of them are ready; a single one may at once.
-
-    A probe needs some 50 ms until it is, mostly to calibrate its clock, and starting each takes a few ms more.
-    """
-    if processes < 2:
-        return None
+def start_of(processes: int, now_ns: int) -> int:
+    """When so many probes begin that are all ready ``now_ns``, on that clock."""
     return now_ns + min(START_AHEAD_NS + processes * START_EACH_NS, MAX_START_AHEAD_NS)
 
 
@@ -88,11 +83,15 @@ class BoundedLog:
 class ProbeProcess:
     """A started probe. ``cpu`` is None where it is not pinned; ``out`` is the folder it writes to.
 
+    One that begins ``together`` with others is not ``ready`` before it says so, and begins as :meth:`tell` says.
     It dies with the *thread* that makes this object, and refuses to start if that is gone before it can ask for this.
     """
 
-    def __init__(self, argv: Sequence[str], out: str, cpu: int | None, affinity: Iterable[int]) -> None:
+    def __init__(
+        self, argv: Sequence[str], out: str, cpu: int | None, affinity: Iterable[int], *, together: bool = False
+    ) -> None:
         self.cpu = cpu
+        self.ready = not together
         self.out = out
         self.log = BoundedLog()
         self.timed_out = False
@@ -107,7 +106,7 @@ class ProbeProcess:
         try:
             self._child = subprocess.Popen(
                 [*argv, "--parent", str(os.getpid())],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if together else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=out,
@@ -147,8 +146,17 @@ class ProbeProcess:
                 return False
             if not data:
                 return False
+            if not self.ready and data.startswith(READY):  # six bytes in one go, and the first that it says
+                self.ready = True
+                data = data[len(READY) :]
             self.log.feed(data)
         return True
+
+    def tell(self, start_ns: int) -> None:
+        """Begin at this time of CLOCK_MONOTONIC. One that is gone meanwhile tells by its end."""
+        assert self._child.stdin is not None
+        with contextlib.suppress(OSError):
+            os.write(self._child.stdin.fileno(), b"%d\n" % start_ns)
 
     def expire(self) -> None:
         """Kill it at its deadline. Was its own timer's signal not served (SIGKILL is what the kernel makes of one that
@@ -170,8 +178,9 @@ class ProbeProcess:
             kill_group(self.pid)
         self.drain()
         self._child.poll()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        for stream in (self._child.stdin, self._child.stdout):
+            if stream is not None:
+                stream.close()
 
     def result(self) -> dict[str, Any]:
         """What it measured. :class:`AgentError` with whose fault it is, if it did not."""

@@ -19,7 +19,7 @@ from harness.agent.loads.idle import Idle
 from harness.agent.measure import Measurement
 from harness.agent.modes import from_name
 from harness.agent.probe import paperwork
-from harness.agent.spec import ControlSpec, LoadSpec, ModeSpec, ProbeSpec, RunSpec
+from harness.agent.spec import ControlSpec, LoadSpec, ModeSpec, ProbeSpec, RunRecord, RunSpec
 from harness.agent.system import Tree, format_cpus
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -50,16 +50,21 @@ def wait(until: float, fds: tuple[int, ...]) -> set[int]:
     return set(select.select(fds, (), (), max(0.0, min(until - time.monotonic(), 1.0)))[0])
 
 
-def said(tmp_path: Path, spec: RunSpec) -> dict[str, str]:
-    """Where each started, by ``probe on CPU 1``."""
-    binary = tmp_path / "fake"
-    binary.write_text(FAKE)
-    binary.chmod(0o700)
-    control = None if spec.control is None else Control(spec, lambda _: str(binary), str(tmp_path), CPUS)
+def program(path: Path, text: str) -> str:
+    path.write_text(text)
+    path.chmod(0o700)
+    return str(path)
+
+
+def carried_out(tmp_path: Path, spec: RunSpec, probe: str, control_probe: str | None = None) -> tuple[RunRecord, str]:
+    """The record and the log of a run by shell scripts."""
+    binary = program(tmp_path / "fake", probe)
+    beside = program(tmp_path / "fake-control", control_probe or probe)
+    control = None if spec.control is None else Control(spec, lambda _: beside, str(tmp_path), CPUS)
     measurement = Measurement(
         spec,
         from_name(spec.mode.name),
-        str(binary),
+        binary,
         str(tmp_path),
         load=Idle(spec.load, spec.rest),
         knobs=[],
@@ -70,9 +75,13 @@ def said(tmp_path: Path, spec: RunSpec) -> dict[str, str]:
         wait=wait,
         control=control,
     )
-    measurement.run()
-    found = re.findall(r"^--- (.*) ---\nCpus_allowed_list:\t(.*)$", measurement.log.decode(), flags=re.MULTILINE)
-    return dict(found)
+    return measurement.run(), measurement.log.decode()
+
+
+def said(tmp_path: Path, spec: RunSpec) -> dict[str, str]:
+    """Where each started, by ``probe on CPU 1``."""
+    _, log = carried_out(tmp_path, spec, FAKE)
+    return dict(re.findall(r"^--- (.*) ---\nCpus_allowed_list:\t(.*)$", log, flags=re.MULTILINE))
 
 
 @pytest.mark.skipif(len(CPUS) < 2, reason="needs two CPUs")
