@@ -435,6 +435,24 @@ def test_memory_outgrows_the_cache_and_never_swaps(cache: int, available: int, p
             },
             0,
         ),
+        (  # what it read fills it up
+            {
+                "proc/self/cgroup": "0::/pod",
+                "sys/fs/cgroup/pod/memory.max": "4194304",
+                "sys/fs/cgroup/pod/memory.current": "4194304",
+                "sys/fs/cgroup/pod/memory.stat": "anon 1048576\nactive_file 1048576\ninactive_file 2097152\n",
+            },
+            2048,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/box\n",
+                "sys/fs/cgroup/memory/box/memory.limit_in_bytes": "4194304",
+                "sys/fs/cgroup/memory/box/memory.usage_in_bytes": "3145728",
+                "sys/fs/cgroup/memory/box/memory.stat": "inactive_file 4096\ntotal_inactive_file 1048576\n",
+            },
+            2048,
+        ),
     ],
 )
 def test_how_much_memory_is_free(files: dict[str, str], expected: int | None, tmp_path: Path) -> None:
