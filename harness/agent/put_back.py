@@ -87,9 +87,9 @@ def keep(runtime: str, report: list[dict[str, Any]]) -> None:
     done = [each for each in report if each.get("ok")]
     if not done:
         return
-    with contextlib.suppress(OSError):  # it is done, told or not
-        with open(os.path.join(runtime, _RESTORED), "w", encoding="ascii") as file:
-            json.dump(done, file)
+    path = os.path.join(runtime, _RESTORED)
+    with contextlib.suppress(OSError), open(path, "w", encoding="ascii") as file:  # it is done, told or not
+        json.dump(done, file)
 
 
 def kept(runtime: str) -> list[dict[str, Any]]:
