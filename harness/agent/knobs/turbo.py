@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
+from ..snapshot import cooling
 from .base import FilesKnob, Setting, Unavailable
 from .where import by_cpu, cpus_of
 
@@ -62,10 +63,12 @@ class Turbo(FilesKnob):
     def dragged(self, change: Setting) -> list[str]:
         if change.path == _INTEL:
             return [f"{_CPU}/intel_pstate/min_perf_pct"]
+        # What a limit reads while the CPU is cooled is not its owner's: put back, it would stay when it is cool again.
+        limits = () if any(state > 0 for state in cooling(self.tree).values()) else _LIMITS
         if change.path != _MACHINE:
-            return [f"{change.path.rpartition('/')[0]}/{name}" for name in _LIMITS]
+            return [f"{change.path.rpartition('/')[0]}/{name}" for name in limits]
         # The machine's switch turns that of each policy as well; where CPUs share one, it is written down for each.
-        return [f"{_CPU}/cpu{cpu}/cpufreq/{name}" for cpu in cpus_of(self.tree) for name in (*_LIMITS, "boost")]
+        return [f"{_CPU}/cpu{cpu}/cpufreq/{name}" for cpu in cpus_of(self.tree) for name in (*limits, "boost")]
 
     def unavailable(self, path: str) -> Unavailable:  # noqa: ARG002 (the base's)
         drivers = by_cpu(self.tree, "cpufreq/scaling_driver")

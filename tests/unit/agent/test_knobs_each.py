@@ -203,6 +203,15 @@ def test_the_machines_switch_gives_each_policy_its_own_back(tmp_path: Path) -> N
     assert {path: tree.read(path) for path in own} == own
 
 
+@pytest.mark.parametrize("turbo", ["machine", "policy"])
+def test_a_limit_of_a_cooling_device_is_not_made_the_owners(tmp_path: Path, turbo: str) -> None:
+    device = "/sys/class/thermal/cooling_device0"
+    tree = Invented(str(tmp_path), turbo=turbo, files={f"{device}/type": "cpufreq-cpu0", f"{device}/cur_state": "2"})
+    turn(tree, "turbo")
+    noted = {Path(entry["path"]).name for entry in Undo(str(tmp_path), tree).entries()}
+    assert noted == {"boost"}
+
+
 @pytest.mark.parametrize(
     ("release", "heeded"), [("6.8.0-31-generic", "all timers"), ("6.9.1", "high-resolution timers alone")]
 )
