@@ -195,13 +195,18 @@ class ProbeProcess:
 
 
 def exit_error(status: int, log: bytes) -> AgentError:
-    """What an exit status other than 0 means: 2 we called it wrongly, 3 the machine lacks something, else a bug."""
+    """What an exit status other than 0 means: 2 options that a bench file has wrong, 3 the machine lacks something."""
     lines = [line for line in log.decode("utf-8", "replace").split("\n") if line.strip()]
     said = lines[-1].strip()[-500:] if lines else "it said nothing"
     if status == 3:
         return AgentError("environment", "probe", said)
     if status == 2:
-        return AgentError("bug", "probe-usage", f"the probe was called wrongly: {said}")
+        return AgentError(
+            "user",
+            "probe-usage",
+            f"the probe does not take what the bench file says: {said}",
+            "correct the bench's params",
+        )
     if status == -signal.SIGKILL:
         return AgentError(
             "environment", "probe-killed", "the probe was killed (SIGKILL)", "out of memory? see dmesg on the target"

@@ -294,14 +294,14 @@ def test_what_this_machine_cannot_do_is_a_failed_run_with_the_reason(agent: Agen
         ("failed", "environment"),
         ("failed", "environment"),
         ("ok", None),
-        ("failed", "bug"),
+        ("failed", "user"),
     ]
     assert "CPU 4095 is not online" in str(records[0].reason)
     assert "starve" in str(records[1].reason)
     assert "/no/such/command" in str(records[2].reason)
     assert {reason["rule"] for reason in records[3].validity["reasons"]} >= {"load-ended"}
     assert records[3].validity["state"] == "invalid"
-    assert "called wrongly" in str(records[4].reason)
+    assert "does not take what the bench file says" in str(records[4].reason)
     assert heard.last["failed"] == 4
 
 
