@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ..stats.budgets import Verdict
+from ..stats.budgets import FAILED, NOT_JUDGED, Verdict, counted
 
 OK, OVER_BUDGET, MISTAKE, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 2, 3, 4, 5
 
@@ -45,12 +43,21 @@ class LaneOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All lanes together. ``quorum`` is the share of planned runs, 0..1, that must have finished."""
+    """All lanes together. ``quorum`` is the share of planned runs, 0..1, that must have finished. ``budgets``: every
+    verdict on the campaign's budgets."""
 
     lanes: tuple[LaneOutcome, ...]
     quorum: float
-    over_budget: tuple[Verdict, ...] = ()
+    budgets: tuple[Verdict, ...] = ()
     signum: int | None = None
+
+    @property
+    def over_budget(self) -> tuple[Verdict, ...]:
+        return tuple(each for each in self.budgets if each.result == FAILED)
+
+    @property
+    def not_judged(self) -> tuple[Verdict, ...]:
+        return tuple(each for each in self.budgets if each.result == NOT_JUDGED)
 
     @property
     def planned(self) -> int:
@@ -87,15 +94,25 @@ class Outcome:
         stopped = any(lane.stopped is not None for lane in self.lanes)
         if stopped and self.finished < self.planned:
             return INCOMPLETE
-        if self.usable == 0:
+        if self.usable == 0 or self._nothing_judged:
             return NOTHING_VALID
         if self.finished + self.lost < self.planned:
             return INCOMPLETE
         return OK
 
     @property
+    def _nothing_judged(self) -> bool:
+        """Whether budgets were asked for and not one of them could be judged: that is no pass."""
+        return bool(self.budgets) and len(self.not_judged) == len(self.budgets)
+
+    @property
     def sentence(self) -> str:
         """The outcome in one line, the exit code's reason included."""
+        checks = "" if self.usable == 0 else counted(self.budgets)
+        return f"{self._sentence}; {checks}" if checks else self._sentence
+
+    @property
+    def _sentence(self) -> str:
         done = f"{self.finished} of {self.planned} runs finished"
         if unsupported := sum(lane.unsupported for lane in self.lanes):
             done += f" ({unsupported} cell{'s are' if unsupported > 1 else ' is'} unsupported)"
@@ -107,13 +124,14 @@ class Outcome:
         if code == MISTAKE:
             return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; resume continues"
         if code == OVER_BUDGET:
-            cells = len({(verdict.target, verdict.cell) for verdict in self.over_budget})
-            return f"{done}; over budget: {cells} cell{'s' if cells > 1 else ''}"
+            return done
         if code == INFRASTRUCTURE:
             return f"{done}, below the quorum of {self.quorum:.0%}; resume continues"
         if code == NOTHING_VALID:
             if self.planned == 0:
                 return "nothing could run: every cell is unsupported"
+            if self._nothing_judged and self.usable:
+                return f"{done}, and no budget could be judged"
             return f"{done}, and none of them is valid"
         if code == INCOMPLETE:
             why = next((lane.stopped for lane in self.lanes if lane.stopped), "stopped")

@@ -148,10 +148,11 @@ def test_a_broken_budget_is_an_object_for_machines(execution: Execution) -> None
         {
             "target": "nuc", "bench": "gap", "mode": "fifo", "load": "idle", "cell": "c-1", "metric": "gap_ns",
             "quantile": "p99.99", "unit": "ns", "value": 31_000, "at_most": 20_000, "runs": 3, "state": "valid",
-            "why": "",
+            "why": "", "judged_at": None,
         }
     ]  # fmt: skip
-    assert found["sentence"] == "3 of 3 runs finished; over budget: 1 cell"
+    assert found["sentence"] == "3 of 3 runs finished; 1 budget check failed"
+    assert found["not_judged"] == []
 
 
 def test_what_befell_many_is_said_once(execution: Execution, capsys: pytest.CaptureFixture[str]) -> None:

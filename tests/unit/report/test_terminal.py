@@ -78,8 +78,7 @@ def test_a_terminal_gets_colour(night):
 
 def test_it_says_what_there_is(night):
     text = flat(printed(summary, night))
-    totals_line = "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported"
-    assert totals_line in text
+    assert "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 of 22 budget checks failed; " in text
     assert "nuc: 6.18.5-rt2" in text
     assert "box: 6.12.48+deb13-amd64" in text
     assert "virtual machine (kvm)" in text
