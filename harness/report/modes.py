@@ -33,7 +33,8 @@ def mode_view(
     fewest = min((view.recorded for view in used), default=0)
     counts = [view.events for view in used]
     names = dict.fromkeys(name for view in used for name in view.scalars)
-    scalars = {name: spread(view.scalars.get(name) for view in used) for name in names}
+    better = {str(m["metric"]): str(m.get("better") or "lower") for run in runs for m in run.metrics}
+    scalars = {name: spread((view.scalars.get(name) for view in used), better.get(name, "lower")) for name in names}
     rate = next((name for run in runs if (name := rate_of(run, role))), None)
     mode = at(runs[0].document, "spec", "mode")
     return ModeView(

@@ -52,6 +52,7 @@ class RunValue:
     unit: str = ""
     missed: int = 0
     lower: tuple[tuple[str, float | None], ...] = ()
+    better: str = "lower"
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ def values_of(run: Run, limits: Iterable[Limit]) -> Iterator[RunValue]:
             recorded=recorded(run, limit.metric),
             unit=str(entry["unit"]),
             missed=missed(run, limit.metric),
+            better=str(entry.get("better") or "lower"),
             lower=tuple((name, value_with_missed(run, limit.metric, name)) for name in _below(limit.quantile)),
         )
 
@@ -148,7 +150,7 @@ def judge(values: Iterable[RunValue], plan: Mapping[str, Any]) -> tuple[Verdict,
 def _verdict(limit: Limit, title: str, runs: list[RunValue]) -> Verdict:
     basis = next((state for state in ("valid", "suspect") if any(run.state == state for run in runs)), None)
     used = [run for run in runs if run.state == basis and run.value is not None]
-    found = spread(run.value for run in used)
+    found = spread((run.value for run in used), runs[0].better)
     fewest = min((run.recorded for run in used), default=0)
     why = ""
     if basis is None:

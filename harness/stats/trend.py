@@ -150,7 +150,7 @@ def _point(
     runs = [_run(each, quantile) for each in by_run.values()]
     basis = next((state for state in ("valid", "suspect") if any(run.state == state for run in runs)), None)
     used = [run for run in runs if run.state == basis and run.value is not None]
-    over = spread(run.value for run in used)
+    over = spread((run.value for run in used), str(rows[0]["better"] or "lower"))
     longest = [run.longest for run in used if run.longest is not None]
     suffices = quantile is None or enough(quantile, min((run.recorded for run in used), default=0))
     medians = [known for point in before if (known := point.bounded) is not None]

@@ -36,6 +36,13 @@ def test_the_median_run_decides():
     assert over.sentence == text
 
 
+def test_of_two_runs_the_worse_decides():
+    assert (only(run(5_000), run(90_000)).result, only(run(5_000), run(90_000)).value) == (FAILED, 90_000)
+    quiet = Limit("gap", "quiet_max_ns", None, 20_000)
+    longer = [replace(run(value, limit=quiet), better="higher") for value in (5_000, 90_000)]
+    assert only(*longer).value == 5_000
+
+
 def test_at_most_includes_the_limit():
     assert only(run(20_000)).result == PASSED
 
