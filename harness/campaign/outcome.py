@@ -16,7 +16,8 @@ class LaneOutcome:
 
     ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect; ``failed`` have used up their retries;
     ``failure`` is why the lane ended early, if something broke; ``stopped`` if it was asked to stop; ``left_measuring``
-    if its target could not be told, and may go on with its batch.
+    if its target could not be told, and may go on with its batch; ``lasting`` if ``failure`` would come again until
+    somebody corrects what it names.
     """
 
     target: str
@@ -30,6 +31,7 @@ class LaneOutcome:
     fault: str | None = None
     stopped: str | None = None
     left_measuring: bool = False
+    lasting: bool = False
 
     @property
     def lost(self) -> int:
@@ -106,6 +108,12 @@ class Outcome:
         return bool(self.budgets) and len(self.not_judged) == len(self.budgets)
 
     @property
+    def _then(self) -> str:
+        """What resume does: where something has to be corrected first, it would only meet it again."""
+        lasting = [lane.target for lane in self.lanes if lane.lasting]
+        return f"resume continues once that is corrected: {', '.join(lasting)}" if lasting else "resume continues"
+
+    @property
     def sentence(self) -> str:
         """The outcome in one line, the exit code's reason included."""
         checks = "" if self.usable == 0 else counted(self.budgets)
@@ -122,11 +130,11 @@ class Outcome:
             back = f"NOT put back: {left} (isolbench restore --cancel)" if left else "targets were put back"
             return f"interrupted: {done}; {back}; resume continues"
         if code == MISTAKE:
-            return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; resume continues"
+            return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; {self._then}"
         if code == OVER_BUDGET:
             return done
         if code == INFRASTRUCTURE:
-            return f"{done}, below the quorum of {self.quorum:.0%}; resume continues"
+            return f"{done}, below the quorum of {self.quorum:.0%}; {self._then}"
         if code == NOTHING_VALID:
             if self.planned == 0:
                 return "nothing could run: every cell is unsupported"
@@ -135,5 +143,5 @@ class Outcome:
             return f"{done}, and none of them is valid"
         if code == INCOMPLETE:
             why = next((lane.stopped for lane in self.lanes if lane.stopped), "stopped")
-            return f"{done} ({why}); resume continues"
+            return f"{done} ({why}); {self._then}"
         return done

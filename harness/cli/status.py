@@ -76,6 +76,7 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
                 "last": event.get("kind"),
                 "last_at": event.get("at"),
                 "failure": failure.get("message"),
+                "failure_lasts": bool(failure.get("lasting")),
                 "path": str(execution.path),
             }
         )
@@ -114,7 +115,10 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         for row in own:
             if row["failure"] and row["state"] == "failed":
                 line(out, plain(f"{row['target']} failed: {row['failure']}"), indent=2)
-        if any(row["state"] in ("failed", "stopped") for row in own):
+        if lasting := [row["target"] for row in own if row["state"] == "failed" and row["failure_lasts"]]:
+            first = f"correct that first ({', '.join(lasting)}), then: isolbench resume {name}"
+            line(out, plain(first), indent=2)
+        elif any(row["state"] in ("failed", "stopped") for row in own):
             line(out, Text(f"continue by: isolbench resume {name}"), indent=2)
     for each in broken:
         line(out, plain(each))

@@ -190,7 +190,9 @@ class TestHostKeys:
         assert said.code == 3
         assert "box" in said.lines[0]
         assert "host key" in said.lines[0]
-        assert said.lines[-1] == "isolbench: 0 of 2 runs finished, below the quorum of 100%; resume continues"
+        done = "isolbench: 0 of 2 runs finished, below the quorum of 100%"
+        assert said.lines[-1] == f"{done}; resume continues once that is corrected: box"
+        assert "correct that first (box), then: isolbench resume short/" in lab.cli("status", "short").out
         lab.add(right)
         assert lab.cli("resume", "short").code == 0
         complete(lab.newest())

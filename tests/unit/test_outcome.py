@@ -36,6 +36,12 @@ GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
         ((replace(GOOD, finished=0, usable=0, stopped="until 06:30"),), {}, 5, "0 of 10"),
         ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 2}, 130, "interrupted"),
         ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 15}, 143, "interrupted"),
+        (
+            (GOOD, LaneOutcome("b", 9, 0, 0, failure="host key", fault="infrastructure", lasting=True)),
+            {},
+            3,
+            "; resume continues once that is corrected: b",
+        ),
         ((GOOD,), {"budgets": (OVER, OVER)}, 1, "; 2 budget checks failed"),
         ((GOOD,), {"budgets": (KEPT,)}, 0, "; 1 budget check passed"),
         ((GOOD,), {"budgets": (KEPT, LEFT)}, 0, "; 1 of 2 budget checks not judged"),
