@@ -209,7 +209,8 @@ class Worker:
             self._silent = False
         self._put_back.attempted(summary["restored"])
         for peer, request in self.cancels:
-            peer.send({"t": "ok", "id": request, "cancelled": True})
+            ended = {"execution": batch.execution, "remaining": summary["remaining"], "restored": runner.put_back}
+            peer.send({"t": "ok", "id": request, "cancelled": True, **ended})
         self.cancels.clear()
         self.event("batch-finished", **summary)
 

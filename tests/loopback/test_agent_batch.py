@@ -168,7 +168,10 @@ def test_cancel_during_a_measurement_acts_at_once(agent: Agent, gap: bytes) -> N
     state = client.list_runs(EXECUTION, soon())["batch"]
     assert state["running"] == run_spec(1, sha256).run
     assert [spec["repeat"] for spec in state["pending"]] == [1, 2]
-    assert client.cancel(soon())
+    ended = client.cancel(soon())
+    assert ended is not None
+    assert (ended["execution"], len(ended["remaining"])) == (EXECUTION, 2)
+    assert {entry["ok"] for entry in ended["restored"]} == {True}
     # It is all over when the answer comes, not some time later.
     assert settings() == before
     assert sorted(carrying(marker)) == agent.daemons()
