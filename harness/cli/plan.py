@@ -43,6 +43,7 @@ def plan(
     as_json: bool,
 ) -> int:
     from ..campaign.outcome import NOTHING_VALID, OK
+    from ..plan.matrix import idle_excludes
     from .planning import read_plan
 
     known, found = read_plan(campaign, inventory, target_names, sets)
@@ -52,7 +53,8 @@ def plan(
     if as_json:
         echo_json(_json(found, verdicts, failures, facts, placed))
     else:
-        _print(found, verdicts, failures, facts, placed)
+        idle = idle_excludes(found.campaign, found.targets, known.targets)
+        _print(found, verdicts, failures, facts, placed, idle)
     return NOTHING_VALID if all(verdict.status == "no" for verdict in verdicts.values()) else OK
 
 
@@ -195,6 +197,7 @@ def _print(
     failures: Mapping[str, str],
     facts: Mapping[str, _Known],
     placed: Mapping[str, dict[str, Any] | None],
+    idle: Sequence[int],
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -230,6 +233,8 @@ def _print(
             out.print(Text(f"  ... and {plural(len(rows) - _LISTED, 'cell')} more (--json lists them all)"))
     for why, disabled in _inverted(plan.disabled).items():
         out.print(Text(printable(f"{_listed_names(disabled)}: disabled: {why}")))
+    for index in idle:
+        out.print(Text(printable(f"note: {plan.campaign.problem(('exclude', index), 'it takes no cell away')}")))
     if plan.filtered:
         out.print(Text(f"{plural(plan.filtered, 'cell')} taken away by include and exclude"))
     unsupported = sum(verdict.status == "no" for verdict in verdicts.values())

@@ -354,7 +354,7 @@ def test_a_fault_in_the_sources_is_not_blamed_on_the_compiler(bench):
             "probes/gap.c:7:3: error: odd; x",
         ),
         (
-            "ld: in function `main':\ngap.c:(.text+0x5): undefined reference to `gone'\ncollect2: error: ld returned 1\n",
+            "in function `main':\ngap.c:(.text+0x5): undefined reference to `gone'\ncollect2: error: ld returned 1\n",
             "gap.c:(.text+0x5): undefined reference to `gone'",
         ),
         ("ld.lld: error: undefined symbol: gone\n>>> referenced by gap.c\n", "ld.lld: error: undefined symbol: gone"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from ..services import DAEMONS, TIMERS
 from ..system import Tree
 from .base import Knob, Outcome
 from .compaction import Compaction
@@ -46,7 +47,7 @@ KNOBS: tuple[Callable[[Tree], Knob], ...] = (
     FairServer,
 )
 
-__all__ = ["KNOBS", "NAMES", "Knob", "Outcome", "all_knobs", "show_all"]
+__all__ = ["KNOBS", "MEDDLERS", "NAMES", "Knob", "Outcome", "all_knobs", "show_all"]
 
 
 def all_knobs(tree: Tree) -> dict[str, Knob]:
@@ -55,6 +56,8 @@ def all_knobs(tree: Tree) -> dict[str, Knob]:
     return {knob.name: knob for knob in made}
 
 
+#: Services that are no knobs: the knob ``services`` stops them.
+MEDDLERS: tuple[str, ...] = (*DAEMONS, *TIMERS)
 #: What ``tune`` may name.
 NAMES: tuple[str, ...] = tuple(all_knobs(Tree("/absent")))
 

@@ -146,6 +146,12 @@ def test_two_names_that_were_found_to_be_one_machine(lab: Path) -> None:
     assert text(lab, "-t", "b1")[0].startswith("b1: 4 runs")
 
 
+def test_an_exclude_that_takes_nothing_is_told(lab: Path) -> None:
+    (lab / "c.yaml").write_text(CAMPAIGN + "exclude: [{load: spin}, {mode: fifo}]\n")
+    notes = [line for line in text(lab, "-t", "b1") if line.startswith("note: ")]
+    assert notes == ["note: c.yaml:7:11: exclude[0]: it takes no cell away"]
+
+
 def test_a_bench_file_that_its_probe_belies(lab: Path) -> None:
     (lab / "mine.yaml").write_text("probe: gapp\nmetrics: {gap_ns: {better: lower, gate: p99}}\n")
     (lab / "c.yaml").write_text(CAMPAIGN.replace("benches: [gap,", "benches: [mine,"))
