@@ -146,17 +146,18 @@ def lane_outcome(
     refused = {str(entry.get("cell")) for entry in execution.lane(target).get("unsupported") or []}
     planned = {run for run in execution.run_names[target] if run.rpartition("-r")[0] not in refused}
     finished = execution.finished(target) & planned
-    usable = 0
+    states: list[str] = []
     for run in finished:
         try:
-            usable += load_run(execution.path / "runs" / target / run).state != "invalid"
+            states.append(load_run(execution.path / "runs" / target / run).state)
         except BrokenResult:
             continue  # readers name it; here it only does not count
     return LaneOutcome(
         target=target,
         planned=len(planned),
         finished=len(finished),
-        usable=usable,
+        usable=len(states) - states.count("invalid"),
+        valid=states.count("valid"),
         failed=failed,
         unsupported=len(refused),
         failure=None if failure is None else str(failure),

@@ -14,10 +14,10 @@ OK, OVER_BUDGET, MISTAKE, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 2, 3
 class LaneOutcome:
     """One target's share. ``planned`` counts the runs that the target can do (unsupported cells are apart).
 
-    ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect; ``failed`` have used up their retries;
-    ``failure`` is why the lane ended early, if something broke; ``stopped`` if it was asked to stop; ``left_measuring``
-    if its target could not be told, and may go on with its batch; ``lasting`` if ``failure`` would come again until
-    somebody corrects what it names.
+    ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect, ``valid`` valid;
+    ``failed`` have used up their retries; ``failure`` is why the lane ended early, if something broke; ``stopped`` if
+    it was asked to stop; ``left_measuring`` if its target could not be told, and may go on with its batch; ``lasting``
+    if ``failure`` would come again until somebody corrects what it names.
     """
 
     target: str
@@ -31,6 +31,7 @@ class LaneOutcome:
     fault: str | None = None
     stopped: str | None = None
     left_measuring: bool = False
+    valid: int = 0
     lasting: bool = False
 
     @property
@@ -72,6 +73,13 @@ class Outcome:
     @property
     def usable(self) -> int:
         return sum(lane.usable for lane in self.lanes)
+
+    @property
+    def states(self) -> str:
+        """``3 valid, 6 suspect, 9 invalid``: of the finished runs, what there is of each."""
+        valid = sum(lane.valid for lane in self.lanes)
+        numbers = {"valid": valid, "suspect": self.usable - valid, "invalid": self.finished - self.usable}
+        return ", ".join(f"{number} {state}" for state, number in numbers.items() if number)
 
     @property
     def lost(self) -> int:
@@ -122,6 +130,8 @@ class Outcome:
     @property
     def _sentence(self) -> str:
         done = f"{self.finished} of {self.planned} runs finished"
+        if states := self.states:
+            done += f": {states}"
         if unsupported := sum(lane.unsupported for lane in self.lanes):
             done += f" ({unsupported} cell{'s are' if unsupported > 1 else ' is'} unsupported)"
         code = self.exit_code

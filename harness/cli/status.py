@@ -71,6 +71,7 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
                 "planned": lane.planned,
                 "finished": lane.finished,
                 "usable": lane.usable,
+                "valid": lane.valid,
                 "failed_attempts": len(execution.attempts(lane.target)),
                 "unsupported": lane.unsupported,
                 "last": event.get("kind"),
@@ -93,7 +94,7 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         click.echo(f"no executions in {results}/")
         return
     columns = [Column(title) for title in ("execution", "target", "state", "runs")]
-    columns += [Column("failed attempts", right=True, group=1), Column("last", group=1)]
+    columns += [Column("v/s/i", right=True), Column("failed attempts", right=True, group=1), Column("last", group=1)]
     table(
         out,
         columns,
@@ -103,6 +104,7 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
                 plain(row["target"]),
                 plain(row["state"], _STYLES.get(row["state"], "")),
                 plain(f"{row['finished']}/{row['planned']}"),
+                plain(f"{row['valid']}/{row['usable'] - row['valid']}/{row['finished'] - row['usable']}"),
                 plain(row["failed_attempts"]),
                 plain(f"{row['last']} {_local(row['last_at'])}" if row["last"] else ""),
             ]

@@ -15,13 +15,14 @@ from harness.stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
 OVER = Verdict("a", "gap", "fifo", "idle", "c-1", "gap_ns", "p99.99", "ns", 31_000, 20_000, 3, "valid", FAILED)
 KEPT = replace(OVER, value=1_000, result=PASSED)
 LEFT = replace(OVER, result=NOT_JUDGED, why="n too small")
-GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
+GOOD = LaneOutcome("a", planned=10, finished=10, usable=10, valid=10)
 
 
 @pytest.mark.parametrize(
     ("lanes", "extra", "code", "words"),
     [
-        ((GOOD,), {}, 0, "10 of 10 runs finished"),
+        ((GOOD,), {}, 0, "10 of 10 runs finished: 10 valid"),
+        ((replace(GOOD, usable=7, valid=3),), {}, 0, "10 of 10 runs finished: 3 valid, 4 suspect, 3 invalid"),
         ((replace(GOOD, usable=0),), {}, 4, "none of them is valid"),
         ((LaneOutcome("a", 0, 0, 0, unsupported=3),), {}, 4, "nothing could run"),
         ((GOOD, LaneOutcome("b", 0, 0, 0, unsupported=3)), {}, 0, "10 of 10"),

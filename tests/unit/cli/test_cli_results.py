@@ -143,7 +143,7 @@ def execution(tmp_path: Path) -> Execution:
 
 
 def test_a_broken_budget_is_an_object_for_machines(execution: Execution) -> None:
-    found = outcome_json(execution, Outcome((LaneOutcome("nuc", 3, 3, 3),), 1.0, (OVER,)))
+    found = outcome_json(execution, Outcome((LaneOutcome("nuc", 3, 3, 3, valid=3),), 1.0, (OVER,)))
     assert found["over_budget"] == [
         {
             "target": "nuc", "bench": "gap", "mode": "fifo", "load": "idle", "cell": "c-1", "metric": "gap_ns",
@@ -151,7 +151,7 @@ def test_a_broken_budget_is_an_object_for_machines(execution: Execution) -> None
             "why": "", "judged_at": None,
         }
     ]  # fmt: skip
-    assert found["sentence"] == "3 of 3 runs finished; 1 budget check failed"
+    assert found["sentence"] == "3 of 3 runs finished: 3 valid; 1 budget check failed"
     assert found["not_judged"] == []
 
 
