@@ -52,16 +52,27 @@ def show(campaign: str, found: Sequence[Series], last: int | None, console: Cons
     executions = {point.execution for each in found for point in newest(each, last)}
     line(console, plain(f"{campaign}: {len(found)} series, {plural(len(executions), 'execution')}", "bold"))
     line(console, plain(_LEGEND, "dim"))
-    target = None
+    gated = {_cell(each) for each in found if each.quantile}
+    beside: dict[tuple[str, ...], list[Series]] = {}
     for each in found:
+        if not each.quantile:
+            beside.setdefault(_cell(each), []).append(each)
+    target = None
+    for each in (each for each in found if each.quantile or _cell(each) not in gated):
         if each.target != target:
             console.print()
             line(console, plain(each.target, "bold"))
             target = each.target
-        _series(each, newest(each, last), console)
+        _series(each, newest(each, last), beside.get(_cell(each), []) if each.quantile else [], console)
 
 
-def _series(series: Series, points: Sequence[Point], console: Console) -> None:
+def _cell(series: Series) -> tuple[str, ...]:
+    """What the metrics of the same runs have in common."""
+    return series.target, series.cell, series.role
+
+
+def _series(series: Series, points: Sequence[Point], beside: Sequence[Series], console: Console) -> None:
+    """A table; ``beside`` are single numbers of the same runs, a column each: median, and change against before."""
     console.print()
     what = f"{series.metric} {series.quantile}" if series.quantile else series.metric
     role = "" if series.role == "measured" else f", {series.role}"
@@ -73,17 +84,28 @@ def _series(series: Series, points: Sequence[Point], console: Console) -> None:
     if series.quantile:
         columns.append(Column("max", right=True))
     columns += [Column("v/s/i", right=True), *(Column(name, right=True, group=1) for name in ("before", "earlier"))]
+    columns += [Column(each.metric, right=True, group=2) for each in beside]
+    numbers = [{point.execution: point for point in each.points} for each in beside]
     rows: list[list[Text] | Text] = []
     for point in points:
         rows += [plain(f"  {_change(change)}", "cyan") for change in point.changed]
         cells = [point.execution, *_numbers(point, series)]
         cells += [quantity(point.longest, series.unit)] if series.quantile else []
         cells += ["/".join(map(str, point.states.values())), _percent(point.change), _percent(point.change_earlier)]
+        cells += [_beside(known.get(point.execution), each) for known, each in zip(numbers, beside, strict=True)]
         rows.append([plain(cell) for cell in cells])
     table(console, columns, rows)
     if series.quantile and any(point.runs and not point.enough for point in points):
         needed = samples_needed(series.quantile)
         item(console, "n too small", f"a run has fewer than the {needed:,} samples that bound {series.quantile}")
+
+
+def _beside(point: Point | None, series: Series) -> str:
+    """``40,200 (x 4.54)``: the unit is in the metric's name, or of a time in the number."""
+    if point is None or point.median is None:
+        return "-"
+    shown = quantity(point.median, "ns" if series.unit == "ns" else "")
+    return shown if point.change is None else f"{shown} ({_percent(point.change)})"
 
 
 def _numbers(point: Point, series: Series) -> list[str]:
