@@ -185,6 +185,8 @@ class ProbeProcess:
     def result(self) -> dict[str, Any]:
         """What it measured. :class:`AgentError` with whose fault it is, if it did not."""
         status = self.poll()
+        if self._child.stdout is not None and not self._child.stdout.closed:
+            self.drain()  # what it said right before it ended
         if self._overtime:
             raise exit_error(-signal.SIGALRM, b"")
         if self.timed_out or status is None:

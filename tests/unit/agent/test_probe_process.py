@@ -70,3 +70,13 @@ def test_what_it_forked_is_killed_with_it(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
         assert time.monotonic() < end_s
         time.sleep(0.005)
+
+
+def test_what_it_said_right_before_it_ended_is_heard(tmp_path: Path) -> None:
+    probe = ProbeProcess(["/bin/sh", "-c", "echo why; exit 3"], str(tmp_path), None, os.sched_getaffinity(0))
+    end_s = time.monotonic() + 30
+    while probe.poll() is None and time.monotonic() < end_s:
+        time.sleep(0.005)
+    with pytest.raises(AgentError, match="why"):
+        probe.result()
+    probe.close()
