@@ -20,7 +20,10 @@ _LAST = 20
 )
 @click.argument("campaign", shell_complete=complete.executions)
 @click.option(
-    "--metric", metavar="NAME", help="This metric.  [default: those that have a gate, and beside them the scalars]"
+    "--metric",
+    metavar="NAME",
+    shell_complete=complete.metrics,
+    help="This metric.  [default: those that have a gate, and beside them the scalars]",
 )
 @click.option("--bench", metavar="NAME", shell_complete=complete.benches, help="This bench alone.")
 @click.option("--target", "-t", metavar="NAME", shell_complete=complete.names, help="This target alone.")
