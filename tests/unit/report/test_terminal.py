@@ -176,8 +176,10 @@ def test_a_budget_kept_beside_missed_periods_is_never_only_counted(tmp_path):
     fake.plan(tmp_path, ["nuc"], [], 1, [budget])
     text = flat(printed(summary, tmp_path))
     assert "and 22 that passed" in text
-    assert re.search(r"m7, idle pass [\d.]+ µs 3 periods were missed, each counted as later than any", text)
-    assert re.search(r"m8, idle fail - 5,000 periods were missed", text)
+    assert re.search(
+        r"m7, idle pass [\d.]+ µs 1 run .* m7, idle: 3 periods were missed, each counted as later than any", text
+    )
+    assert re.search(r"m8, idle fail - 1 run .* m8, idle: 5,000 periods were missed", text)
 
 
 def test_too_few_samples_are_said(tmp_path):
@@ -268,3 +270,8 @@ def test_the_sparkline_rises_with_the_curve():
     assert [ord(c) for c in line] == sorted(ord(c) for c in line)
     assert sparkline(noisy) != sparkline(quiet)
     assert sparkline(fake.Counts(fake.GEOMETRY, np.zeros(fake.GEOMETRY.length, dtype=np.int64))) == "empty"
+
+
+def test_what_the_bars_mean_is_said_once_a_target(night):
+    text = flat(printed(summary, night))
+    assert text.count("p50 to max: a bar each for p50, p90, ") == 2
