@@ -208,7 +208,7 @@ def test_a_second_controller_is_told_who_and_how_long(lab: Lab) -> None:
     assert second.code == 3
     line = second.lines[0]
     assert line.startswith("isolbench: local: in use by ")
-    assert f"(pid {first.pid}) for " in line
+    assert f"(pid {first.pid}) (short/" in line  # whose it is, and what is being measured
     assert "its lease ends in " in second.err
 
 
