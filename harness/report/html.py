@@ -30,7 +30,7 @@ from .figures import SLOTS, Figure, figures_of, side_by_side
 from .model import build_view
 from .modes import MEASURED
 from .rundata import COLUMNS, RunCollection
-from .terminal import SHOWN, at_most, bare, totals
+from .terminal import SHOWN, at_most, bare, is_now, totals
 from .view import STATES, ModeView, Section, TargetView, View
 
 #: Reasons, attempts and unsupported cells listed at length; the rest is counted.
@@ -111,6 +111,7 @@ def page(view: View, runs: RunCollection) -> str:
             listed=LISTED,
             bare=bare,
             at_most=at_most,
+            is_now=is_now,
             unkept=[
                 verdict
                 for verdict in sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result])

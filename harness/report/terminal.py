@@ -126,7 +126,7 @@ def _budgets(view: View, console: Console) -> None:
             [
                 plain(verdict.where),
                 plain(verdict.result, _RESULTS.get(verdict.result, "green")),
-                plain(quantity(verdict.value, verdict.unit)),
+                plain(is_now(verdict)),
                 plain(f"{plural(verdict.runs, 'run')}{', suspect' if verdict.state == 'suspect' else ''}"),
             ]
             for verdict in listed
@@ -137,6 +137,11 @@ def _budgets(view: View, console: Console) -> None:
                 item(console, verdict.where, verdict.why, indent=6)
         if len(listed) < len(verdicts):
             line(console, f"and {len(kept):,} that passed", indent=6)
+
+
+def is_now(verdict: Verdict) -> str:
+    """What the runs have: a failure without a value is one whose quantile lies among missed periods."""
+    return "missed" if verdict.value is None and verdict.result == FAILED else quantity(verdict.value, verdict.unit)
 
 
 def at_most(verdict: Verdict) -> str:

@@ -91,7 +91,7 @@ const linePlot = (host, spec) => {
   };
   const u = mount(host, {
     height: spec.height,
-    padding: [10, spec.names ? 26 + Math.max(...spec.lines.map((line) => 7.6 * line.name.length)) : 14, 0, 0],
+    padding: [10, spec.names ? 26 + Math.max(...spec.lines.map((line) => 7.6 * line.name.length)) : 36, 0, 0],
     series, bands,
     scales: {
       x: { time: false, range: spec.xRange },
