@@ -143,16 +143,17 @@ def test_it_measures_on_while_nobody_listens(lab: Lab, proxy: Proxy, execution: 
 def test_broken_while_what_was_missed_is_fetched(
     how: str, lab: Lab, sshd: Server, start_proxy: Callable[[int], Proxy], no_waiting: None
 ) -> None:
-    """Three runs wait in the spool, some 7 kB each; hello and list end at 10 kB. It breaks in the second."""
+    """Three runs wait in the spool, some 7 kB each. It breaks while the second comes."""
     first, second = start_proxy(sshd.port), start_proxy(sshd.port)
     lab.add(sshd, port=first.port)
     execution = lab.execution(repeat=3)
     lab.carry_out(execution, once(first.refuse, "run-started"), once(first.cut, "run-started"))
     wait_for(lambda: len([name for name in spooled() if not name.startswith("tmp-")]) == 3, "all is measured")
     lab.enter("box", port=second.port)
-    second.at("down", 20_000, how, times=1)
     with hurry():
-        outcome = lab.carry_out(execution)
+        outcome = lab.carry_out(
+            execution, once(lambda: second.at("down", second.passed("down") + 2000, how, times=1), "run-stored")
+        )
     assert outcome.exit_code == 3
     assert 0 < outcome.finished < 3
     second.cut()
