@@ -10,20 +10,21 @@ import pytest
 from harness.campaign.events import Listener
 from harness.campaign.execution import Execution
 from harness.campaign.outcome import Outcome
+from harness.target.deploy import agent_zip
 
 from .campaign_kit import Lab, complete, hurry, once, spooled, tidy, wait_for
 from .conftest import Server
 from .proxy import Proxy
 
 #: Bytes that have gone by when a stage is reached, in all of a first campaign: banner and key exchange are 2.5 kB each
-#: way, the contact's script 6 kB up, the agent 190 kB, the probe 850 kB.
+#: way, the contact's script 6 kB up; then come the agent, and the probe of 60 kB and more.
 BYTES = {
     "before the banner": ("down", 0),
     "in the key exchange": ("down", 1300),
     "in the login": ("up", 2600),
     "at the first contact": ("up", 5500),
     "in the upload of the agent": ("up", 100_000),
-    "in the upload of the probe": ("up", 260_000),
+    "in the upload of the probe": ("up", len(agent_zip()[0]) + 30_000),
 }
 #: (event, how many of it), at which something happens to the connection.
 EVENTS = {
