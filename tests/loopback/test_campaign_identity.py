@@ -33,8 +33,11 @@ def test_two_names_of_one_machine(
     assert any(f"{one} and {other} are two names of one machine" in said.out for one, other in orders)
     assert "(boot id " in said.out  # before any lease
     assert "measure it under one of them" in said.out
-    assert said.lines[-1].startswith("isolbench: 2 of 4 runs finished; what was asked for cannot be right: ")
     (refused,) = (name for name in names if lane_file(lab, name)["failure"])
+    assert said.lines[-1].startswith("isolbench: 2 of 4 runs finished: ")
+    assert said.lines[-1].endswith(
+        f"; what was asked for cannot be right: {refused}; resume continues once that is corrected: {refused}"
+    )
     assert lane_file(lab, refused)["failure"]["fault"] == "user"
     assert not (lab.newest().path / "runs" / refused).exists()
 
