@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.agent import modes
 from harness.agent.frames import Frame
 from harness.agent.spec import Batch, LoadSpec, ProbeSpec, RunSpec
 from harness.agent.system import parse_cpus
+from harness.build import build_probe, native_arch
 from harness.deadline import Deadline
-from harness.errors import ConnectionLost
+from harness.errors import BuildError, ConnectionLost
 from harness.target.client import AgentClient, split_files
 from harness.target.deploy import agent_zip
 
@@ -29,6 +32,27 @@ PATIENCE_S = 60.0
 CPUS = sorted(os.sched_getaffinity(0))
 MEASURED, HOUSEKEEPING = CPUS[-1], CPUS[:-1]
 EXECUTION = "20261120T010000Z"
+
+
+def probe_binary(name: str, arch: str | None = None) -> bytes:
+    """A probe for this machine, or another; the test that asks is skipped where it cannot be built."""
+    try:
+        return build_probe(name, arch or native_arch()).path.read_bytes()
+    except BuildError as error:
+        pytest.skip(f"no probe: {error}")
+
+
+@pytest.fixture(scope="session")
+def gap() -> bytes:
+    """The probe of most tests, ready for upload."""
+    return probe_binary("gap")
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    """One that nobody has spoken to yet."""
+    with agent_in(tmp_path) as agent:
+        yield agent
 
 
 def soon() -> Deadline:

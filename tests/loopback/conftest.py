@@ -26,10 +26,11 @@ import pytest
 
 from harness.config.targets import Target
 
+from .agent_kit import agent, gap
 from .campaign_kit import alone, lab, no_waiting, own_machine, probe_cache
 from .proxy import Proxy
 
-__all__ = ["alone", "lab", "no_waiting", "own_machine", "probe_cache"]  # fixtures
+__all__ = ["agent", "alone", "gap", "lab", "no_waiting", "own_machine", "probe_cache"]  # fixtures
 
 ROOT = os.getuid() == 0
 

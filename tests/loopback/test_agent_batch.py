@@ -8,16 +8,14 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.agent.spec import Batch, LoadSpec, RunRecord
-from harness.build import build_probe
 from harness.deadline import Deadline
-from harness.errors import Bug, BuildError, Busy, ConnectionLost
+from harness.errors import Bug, Busy, ConnectionLost
 from harness.target.client import BatchRunning, Corrupt, Missing, StaleToken, split_files
 
 from .agent_kit import (
@@ -38,20 +36,6 @@ from .agent_kit import (
 
 pytestmark = pytest.mark.skipif(without_measured() is not None, reason=str(without_measured()))
 ROOT = os.geteuid() == 0
-
-
-@pytest.fixture(scope="module")
-def gap() -> bytes:
-    try:
-        return build_probe("gap", platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with agent_in(tmp_path) as agent:
-        yield agent
 
 
 def record_of(files: dict[str, bytes]) -> RunRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.agent.spec import LoadSpec
-from harness.build import build_probe
-from harness.errors import BuildError, Busy
+from harness.errors import Busy
 from harness.target.client import split_files
 
 from .agent_kit import (
@@ -38,14 +36,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user, and chroot, take root"),
 ]
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def gap() -> bytes:
-    try:
-        return build_probe("gap", platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
 
 
 @pytest.fixture

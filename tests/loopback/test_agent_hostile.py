@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,12 +45,6 @@ RESULT = json.dumps(
     }
 )
 GOOD = f"echo x > $out/gap_ns.hdr; echo '{RESULT}' > $out/result.json\n"
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with agent_in(tmp_path) as agent:
-        yield agent
 
 
 def measure(agent: Agent, script: str) -> tuple[RunRecord, dict[str, bytes]]:

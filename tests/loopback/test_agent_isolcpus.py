@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
 from pathlib import Path
 
@@ -17,8 +16,6 @@ import pytest
 
 from harness.agent.spec import LoadSpec, RunRecord
 from harness.agent.system import format_cpus, parse_cpus
-from harness.build import build_probe
-from harness.errors import BuildError
 
 from .agent_kit import HOUSEKEEPING, MEASURED, agent_in, listen, run_spec, soon, submit, without_measured
 
@@ -28,11 +25,7 @@ pytestmark = [
 ]
 
 
-def test_each_mode_is_where_it_belongs(tmp_path: Path) -> None:
-    try:
-        gap = build_probe("gap", platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
+def test_each_mode_is_where_it_belongs(gap: bytes, tmp_path: Path) -> None:
     sha256 = hashlib.sha256(gap).hexdigest()
     with agent_in(tmp_path, prefix=("taskset", "-c", format_cpus(HOUSEKEEPING))) as agent:
         client = agent.attach()

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,15 +15,13 @@ import pytest
 from harness.agent.processes import read_stat
 from harness.agent.spec import LoadSpec
 from harness.agent.system import Tree
-from harness.build import build_probe
 from harness.deadline import Deadline
-from harness.errors import BuildError, ConnectionLost
+from harness.errors import ConnectionLost
 from harness.target.client import AgentClient, split_files
 
 from .agent_kit import (
     EXECUTION,
     Agent,
-    agent_in,
     carrying,
     listen,
     moved_irqs,
@@ -43,20 +39,6 @@ pytestmark = [
 ]
 #: A load that does what it can to outlive us: its own session, several generations.
 LEAVER = LoadSpec("leaver", "argv", ["/bin/sh", "-c", "setsid sh -c 'sleep 1000 & sleep 1000' & while :; do :; done"])
-
-
-@pytest.fixture(scope="module")
-def gap() -> bytes:
-    try:
-        return build_probe("gap", platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with agent_in(tmp_path) as agent:
-        yield agent
 
 
 def probes_of(marker: str) -> list[int]:

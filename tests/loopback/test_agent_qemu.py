@@ -13,11 +13,21 @@ from pathlib import Path
 import pytest
 
 from harness.agent.spec import LoadSpec, ProbeSpec
-from harness.build import build_probe, probes
-from harness.errors import BuildError
+from harness.build import probes
 from harness.store.hdr import decode
 
-from .agent_kit import EXECUTION, MEASURED, agent_in, listen, run_spec, settings, soon, submit, without_measured
+from .agent_kit import (
+    EXECUTION,
+    MEASURED,
+    agent_in,
+    listen,
+    probe_binary,
+    run_spec,
+    settings,
+    soon,
+    submit,
+    without_measured,
+)
 from .campaign_kit import Lab, complete, needs_root
 from .conftest import Server
 from .foreign import foreign
@@ -29,10 +39,7 @@ pytestmark = pytest.mark.skipif(without_measured() is not None, reason=str(witho
 
 @pytest.fixture(scope="session")
 def binaries() -> dict[str, bytes]:
-    try:
-        return {name: build_probe(name, "aarch64").path.read_bytes() for name in probes()}
-    except BuildError as error:
-        pytest.skip(f"no probes: {error}")
+    return {name: probe_binary(name, "aarch64") for name in probes()}
 
 
 def test_an_aarch64_agent_carries_out_a_batch(foreign: list[str], binaries: dict[str, bytes], tmp_path: Path) -> None:

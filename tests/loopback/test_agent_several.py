@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,6 @@ import pytest
 
 from harness.agent.probe import START_AHEAD_NS
 from harness.agent.spec import ControlSpec, LoadSpec, ProbeSpec, RunRecord, RunSpec
-from harness.build import build_probe
-from harness.errors import BuildError
 from harness.target.client import AgentClient
 
 from .agent_kit import (
@@ -27,6 +24,7 @@ from .agent_kit import (
     agent_in,
     carrying,
     listen,
+    probe_binary,
     run_spec,
     soon,
     submit,
@@ -56,14 +54,7 @@ def uploaded(client: AgentClient, name: str, data: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def gap(client: AgentClient) -> str:
-    return uploaded(client, "gap", probe("gap"))
-
-
-def probe(name: str) -> bytes:
-    try:
-        return build_probe(name, platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
+    return uploaded(client, "gap", probe_binary("gap"))
 
 
 def carried_out(client: AgentClient, spec: RunSpec) -> tuple[RunRecord, dict[str, bytes]]:
@@ -160,7 +151,7 @@ def test_a_cancel_ends_the_control_too(agent: Agent, client: AgentClient, gap: s
 
 
 def test_a_helper_is_put_where_the_plan_says(client: AgentClient, tmp_path: Path) -> None:
-    sha256 = uploaded(client, "xwake", probe("xwake"))
+    sha256 = uploaded(client, "xwake", probe_binary("xwake"))
     spec = run_spec(1, sha256, cell="xwake.helper-1", load=LoadSpec("spin", "spin"), duration_ns=100_000_000)
     spec = replace(spec, bench="xwake", probe=ProbeSpec("xwake", sha256, {}, "waker-cpu"), helpers=[BESIDE])
     record, _ = carried_out(client, spec)

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +13,12 @@ import pytest
 from harness.agent.knobs import NAMES, all_knobs, show_all
 from harness.agent.system import Tree
 from harness.agent.undo import Undo
-from harness.build import build_probe
-from harness.errors import BuildError
 
 from ..unit.agent.mortal import Killed, Life, MortalUndo
 from .agent_kit import (
     HOUSEKEEPING,
     MEASURED,
     Agent,
-    agent_in,
     listen,
     run_spec,
     settings,
@@ -39,20 +34,6 @@ pytestmark = [
 ]
 #: Those that are values in files of the kernel, or may be.
 FILES = [name for name in NAMES if name != "services"]
-
-
-@pytest.fixture(scope="module")
-def gap() -> bytes:
-    try:
-        return build_probe("gap", platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    with agent_in(tmp_path) as agent:
-        yield agent
 
 
 def test_what_is_asked_for_is_set_for_its_runs_and_put_back(agent: Agent, gap: bytes) -> None:

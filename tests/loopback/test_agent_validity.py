@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -25,8 +24,6 @@ import pytest
 from harness.agent.processes import read_stat
 from harness.agent.spec import LoadSpec
 from harness.agent.system import Tree
-from harness.build import build_probe
-from harness.errors import BuildError
 from harness.target.client import AgentClient
 
 from .agent_kit import (
@@ -88,15 +85,11 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    try:
-        probe = build_probe("gap", platform.machine()).path.read_bytes()
-    except BuildError as error:
-        pytest.skip(f"no probe: {error}")
+def bench(gap: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with agent_in(tmp_path_factory.mktemp("validity")) as agent:
         client = agent.attach()
-        assert client.put("gap", probe, soon()) == hashlib.sha256(probe).hexdigest()
-        yield Bench(agent, client, hashlib.sha256(probe).hexdigest())
+        assert client.put("gap", gap, soon()) == hashlib.sha256(gap).hexdigest()
+        yield Bench(agent, client, hashlib.sha256(gap).hexdigest())
 
 
 @contextlib.contextmanager
