@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from harness.agent.control import Control
-from harness.agent.spec import ControlSpec, LoadSpec, ModeSpec, ProbeSpec, RunSpec
+from harness.agent.spec import ControlSpec, LoadSpec, ProbeSpec
 from harness.agent.system import AgentError
+
+from .specs import spec_of
 
 TASK = {"affinity": "0", "policy": "other", "priority": 0, "cpu": 0}
 RESULT: dict[str, Any] = {
@@ -31,19 +33,10 @@ MEASURED: dict[str, Any] = {
     "effective": {},
     "faults": {"minor": 9, "major": 9},
 }
-SPEC = RunSpec(
-    run="c-r1",
-    cell="c",
-    repeat=1,
-    attempt=1,
-    bench="gap",
-    probe=ProbeSpec("gap", "a" * 64),
-    mode=ModeSpec("fifo", "pinned", "fifo:1"),
+SPEC = spec_of(
+    "fifo",
     load=LoadSpec("spin", "spin"),
-    cpus=[3],
     housekeeping=[0, 1],
-    settle_ns=0,
-    duration_ns=10**9,
     load_cpus=[1],
     control=ControlSpec(ProbeSpec("gap", "c" * 64), 0),
 )

@@ -19,8 +19,10 @@ from harness.agent.loads.idle import Idle
 from harness.agent.measure import Measurement
 from harness.agent.modes import from_name
 from harness.agent.probe import paperwork
-from harness.agent.spec import ControlSpec, LoadSpec, ModeSpec, ProbeSpec, RunRecord, RunSpec
+from harness.agent.spec import ControlSpec, ProbeSpec, RunRecord, RunSpec
 from harness.agent.system import Tree, format_cpus
+
+from .specs import spec_of
 
 CPUS = sorted(os.sched_getaffinity(0))
 #: Says where it may run, as it is started, and is no probe.
@@ -28,22 +30,8 @@ FAKE = "#!/bin/sh\ngrep Cpus_allowed_list /proc/self/status\nexit 3\n"
 
 
 def run_spec(mode: str, cpus: Sequence[int], housekeeping: Sequence[int], load_cpus: Sequence[int] = ()) -> RunSpec:
-    asked = from_name(mode)
-    return RunSpec(
-        run="c-r1",
-        cell="c",
-        repeat=1,
-        attempt=1,
-        bench="gap",
-        probe=ProbeSpec("gap", "a" * 64),
-        mode=ModeSpec(asked.name, asked.where, asked.sched),
-        load=LoadSpec("idle"),
-        cpus=list(cpus),
-        housekeeping=list(housekeeping),
-        settle_ns=0,
-        duration_ns=10**6,
-        load_cpus=list(load_cpus),
-    )
+    seats = {"cpus": list(cpus), "housekeeping": list(housekeeping), "load_cpus": list(load_cpus)}
+    return spec_of(mode, duration_ns=10**6, **seats)
 
 
 def wait(until: float, fds: tuple[int, ...]) -> set[int]:

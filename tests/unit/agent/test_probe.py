@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,15 @@ from harness import build
 from harness.agent import modes
 from harness.agent.probe import BoundedLog, command, result_files, spooled_name, start_of
 from harness.agent.processes import read_stat
-from harness.agent.spec import ControlSpec, LoadSpec, ProbeSpec, RunSpec, SpecError, allowance_ns
+from harness.agent.spec import ControlSpec, ProbeSpec, SpecError, allowance_ns
 from harness.agent.system import Tree
+
+from .specs import spec_of
 
 S = 10**9
 
 
-def spec_of(mode: str) -> RunSpec:
-    return RunSpec(
-        run="c-r1",
-        cell="c",
-        repeat=1,
-        attempt=1,
-        bench="gap",
-        probe=ProbeSpec("gap", "a" * 64, {"threshold": "1000ns", "digits": "2"}),
-        mode=modes.from_name(mode).to_spec(),
-        load=LoadSpec("idle"),
-        cpus=[3],
-        housekeeping=[0],
-        settle_ns=0,
-        duration_ns=5,
-    )
+PROBE = ProbeSpec("gap", "a" * 64, {"threshold": "1000ns", "digits": "2"})
 
 
 @pytest.mark.parametrize(
@@ -47,13 +34,15 @@ def spec_of(mode: str) -> RunSpec:
     ],
 )
 def test_the_probes_command_line(mode: str, cpu: int | None, place: list[str]) -> None:
-    argv = command("/b/gap", spec_of(mode), modes.from_name(mode), cpu, "/out")
+    argv = command("/b/gap", spec_of(mode, probe=PROBE, duration_ns=5), modes.from_name(mode), cpu, "/out")
     options = ["--duration", "5ns", "--digits", "2", "--threshold", "1000ns", "--out", "/out"]
     assert argv == ["/b/gap", *place, *options]
 
 
 def test_a_helper_and_a_common_start_are_options_of_the_probe() -> None:
-    spec = replace(spec_of("pinned"), cpus=[3, 2], probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[0, 1])
+    spec = spec_of(
+        "pinned", cpus=[3, 2], probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[0, 1], duration_ns=5
+    )
     mode = modes.from_name("pinned")
     assert command("/b/x", spec, mode, 2, "/out", together=True)[1:] == [
         *("--cpu", "2", "--sched", "other", "--duration", "5ns"),
@@ -65,9 +54,9 @@ def test_a_helper_and_a_common_start_are_options_of_the_probe() -> None:
 def test_only_several_probes_wait_for_each_other() -> None:
     control = ControlSpec(ProbeSpec("gap", "c" * 64), 0)
     assert not spec_of("pinned").together
-    assert replace(spec_of("pinned"), control=control).together
-    assert replace(spec_of("pinned"), cpus=[2, 3]).together
-    assert not replace(spec_of("shared"), cpus=[2, 3]).together  # one task, wherever it runs
+    assert spec_of("pinned", control=control).together
+    assert spec_of("pinned", cpus=[2, 3]).together
+    assert not spec_of("shared", cpus=[2, 3]).together  # one task, wherever it runs
 
 
 def test_many_probes_take_longer_to_be_told_when_to_begin() -> None:

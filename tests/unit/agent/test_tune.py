@@ -14,34 +14,22 @@ from harness.agent import modes
 from harness.agent.batch import Runner
 from harness.agent.knobs import NAMES
 from harness.agent.paths import Paths
-from harness.agent.spec import Batch, LoadSpec, ProbeSpec, RunSpec
+from harness.agent.spec import Batch, ProbeSpec, RunSpec
 from harness.agent.spool import Spool
 from harness.agent.system import AgentError
 from harness.agent.undo import Undo
 from harness.agent.validity import judge
 
 from .invented import CPU, FAIR, RESUME, Invented
+from .specs import spec_of
 from .test_validity import evidence
 
 OWN = ("irq-affinity", "cpu-dma-latency")
 
 
-def spec_of(mode: str, *tune: str, cpu: int = 3) -> RunSpec:
-    return RunSpec(
-        run="gap.cell-r1",
-        cell="gap.cell",
-        repeat=1,
-        attempt=1,
-        bench="gap",
-        probe=ProbeSpec("gap", "a" * 64),
-        mode=modes.from_name(mode).to_spec(),
-        load=LoadSpec("idle"),
-        cpus=[cpu],
-        housekeeping=[each for each in range(4) if each != cpu],
-        settle_ns=0,
-        duration_ns=10**9,
-        tune=list(tune),
-    )
+def spec_with(mode: str, *tune: str, cpu: int = 3) -> RunSpec:
+    others = [each for each in range(4) if each != cpu]
+    return spec_of(mode, tune=list(tune), cpus=[cpu], housekeeping=others)
 
 
 class Machine:
@@ -85,17 +73,17 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_by_default_a_mode_sets_its_own_few(machine: Machine) -> None:
-    assert machine.step(spec_of("shared")) == []
+    assert machine.step(spec_with("shared")) == []
     assert machine.changed == []
-    assert machine.step(spec_of("pinned")) == list(OWN)
+    assert machine.step(spec_with("pinned")) == list(OWN)
     machine.leave()
     assert machine.tree.everything() == machine.found
 
 
 def test_what_is_asked_for_is_set_beside_them_services_first(machine: Machine) -> None:
-    assert machine.step(spec_of("pinned", "thp", "services")) == ["services", "thp", *OWN]
+    assert machine.step(spec_with("pinned", "thp", "services")) == ["services", "thp", *OWN]
     assert machine.changed[0].endswith(".timer")
-    assert machine.step(spec_of("pinned", "irq-affinity")) == list(OWN)  # asked for twice is set once
+    assert machine.step(spec_with("pinned", "irq-affinity")) == list(OWN)  # asked for twice is set once
     machine.leave()
     assert machine.tree.everything() == machine.found
 
@@ -103,14 +91,14 @@ def test_what_is_asked_for_is_set_beside_them_services_first(machine: Machine) -
 def test_what_runs_have_in_common_stays_while_the_mode_changes(machine: Machine) -> None:
     """Services are not started and stopped again between runs; what a mode adds lies on top, and goes first."""
     tune = ("services", "thp")
-    machine.step(spec_of("shared", *tune))
+    machine.step(spec_with("shared", *tune))
     assert len(machine.tree.commands) == 1
-    assert machine.step(spec_of("pinned", *tune)) == [*tune, *OWN]
+    assert machine.step(spec_with("pinned", *tune)) == [*tune, *OWN]
     own = {path for path in machine.changed if "/irq/" not in path}
     assert own == {f"{CPU}/cpu3/{RESUME}"}
-    assert machine.step(spec_of("pinned", *tune)) == [*tune, *OWN]
+    assert machine.step(spec_with("pinned", *tune)) == [*tune, *OWN]
     assert machine.changed == []
-    assert machine.step(spec_of("shared", *tune)) == list(tune)
+    assert machine.step(spec_with("shared", *tune)) == list(tune)
     assert {path for path in machine.changed if "/irq/" not in path} == own
     assert len(machine.tree.commands) == 1
     assert machine.undo.entries()[0]["kind"] == "processes"  # not ours to play
@@ -119,8 +107,8 @@ def test_what_runs_have_in_common_stays_while_the_mode_changes(machine: Machine)
 
 
 def test_another_cpu_is_another_setting(machine: Machine) -> None:
-    machine.step(spec_of("pinned", "watchdog"))
-    machine.step(spec_of("pinned", "watchdog", cpu=2))
+    machine.step(spec_with("pinned", "watchdog"))
+    machine.step(spec_with("pinned", "watchdog", cpu=2))
     assert machine.tree.read("/proc/sys/kernel/watchdog_cpumask") == "0-1,3"
     machine.leave()
     assert machine.tree.everything() == machine.found
@@ -129,10 +117,10 @@ def test_another_cpu_is_another_setting(machine: Machine) -> None:
 def test_a_task_that_is_not_pinned_has_its_speed_fixed_wherever_it_may_run(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.runner._affinity = [0, 1, 3]
-    machine.step(spec_of("pinned", "governor", cpu=3))
+    machine.step(spec_with("pinned", "governor", cpu=3))
     governors = [machine.tree.read(f"{CPU}/cpu{cpu}/cpufreq/scaling_governor") for cpu in range(4)]
     assert governors == ["schedutil", "schedutil", "schedutil", "performance"]
-    machine.step(spec_of("shared", "governor", cpu=3))
+    machine.step(spec_with("shared", "governor", cpu=3))
     governors = [machine.tree.read(f"{CPU}/cpu{cpu}/cpufreq/scaling_governor") for cpu in range(4)]
     assert governors == ["performance", "performance", "schedutil", "performance"]
 
@@ -141,12 +129,12 @@ def test_a_fifo_task_that_is_not_pinned_has_no_fair_server_wherever_it_may_run(t
     machine = Machine(tmp_path)
     machine.runner._affinity = [0, 1, 3]
     free = modes.resolve("shared", "fifo:50")
-    machine.runner._set_knobs(replace(spec_of("shared"), mode=free.to_spec()), free)
+    machine.runner._set_knobs(replace(spec_with("shared"), mode=free.to_spec()), free)
     assert [machine.tree.read(f"{FAIR}/cpu{cpu}/runtime") for cpu in range(4)] == ["0", "0", "50000000", "0"]
 
 
 def test_the_cpu_of_a_helper_stays_awake_as_well_and_no_other(machine: Machine) -> None:
-    spec = replace(spec_of("pinned"), probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[1])
+    spec = replace(spec_with("pinned"), probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[1])
     machine.step(spec)
     assert [machine.tree.read(f"{CPU}/cpu{cpu}/{RESUME}") for cpu in range(4)] == ["0", "n/a", "0", "n/a"]
     machine.leave()
@@ -155,11 +143,11 @@ def test_the_cpu_of_a_helper_stays_awake_as_well_and_no_other(machine: Machine) 
 
 def test_a_name_that_this_agent_does_not_know_is_the_askers_fault(machine: Machine) -> None:
     with pytest.raises(AgentError, match="no knob magic") as raised:
-        machine.step(spec_of("shared", "magic"))
+        machine.step(spec_with("shared", "magic"))
     assert raised.value.fault == "user"
 
 
-def asked(*tune: str, **outcome: Any) -> list[dict[str, str]]:
+def reasons(*tune: str, **outcome: Any) -> list[dict[str, str]]:
     seen = evidence()
     knob = {"name": "irq-affinity", "meanwhile": None, **outcome}
     return judge(replace(seen, knobs=[knob], spec=replace(seen.spec, tune=list(tune)))).reasons
@@ -168,13 +156,13 @@ def asked(*tune: str, **outcome: Any) -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "irq-affinity"])
 def test_what_was_asked_for_and_is_not_in_effect_makes_a_run_suspect(name: str) -> None:
     bad = {"name": name, "ok": False, "reason": "no cpufreq here", "advice": "set it on the host"}
-    [found] = asked(name, **bad)
+    [found] = reasons(name, **bad)
     assert (found["rule"], found["state"], found["advice"]) == ("knob-ineffective", "suspect", "set it on the host")
     assert found["text"] == f"{name} was asked for (tune) and is not in effect: no cpufreq here"
     if name not in ("rt-throttling", "fair-server"):
-        assert asked(**bad) == []  # of itself a mode sets nothing that could matter here
-    assert asked(name, name=name, ok=True) == []
+        assert reasons(**bad) == []  # of itself a mode sets nothing that could matter here
+    assert reasons(name, name=name, ok=True) == []
 
 
 def test_an_interrupt_that_stayed_and_never_came_is_no_harm_even_if_asked_for() -> None:
-    assert asked("irq-affinity", ok=False, reason="not movable: 7 (EIO)") == []
+    assert reasons("irq-affinity", ok=False, reason="not movable: 7 (EIO)") == []

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent import modes
-from harness.agent.spec import LoadSpec, ModeSpec, ProbeSpec, RunSpec
+from harness.agent.spec import LoadSpec
 from harness.agent.validity import CHECKS, RULES, Evidence, judge
+
+from .specs import spec_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "validity.md"
 
@@ -72,20 +74,7 @@ def evidence() -> Evidence:
     after["monotonic_ns"] += 10**9
     after["interrupts"]["3"]["LOC"] += 250
     after["busy_ticks"]["3"] += 100
-    spec = RunSpec(
-        run="c-r1",
-        cell="c",
-        repeat=1,
-        attempt=1,
-        bench="gap",
-        probe=ProbeSpec("gap", "a" * 64),
-        mode=ModeSpec("fifo", "pinned", "fifo:1"),
-        load=LoadSpec("spin", "spin"),
-        cpus=[3],
-        housekeeping=[0, 2],
-        settle_ns=0,
-        duration_ns=10**9,
-    )
+    spec = spec_of("fifo", load=LoadSpec("spin", "spin"), housekeeping=[0, 2])
     return Evidence(
         spec,
         modes.from_spec(spec.mode),
