@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -76,6 +77,26 @@ def wait_until(condition, seconds=60.0):
             return True
         time.sleep(0.01)
     return False
+
+
+def waits(pid: int) -> int:
+    """How often it went to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", status, re.M)[0])
+
+
+def stopped_meanwhile(argv, under_way, seconds) -> None:
+    """Run a probe to its good end, and stop it for so long as soon as it is ``under_way`` (asked with its pid)."""
+    with subprocess.Popen(argv) as probe:
+        try:
+            assert wait_until(lambda: under_way(probe.pid))
+            probe.send_signal(signal.SIGSTOP)
+            assert wait_until(lambda: state_of(probe.pid) == "T")
+            time.sleep(seconds)
+            probe.send_signal(signal.SIGCONT)
+            assert probe.wait(60) == 0
+        finally:
+            probe.kill()
 
 
 def assert_described(probe: Path, name: str) -> dict:

@@ -287,20 +287,6 @@ def test_a_result_is_never_overwritten(gap, tmp_path):
     assert (tmp_path / "result.json").read_text() == "kept"
 
 
-def test_a_cpu_that_does_not_exist(gap, tmp_path):
-    done = run(gap, "--cpu", 8191, "--duration", "50ms", "--out", tmp_path)
-    assert_refused(done, "CPU 8191", os.strerror(22), "online")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_fifo_without_the_right(gap):
-    done = run(
-        *unprivileged(gap, "--sched", "fifo:1", "--duration", "50ms"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0)),
-    )
-    assert_refused(done, "SCHED_FIFO priority 1", os.strerror(1), "CAP_SYS_NICE")
-
-
 def test_stdout_that_is_full(gap):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -17,7 +16,17 @@ import pytest
 
 from harness import build
 
-from .csrc_kit import a_cpu, assert_histogram, assert_idle_states, calls_of, measured, run, state_of, wait_until
+from .csrc_kit import (
+    a_cpu,
+    assert_histogram,
+    assert_idle_states,
+    calls_of,
+    measured,
+    run,
+    stopped_meanwhile,
+    wait_until,
+    waits,
+)
 
 METHODS = ("clock_nanosleep", "timerfd")
 
@@ -130,26 +139,10 @@ def test_wake_ups_elsewhere_are_counted(wake, tmp_path, pinned):
         assert elsewhere == 1
 
 
-def waits(pid: int) -> int:
-    try:
-        return int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)[0])
-    except (OSError, IndexError):
-        return 0
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_periods_of_a_stopped_task_are_missed(wake, tmp_path, method):
     argv = [wake, "--cpu", str(a_cpu()), "--duration", "4s", "--method", method, "--out", tmp_path]
-    with subprocess.Popen(argv) as probe:
-        try:
-            assert wait_until(lambda: waits(probe.pid) > 100)
-            probe.send_signal(signal.SIGSTOP)
-            assert wait_until(lambda: state_of(probe.pid) == "T")
-            time.sleep(0.5)
-            probe.send_signal(signal.SIGCONT)
-            assert probe.wait(60) == 0
-        finally:
-            probe.kill()
+    stopped_meanwhile(argv, lambda pid: waits(pid) > 100, 0.5)
     result = json.loads((tmp_path / "result.json").read_text())
     assert_conserved(result, 4000)
     # At least 499 deadlines lay in it: the first of them was served, late, and the rest never.

@@ -6,17 +6,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from harness import build
 
-from .csrc_kit import a_cpu, assert_histogram, calls_of, cpu_ticks, measured, run, state_of, wait_until
+from .csrc_kit import (
+    a_cpu,
+    assert_histogram,
+    calls_of,
+    cpu_ticks,
+    measured,
+    run,
+    stopped_meanwhile,
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +119,7 @@ def test_the_machine_decides_how_long_it_takes_and_not_how_much_is_done(work, tm
 
 def test_what_stops_it_is_one_long_quantum(work, tmp_path):
     argv = [work, "--cpu", str(a_cpu()), "--duration", "2s", "--out", tmp_path]
-    with subprocess.Popen(argv) as probe:
-        try:
-            assert wait_until(lambda: cpu_ticks(probe.pid) >= 30)
-            probe.send_signal(signal.SIGSTOP)
-            assert wait_until(lambda: state_of(probe.pid) == "T")
-            time.sleep(0.3)
-            probe.send_signal(signal.SIGCONT)
-            assert probe.wait(60) == 0
-        finally:
-            probe.kill()
+    stopped_meanwhile(argv, lambda pid: cpu_ticks(pid) >= 30, 0.3)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["histograms"]["work_ns"]["max"] >= 300_000_000
     assert result["detail"]["steps_done"] == result["identity"]["steps"] * result["loop"]["iterations"]

@@ -9,16 +9,22 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from harness import build
 
-from .csrc_kit import a_cpu, assert_histogram, assert_idle_states, assert_refused, measured, run, state_of, wait_until
+from .csrc_kit import (
+    a_cpu,
+    assert_histogram,
+    assert_idle_states,
+    assert_refused,
+    measured,
+    run,
+    stopped_meanwhile,
+    waits,
+)
 
 METHODS = ("futex", "eventfd")
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU only")
@@ -108,18 +114,7 @@ def test_a_waking_cpu_that_does_not_exist(xwake):
 @pytest.mark.parametrize("method", METHODS)
 def test_periods_of_a_stopped_task_are_missed(xwake, tmp_path, method):
     argv = [xwake, "--cpu", str(a_cpu()), "--duration", "4s", "--method", method, "--out", tmp_path]
-    with subprocess.Popen(argv) as probe:
-        try:
-            status = Path(f"/proc/{probe.pid}/status")
-            pattern = re.compile(r"^voluntary_ctxt_switches:\s*(\d+)", re.M)
-            assert wait_until(lambda: int(pattern.findall(status.read_text())[0]) > 100)
-            probe.send_signal(signal.SIGSTOP)
-            assert wait_until(lambda: state_of(probe.pid) == "T")
-            time.sleep(0.5)
-            probe.send_signal(signal.SIGCONT)
-            assert probe.wait(60) == 0
-        finally:
-            probe.kill()
+    stopped_meanwhile(argv, lambda pid: waits(pid) > 100, 0.5)
     result = json.loads((tmp_path / "result.json").read_text())
     assert_conserved(result, 4000)
     assert result["histograms"]["xwake_ns"]["missed"] >= 497
