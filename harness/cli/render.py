@@ -137,7 +137,8 @@ def say_outcome(execution: Execution, outcome: Outcome, page: Path | None) -> No
 
     What the tables say is not said again, and what befell many targets alike is said once.
     """
-    from ..report.terminal import bare, summary
+    from ..report.terminal import summary
+    from ..report.words import bare
 
     if outcome.finished or outcome.usable or any(lane.unsupported for lane in outcome.lanes):
         summary(execution.path, console())

@@ -30,7 +30,7 @@ from .figures import SLOTS, Figure, figures_of, side_by_side
 from .model import build_view
 from .modes import MEASURED
 from .rundata import COLUMNS, RunCollection
-from .terminal import SHOWN, at_most, bare, is_now, totals
+from .tables import SHOWN
 from .view import STATES, ModeView, Section, TargetView, View
 
 #: Reasons, attempts and unsupported cells listed at length; the rest is counted.
@@ -93,7 +93,7 @@ def page(view: View, runs: RunCollection) -> str:
             glance=_glance(view, targets),
             slots={name: place % SLOTS for place, name in enumerate(view.modes)},
             warnings=[*view.warnings, *runs.warnings],
-            totals=totals(view),
+            totals=words.totals(view),
             bar=_bar(view),
             headlines=headlines(view),
             words=words.of(view),
@@ -109,9 +109,9 @@ def page(view: View, runs: RunCollection) -> str:
             failures=grouping.failures(view.attempts),
             needed={name: f"{samples_needed(name):,}" for name in QUANTILES},
             listed=LISTED,
-            bare=bare,
-            at_most=at_most,
-            is_now=is_now,
+            bare=words.bare,
+            at_most=words.at_most,
+            is_now=words.is_now,
             unkept=[
                 verdict
                 for verdict in sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result])

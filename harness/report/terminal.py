@@ -12,15 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict, counted
+from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
 from ..stats.quantiles import QUANTILES, samples_needed
 from . import grouping
 from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
-from .tables import SHOWN as SHOWN
-from .tables import section_table
-from .units import plural, quantity, setting
-from .view import STATES, TargetView, View
+from .tables import SHOWN, section_table
+from .units import plural
+from .view import TargetView, View
+from .words import at_most, bare, is_now, totals
 
 #: Budgets that were kept, listed one by one; more are counted.
 LISTED_PASSES = 20
@@ -54,27 +54,6 @@ def print_view(view: View, console: Console) -> None:
         heading(console, "result files that could not be read")
         for warning in view.warnings:
             item(console, "skipped", warning)
-
-
-def totals(view: View) -> str:
-    """``11 of 12 runs: 10 valid, 1 suspect; 2 attempts failed; 1 cell unsupported``."""
-    done = plural(view.finished, "run")
-    if view.planned is not None:
-        done = f"{view.finished:,} of {plural(view.planned, 'run')}"
-    states = ", ".join(f"{view.states[state]:,} {state}" for state in STATES if view.states.get(state))
-    parts = [done + (f": {states}" if states else "")]
-    if view.attempts:
-        parts.append(f"{plural(len(view.attempts), 'attempt')} failed")
-    if checks := counted(view.budgets):
-        parts.append(checks)
-    if view.unsupported:
-        parts.append(f"{plural(len(view.unsupported), 'cell')} unsupported")
-    return "; ".join(parts)
-
-
-def bare(target: str, message: str) -> str:
-    """``message`` without the target's name in front, where it stands already."""
-    return message.removeprefix(f"{target}: ")
 
 
 def _target(target: TargetView, console: Console) -> None:
@@ -137,18 +116,6 @@ def _budgets(view: View, console: Console) -> None:
                 item(console, verdict.where, verdict.why, indent=6)
         if len(listed) < len(verdicts):
             line(console, f"and {len(kept):,} that passed", indent=6)
-
-
-def is_now(verdict: Verdict) -> str:
-    """What the runs have: a failure without a value is one whose quantile lies among missed periods."""
-    return "missed" if verdict.value is None and verdict.result == FAILED else quantity(verdict.value, verdict.unit)
-
-
-def at_most(verdict: Verdict) -> str:
-    """The limit as somebody chose it: ``20 µs``, ``100 ppm``."""
-    if verdict.unit == "ns":
-        return setting(verdict.at_most)
-    return f"{verdict.at_most:,g} {verdict.unit}".rstrip()
 
 
 def _unsupported(view: View, console: Console) -> None:

@@ -1,14 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the words and numbers of a report mean, said of the benches that are in it. Pure."""
+"""What all forms of a report say in the same words, and what its words mean, of the benches that are in it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ..stats.budgets import FAILED, Verdict, counted
 from .modes import at
-from .units import plural, setting, three_digits
-from .view import ModeView, Section, View
+from .units import plural, quantity, setting, three_digits
+from .view import STATES, ModeView, Section, View
+
+
+def totals(view: View) -> str:
+    """``11 of 12 runs: 10 valid, 1 suspect; 2 attempts failed; 1 cell unsupported``."""
+    done = plural(view.finished, "run")
+    if view.planned is not None:
+        done = f"{view.finished:,} of {plural(view.planned, 'run')}"
+    states = ", ".join(f"{view.states[state]:,} {state}" for state in STATES if view.states.get(state))
+    parts = [done + (f": {states}" if states else "")]
+    if view.attempts:
+        parts.append(f"{plural(len(view.attempts), 'attempt')} failed")
+    if checks := counted(view.budgets):
+        parts.append(checks)
+    if view.unsupported:
+        parts.append(f"{plural(len(view.unsupported), 'cell')} unsupported")
+    return "; ".join(parts)
+
+
+def bare(target: str, message: str) -> str:
+    """``message`` without the target's name in front, where it stands already."""
+    return message.removeprefix(f"{target}: ")
+
+
+def is_now(verdict: Verdict) -> str:
+    """What the runs have: a failure without a value is one whose quantile lies among missed periods."""
+    return "missed" if verdict.value is None and verdict.result == FAILED else quantity(verdict.value, verdict.unit)
+
+
+def at_most(verdict: Verdict) -> str:
+    """The limit as somebody chose it: ``20 µs``, ``100 ppm``."""
+    if verdict.unit == "ns":
+        return setting(verdict.at_most)
+    return f"{verdict.at_most:,g} {verdict.unit}".rstrip()
 
 
 def missed(mode: ModeView) -> str:

@@ -14,7 +14,8 @@ from rich.console import Console
 from harness.report.detail import show, sparkline
 from harness.report.document import document
 from harness.report.model import build_view
-from harness.report.terminal import summary, totals
+from harness.report.terminal import summary
+from harness.report.words import totals
 from harness.store.runs import run_dirs, write_run
 
 from . import fake_execution as fake
