@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,9 +126,10 @@ def test_status_of_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("words", ["plan quick --json", "plan quick", "status"])
 @pytest.mark.parametrize("full", [">/dev/full", ">/dev/full 2>/dev/full"])
 def test_a_full_disk_behind_the_output_is_a_line(words: str, full: str, tmp_path: Path) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m harness {words} {full}"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env=buffered, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3
     assert done.stdout == ""
