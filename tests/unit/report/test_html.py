@@ -207,6 +207,13 @@ def test_budgets_have_a_part_of_their_own_failures_first(page):
     assert "suspect only" in part
 
 
+def test_a_budget_whose_quantile_lies_among_missed_periods_says_so(tmp_path):
+    fake.wake_run(tmp_path, missed=5000)
+    fake.plan(tmp_path, ["nuc"], [], 1, [{"bench": "wake", "metric": "wake_ns", "quantile": "p99", "at_most": "1ms"}])
+    text = Page(render(tmp_path)).text
+    assert "wake_ns p99 missed against at most 1 ms" in text
+
+
 def test_the_full_name_of_a_mode_is_in_legend_and_plot(tmp_path):
     for place, name in enumerate(("pinned-fifo50", "pinned-fifo60"), 1):
         fake.simple_run(tmp_path, mode={**fake.MODES["fifo"], "name": name}, cell=f"gap.{name}.idle-{place:012x}")
