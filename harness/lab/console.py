@@ -16,7 +16,7 @@ _TROUBLE: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         ("panic", r"(?:Kernel panic - not syncing|lab: .*cannot go on)"),
         ("oops", r"(?:BUG: |Oops: |Internal error: |Unable to handle kernel )"),
-        ("hang", r"(?:watchdog: BUG: soft lockup|NMI watchdog: |rcu: INFO: |INFO: task .* blocked for more than)"),
+        ("hang", r"(?:watchdog: BUG: soft lockup|NMI watchdog: Watchdog detected|rcu: INFO: |INFO: task .* blocked for more than)"),
     )
 )
 _BLOCK = re.compile(r"^isolbench-file (\S+) ([0-9]+) ([0-9a-f]{8})\n((?:[0-9a-f]+\n)*)isolbench-end$", re.M)

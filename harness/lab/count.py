@@ -72,7 +72,7 @@ def run(
         folder = Path(name)
         log = folder / "console"
         log.touch()
-        boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1", "quiet"))
+        boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1"))
         boot.initrd.write_bytes(_initrd(arch, job)) if boot.initrd else None
         hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot)
         call = [*machine.argv(hardware, machine.program(arch)), "-no-reboot"]

@@ -66,7 +66,7 @@ _MODULES = (
 )
 
 #: What the first boot stage loads, with all that these need, before there is a root to load anything from.
-FIRST_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "squashfs", "ext4", "overlay")
+FIRST_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "crc32c_generic", "squashfs", "ext4", "overlay")
 
 #: Nobody reads manuals on a board.
 _LEFT_OUT = (
