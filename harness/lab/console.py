@@ -35,7 +35,7 @@ class Trouble:
 
 def text_of(data: bytes) -> str:
     """Bytes of a serial line as text: one line end, no terminal's commands (firmware likes them)."""
-    text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    text = re.sub("\r+\n?", "\n", data.decode("utf-8", "replace"))
     return _ESCAPES.sub("", text)
 
 

@@ -40,6 +40,7 @@ def seed(path: Path, hostname: str, host_key: Path, lets_in: str, machine_id: st
     """The archive of the board's own files, all of them root's."""
     files = {
         "etc/hostname": (0o644, hostname + "\n"),
+        "etc/hosts": (0o644, f"127.0.0.1 localhost\n127.0.1.1 {hostname}\n::1 localhost\n"),
         "etc/machine-id": (0o444, machine_id + "\n"),
         "etc/ssh/authorized_keys": (0o644, lets_in + "\n"),
         "etc/ssh/ssh_host_ed25519_key": (0o600, host_key.read_text()),

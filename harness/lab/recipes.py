@@ -22,6 +22,8 @@ _PACKAGES = (
     "sudo",
     "python3",
     "kexec-tools",
+    "mount",
+    "e2fsprogs",
     "rt-tests",  # hackbench, cyclictest
     "iproute2",
     "procps",
@@ -213,11 +215,12 @@ def own_files(recipe: Recipe) -> list[tuple[str, File]]:
     shadow = [f"{line.split(':')[0]}:*:19000:0:99999:7:::" for line in passwd]
     group = ["root:x:0:", "tty:x:5:", "shadow:x:42:", "sudo:x:27:lab", "nogroup:x:65534:"]
     group += [f"{name}:x:{uid}:" for name, uid in _USERS]
+    # What packages leave to update-alternatives.
+    alternatives = {"awk": "mawk", "which": "which.debianutils"}
     merged = [link for link in _MERGED if recipe.arch == "x86_64" or link in ("bin", "sbin", "lib")]
     texts = {
         "etc/passwd": passwd,
         "etc/group": group,
-        "etc/hosts": ["127.0.0.1 localhost", "::1 localhost"],
         "etc/nsswitch.conf": ["passwd: files", "group: files", "shadow: files", "hosts: files"],
         "etc/fstab": ["# what is mounted stands in /etc/lab/rc"],
     }
@@ -226,6 +229,7 @@ def own_files(recipe: Recipe) -> list[tuple[str, File]]:
         **{f"etc/pam.d/{name}": File(0o644, text.encode()) for name, text in _PAM.items()},
         **{link: File(0o777, link=f"usr/{link}") for link in merged},
         **{f"usr/sbin/{name}": File(0o777, link="../bin/busybox") for name in ("init", "reboot", "poweroff", "halt")},
+        **{f"usr/bin/{name}": File(0o777, link=real) for name, real in alternatives.items()},
         **{folder: File(0o755) for folder in ("boot", "dev", "etc/lab", "home", "mnt", "proc", "run", "sys", "usr")},
         **{folder: File(0o1777) for folder in ("tmp", "var/tmp")},
         "root": File(0o700),
