@@ -79,7 +79,7 @@ def status(as_json: bool) -> None:
     found = state.records()
     if as_json:
         keys = ("name", "image", "kernel", "arch", "cpus", "memory_mb", "accel", "port", "pid")
-        echo_json({"boards": [{key: getattr(one, key) for key in keys} | {"alive": one.alive} for one in found]})
+        echo_json({"boards": [{key: getattr(one, key) for key in keys} | {"alive": one.is_alive()} for one in found]})
         return
     if not found:
         click.echo("no board is up")
@@ -91,7 +91,7 @@ def status(as_json: bool) -> None:
     for title in ("board", "state", "image", "kernel", "CPUs", "memory", "by", "port", "pid"):
         table.add_column(title)
     for one in found:
-        state_text = Text("up", style="green") if one.alive else Text("gone", style="red")
+        state_text = Text("up", style="green") if one.is_alive() else Text("gone", style="red")
         words = (one.image, one.kernel, str(one.cpus), f"{one.memory_mb} MB", one.accel, str(one.port), str(one.pid))
         table.add_row(printable(one.name), state_text, *map(printable, words))
     console().print(table)
@@ -138,7 +138,9 @@ def ssh(name: str, command: tuple[str, ...], user: str) -> None:
         raise EnvironmentFault("no ssh here", advice="on Debian: apt-get install openssh-client") from None
 
 
-@lab.command(help="Build images (default: all), or find them in the cache. Needs Debian's archive only where one is not.")
+@lab.command(
+    help="Build images (default: all), or find them in the cache. Needs Debian's archive only where one is not."
+)
 @click.argument("images", nargs=-1)
 @click.option("--again", is_flag=True, help="Build anew what is in the cache: with today's packages.")
 @options.as_json
@@ -173,7 +175,8 @@ def _boards(names: tuple[str, ...], inventory: Path | None) -> list[Target]:
         found = [target for target in known.targets.values() if target.virtual is not None and not target.disabled]
         if not found:
             raise UserError(
-                "the inventory has no virtual board", advice="add one: box: {virtual: {arch: x86_64, cpus: 2, memory: 1G}}"
+                "the inventory has no virtual board",
+                advice="add one: box: {virtual: {arch: x86_64, cpus: 2, memory: 1G}}",
             )
         return found
     chosen = [target_of(known, name) for name in names]

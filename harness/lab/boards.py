@@ -16,7 +16,7 @@ from typing import Protocol
 from ..config.targets import Virtual
 from ..deadline import Deadline
 from ..errors import EnvironmentFault, InfrastructureFault, Unreachable, UserError
-from . import console, count, disks, images, machine, state
+from . import console, count, disks, grub, images, machine, state
 from .cache import Cache
 from .images import Image
 from .machine import Boot, Disk, Hardware
@@ -38,7 +38,9 @@ def image_of(name: str, virtual: Virtual) -> str:
     wanted = f"{virtual.image}-{virtual.arch}"
     if wanted not in RECIPES:
         known = ", ".join(recipe.suite for recipe in RECIPES.values() if recipe.arch == virtual.arch)
-        raise UserError(f"board {name}: there is no image {virtual.image} for {virtual.arch}", advice=f"there is {known}")
+        raise UserError(
+            f"board {name}: there is no image {virtual.image} for {virtual.arch}", advice=f"there is {known}"
+        )
     if virtual.kernel not in RECIPES[wanted].flavours:
         known = ", ".join(RECIPES[wanted].flavours)
         raise UserError(f"board {name}: image {wanted} has no {virtual.kernel} kernel", advice=f"it has {known}")
@@ -56,16 +58,18 @@ def up(name: str, virtual: Virtual, say: _SAY, *, append: Sequence[str] = (), ca
     folder = BoardFolder(name)
     with folder.locked():
         record = folder.read()
-        if record is not None and record.alive:
+        if record is not None and record.is_alive():
             _same(record, virtual, image)
             return record
         folder.remove()
     with BoardFolder(name).locked():
         try:
             kernel = image.kernels[virtual.kernel]
-            boot = Boot(kernel.image, kernel.initrd, tuple(append))
-            host_key = _furnish(folder, name, image)
             accel = count.accelerator(virtual.arch, kernel, cache.folder)
+            words = [*machine.always(virtual.arch, accel), *append]
+            host_key = _furnish(folder, name, image, virtual.kernel, " ".join(words))
+            # Where there is no boot loader, QEMU is it.
+            boot = None if image.boot_loader else Boot(kernel.image, kernel.initrd, tuple(append))
             record = Record(
                 name=name,
                 arch=virtual.arch,
@@ -100,7 +104,7 @@ def _same(record: Record, virtual: Virtual, image: Image) -> None:
         )
 
 
-def _furnish(folder: BoardFolder, name: str, image: Image) -> str:
+def _furnish(folder: BoardFolder, name: str, image: Image, default: str, command_line: str) -> str:
     """Keys and disks of a new board; its public host key."""
     lets_in = disks.keygen(folder.identity, f"isolbench lab {name}")
     host_key = folder.path / "host_key"
@@ -109,7 +113,13 @@ def _furnish(folder: BoardFolder, name: str, image: Image) -> str:
     disks.seed(folder.path / "seed.tar", name, host_key, lets_in, machine_id)
     boot = {f"vmlinuz-{kernel.release}": kernel.image.read_bytes() for kernel in image.kernels.values()}
     boot |= {f"initrd.img-{kernel.release}": kernel.initrd.read_bytes() for kernel in image.kernels.values()}
-    disks.make(folder.path / "disk.img", boot, folder.path)
+    loader = b""
+    if image.boot_loader is not None:
+        loader = image.boot_loader.read_bytes()
+        others = [kernel.release for flavour, kernel in image.kernels.items() if flavour != default]
+        boot["grub/grub.cfg"] = grub.configuration([image.kernels[default].release, *others], command_line)
+        boot["grub/grubenv"] = grub.environment()
+    disks.make(folder.path / "disk.img", boot, folder.path, loader)
     return public
 
 
@@ -219,7 +229,7 @@ def up_now(name: str) -> Record:
     record = BoardFolder(name).read()
     if record is None:
         raise Unreachable(f"board {name} is not up", advice=f"bring it up: isolbench lab up {name}")
-    if not record.alive:
+    if not record.is_alive():
         text = _console(BoardFolder(name))
         raise Unreachable(
             f"board {name}'s QEMU (pid {record.pid}) ended by itself: {console.account(text)}",
@@ -298,7 +308,7 @@ def idle_share(record: Record, seconds: float) -> float:
         fields = Path(f"/proc/{record.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
-    if not record.alive:
+    if not record.is_alive():
         raise EnvironmentFault(f"board {record.name} is not up")
     before, began = used(), time.monotonic()
     time.sleep(seconds)

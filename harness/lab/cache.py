@@ -55,7 +55,7 @@ class Cache:
     def full(self) -> StorageFull:
         return StorageFull(
             f"no space left for images in {self.folder}",
-            advice="free some (an image takes 0.2 GB, and 0.4 GB while it is built), or set XDG_CACHE_HOME to another disk",
+            advice="free 0.5 GB for each image to be built, or set XDG_CACHE_HOME to another disk",
         )
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 #: A kernel's first message, whatever the time stamp says.
 _FIRST = re.compile(r"^(?:\[ *[0-9]+\.[0-9]+\] *)?(?:Booting Linux on physical CPU|Linux version [0-9])", re.M)
@@ -16,7 +17,10 @@ _TROUBLE: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         ("panic", r"(?:Kernel panic - not syncing|lab: .*cannot go on)"),
         ("oops", r"(?:BUG: |Oops: |Internal error: |Unable to handle kernel )"),
-        ("hang", r"(?:watchdog: BUG: soft lockup|NMI watchdog: Watchdog detected|rcu: INFO: |INFO: task .* blocked for more than)"),
+        (
+            "hang",
+            r"(?:watchdog: BUG: soft lockup|NMI watchdog: Watchdog detected|rcu: INFO: |INFO: task .* blocked for)",
+        ),
     )
 )
 _BLOCK = re.compile(r"^isolbench-file (\S+) ([0-9]+) ([0-9a-f]{8})\n((?:[0-9a-f]+\n)*)isolbench-end$", re.M)
@@ -47,7 +51,7 @@ def boots(text: str) -> list[str]:
     if not starts:
         return [text] if text else []
     edges = [0, *starts[1:], len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(edges)]
 
 
 def last_lines(text: str, count: int = _QUOTED) -> tuple[str, ...]:

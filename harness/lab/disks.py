@@ -55,8 +55,8 @@ def seed(path: Path, hostname: str, host_key: Path, lets_in: str, machine_id: st
     path.write_bytes(out.getvalue())
 
 
-def make(path: Path, boot: dict[str, bytes], scratch: Path) -> None:
-    """A disk with one partition, whose file system holds ``boot`` in /boot and is empty else."""
+def make(path: Path, boot: dict[str, bytes], scratch: Path, loader: bytes = b"") -> None:
+    """A disk with one partition, whose file system holds ``boot`` in /boot and no more, and a ``loader`` before it."""
     tool = shutil.which("mkfs.ext4", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if tool is None:
         raise EnvironmentFault("no mkfs.ext4: a board has a disk", advice="on Debian: apt-get install e2fsprogs")
@@ -69,6 +69,8 @@ def make(path: Path, boot: dict[str, bytes], scratch: Path) -> None:
     with path.open("wb") as disk:
         disk.truncate(_DISK_BYTES)
     sectors = _DISK_BYTES // _SECTOR - _START
+    if len(loader) > _START * _SECTOR:
+        raise EnvironmentFault(f"the boot loader ({len(loader)} bytes) does not fit before the first partition")
     options = f"offset={_START * _SECTOR},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1"
     call = [tool, "-q", "-F", "-E", options, "-J", "size=16", "-d", str(tree), str(path), f"{sectors // 2}k"]
     done = subprocess.run(call, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
@@ -79,7 +81,7 @@ def make(path: Path, boot: dict[str, bytes], scratch: Path) -> None:
             raise StorageFull(f"no space left for a board's disk in {path.parent}")
         raise EnvironmentFault(f"mkfs.ext4: {said[-1] if said else done.returncode}")
     with path.open("r+b") as disk:
-        disk.write(partition_table(sectors))
+        disk.write(partition_table(sectors, loader) + loader[_SECTOR:])
 
 
 def partition_table(sectors: int, code: bytes = b"") -> bytes:

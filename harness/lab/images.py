@@ -23,12 +23,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import EnvironmentFault, UserError
-from . import newc, recipes
+from . import grub, newc, recipes
 from .cache import Cache
 from .recipes import DEBIAN_ARCH, RECIPES, File, Recipe
 
 #: command → Debian package
-_TOOLS = {"mmdebstrap": "mmdebstrap", "sqfstar": "squashfs-tools", "depmod": "kmod"}
+_TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "sqfstar": "squashfs-tools",
+    "depmod": "kmod",
+    "grub-mkimage": "grub-common",
+}
 _MODULE = re.compile(r"usr/lib/modules/([^/]+)/(.+)")
 _SAY = Callable[[str], None]
 
@@ -52,7 +57,7 @@ class Image:
     arch: str
     key: str
     root: Path
-    boot_loader: Path
+    boot_loader: Path | None
     kernels: dict[str, Kernel]
     packages: tuple[str, ...]
     build_s: float
@@ -87,7 +92,7 @@ def _image(wanted: Recipe, key: str, entry: dict[str, Any], cache: Cache) -> Ima
         arch=wanted.arch,
         key=key,
         root=cache.checked(entry["root"]),
-        boot_loader=cache.checked(entry["boot_loader"]),
+        boot_loader=cache.checked(entry["boot_loader"]) if entry["boot_loader"] else None,
         kernels=kernels,
         packages=tuple(entry["packages"]),
         build_s=float(entry["build_s"]),
@@ -145,13 +150,11 @@ class _Build:
         self._pack(root)
         packages = sorted((self.scratch / "packages").read_text().split())
         kernels = {flavour: self._kernel(flavour) for flavour in self.wanted.flavours}
-        loader = self.scratch / "loader.tar"
-        loader.write_bytes(_tar(self.loader))
         return {
             "recipe": self.wanted.name,
             "packages": packages,
             "root": self.cache.enter(root, f"{self.wanted.name}.squashfs"),
-            "boot_loader": self.cache.enter(loader, f"{self.wanted.name}-boot-loader.tar"),
+            "boot_loader": self._boot_loader(),
             "kernels": kernels,
             "build_s": round(time.monotonic() - started, 1),
         }
@@ -213,7 +216,7 @@ class _Build:
         why = causes[-1] if causes else str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")
         raise EnvironmentFault(
             f"image {self.wanted.name}: the packages cannot be unpacked: {why}",
-            advice="mmdebstrap needs Debian's archive, its keyring (debian-archive-keyring), and root or user namespaces",
+            advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root or user namespaces",
         )
 
     def _filter(self, source: IO[bytes], sink: IO[bytes]) -> None:
@@ -263,8 +266,8 @@ class _Build:
             self.boot[name.removeprefix("boot/")] = content
         elif name in ("bin/busybox", "usr/bin/busybox"):
             self.busybox = content
-        elif name.startswith(("usr/lib/grub/i386-pc/", "usr/lib/grub/arm64-efi/")) and not name.endswith(".module"):
-            self.loader[name.removeprefix("usr/lib/grub/")] = content
+        elif name.startswith("usr/lib/grub/i386-pc/"):
+            self.loader[name.removeprefix("usr/lib/grub/i386-pc/")] = content
 
     def _module(self, release: str, path: str, content: bytes) -> bytes:
         """Modules are kept as they are loaded: a board has other things to do than to decompress."""
@@ -284,6 +287,21 @@ class _Build:
         subprocess.run(["depmod", "-b", str(base), release], check=True, capture_output=True, env={"PATH": _path()})
         made = {path.name: path.read_bytes() for path in sorted(folder.glob("modules.*"))}
         return {name: content for name, content in made.items() if name not in self.modules[release]}
+
+    def _boot_loader(self) -> dict[str, Any] | None:
+        """GRUB for a PC's BIOS: its first sector, then its core, as they lie on a disk. None where there is no BIOS."""
+        if not self.loader:
+            return None
+        folder = self.scratch / "grub"
+        folder.mkdir()
+        for name, content in self.loader.items():
+            (folder / name).write_bytes(content)
+        core = folder / "core"
+        call = ["grub-mkimage", "-d", str(folder), "-O", "i386-pc", "-p", grub.PREFIX, "-o", str(core), *grub.MODULES]
+        subprocess.run(call, check=True, capture_output=True, env={"PATH": _path()})
+        loader = self.scratch / "loader"
+        loader.write_bytes(self.loader["boot.img"][:512].ljust(512, b"\0") + core.read_bytes())
+        return self.cache.enter(loader, f"{self.wanted.name}-grub")
 
     # --- the kernels
 
@@ -336,11 +354,3 @@ def _add(archive: tarfile.TarFile, path: str, file: File) -> None:
     else:
         info.size = len(file.data)
     archive.addfile(info, io.BytesIO(file.data) if file.data is not None else None)
-
-
-def _tar(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for path in sorted(files):
-            _add(archive, path, File(0o644, files[path]))
-    return out.getvalue()

@@ -17,7 +17,8 @@ _QEMU = {
     # "max" would emulate pointer authentication, which halves its speed.
     "aarch64": ("qemu-system-aarch64", "qemu-system-arm", "virt,gic-version=3", "cortex-a72", "ttyAMA0"),
 }
-ACCELERATORS = ("kvm", "tcg")
+#: Of a board's disks: the system's is the first, its own the second.
+_BOOT_DISK = 1
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,21 @@ def argv(hardware: Hardware, qemu: str) -> list[str]:
         drive = f"if=none,id=disk{number},format=raw,file={_escaped(disk.path)}"
         # A board that is killed has lost what it had not written, as a board does; the controller's disk is not held up.
         drive += ",read-only=on" if disk.read_only else ",cache=writeback,discard=unmap"
-        call += ["-drive", drive, "-device", f"virtio-blk-pci,drive=disk{number}{',bootindex=1' if number == 1 else ''}"]
+        call += [
+            "-drive",
+            drive,
+            "-device",
+            f"virtio-blk-pci,drive=disk{number}{',bootindex=1' if number == 1 else ''}",
+        ]
     if hardware.ssh_port is not None:
         forward = f"hostfwd=tcp:127.0.0.1:{hardware.ssh_port}-10.0.2.15:22"
         # restrict=on: a board reaches nothing, neither this machine nor the world; only the forward leads in.
-        call += ["-netdev", f"user,id=net0,restrict=on,ipv6=off,{forward}", "-device", "virtio-net-pci,netdev=net0,romfile="]
+        call += [
+            "-netdev",
+            f"user,id=net0,restrict=on,ipv6=off,{forward}",
+            "-device",
+            "virtio-net-pci,netdev=net0,romfile=",
+        ]
     call += ["-device", "virtio-rng-pci"]
     if hardware.boot is not None:
         call += ["-kernel", str(hardware.boot.kernel)]

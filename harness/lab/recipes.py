@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import resources
 
+from . import grub
+
 #: Part of every key; history: 1, the first.
 FORMAT = 1
 
@@ -33,7 +35,7 @@ _PACKAGES = (
     "busybox-static",
     "passwd",
 )
-_BOOT_LOADERS = {"x86_64": ("grub-pc-bin",), "aarch64": ("grub-efi-arm64-bin",)}
+_BOOT_LOADERS: dict[str, tuple[str, ...]] = {"x86_64": ("grub-pc-bin",), "aarch64": ()}
 
 #: Of a kernel's modules, those that a QEMU board or a test can have a use for; the rest is nine tenths of the bytes.
 _MODULES = (
@@ -68,7 +70,17 @@ _MODULES = (
 )
 
 #: What the first boot stage loads, with all that these need, before there is a root to load anything from.
-FIRST_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "virtio_rng", "crc32c_generic", "squashfs", "ext4", "overlay")
+FIRST_MODULES = (
+    "virtio_pci",
+    "virtio_mmio",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "crc32c_generic",
+    "squashfs",
+    "ext4",
+    "overlay",
+)
 
 #: Nobody reads manuals on a board.
 _LEFT_OUT = (
@@ -132,7 +144,8 @@ FLAVOURS = tuple(dict.fromkeys(flavour for recipe in RECIPES.values() for flavou
 def key(recipe: Recipe) -> str:
     """The name of a recipe's entry in the cache: a hash of all that we decide. What the suite holds on the day it is
     built stands in the entry."""
-    parts = [FORMAT, asdict(recipe), recipe.packages, _MODULES, FIRST_MODULES, _LEFT_OUT, _files(recipe)]
+    decided = (_MODULES, FIRST_MODULES, _LEFT_OUT, grub.PREFIX, grub.MODULES)
+    parts = [FORMAT, asdict(recipe), recipe.packages, *decided, _files(recipe)]
     data = json.dumps(parts, sort_keys=True, default=lambda value: value.decode("latin-1"))
     return hashlib.sha256(data.encode()).hexdigest()
 

@@ -51,8 +51,7 @@ class Record:
     boot_id: str
     append: tuple[str, ...] = ()
 
-    @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Does this very QEMU run? Another process under its number does not count."""
         return self.boot_id == host_boot_id() and process_start(self.pid) == self.started_ticks
 
@@ -136,16 +135,16 @@ def records(root: Path | None = None) -> list[Record]:
 
 def end(record: Record) -> bool:
     """End a board's QEMU, if it is that one. False if it was gone already."""
-    if not record.alive:
+    if not record.is_alive():
         return False
     for signum in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, signum)
         deadline = Deadline.after(_TERM_S)
-        while record.alive and not deadline.expired:
+        while record.is_alive() and not deadline.expired:
             _reap(record.pid)
             time.sleep(_POLL_S)
-        if not record.alive:
+        if not record.is_alive():
             break
     return True
 
