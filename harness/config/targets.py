@@ -136,7 +136,7 @@ class TargetKeys(Keys):
 
 
 #: What says how to get there, and so has no meaning for this machine.
-CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "connect_timeout")
+CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "connect_timeout", "virtual")
 
 
 #: What results may carry of a target: no keys, no names of key files.

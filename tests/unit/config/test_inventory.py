@@ -75,6 +75,7 @@ targets:
         "isolated": (2, 3, 6),
         "smt": "shared",
         "disabled": "PSU dead",
+        "virtual": None,
     }
     assert target.connect_timeout == 1.5
     assert read("targets: {a: {address: a}}").targets["a"].connect_timeout is None  # ~/.ssh/config may know one
