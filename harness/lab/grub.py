@@ -55,18 +55,23 @@ fi
 """
 
 
+def entry(release: str) -> str:
+    """The name of a kernel's entry. What begins with a digit GRUB takes for a position in its menu."""
+    return f"gnulinux-{release}"
+
+
 def configuration(releases: Sequence[str], command_line: str) -> bytes:
-    """grub.cfg with an entry for each kernel, named by its release; the first is the default one.
+    """grub.cfg with an entry for each kernel, called :func:`entry`; the first is the default one.
 
     Entries of others go into custom.cfg beside it, as in Debian.
     """
     entries = (
-        f'menuentry "{release}" --id "{release}" {{\n'
+        f'menuentry "Linux {release}" --id "{entry(release)}" {{\n'
         f"    linux /boot/vmlinuz-{release} {command_line}\n"
         f"    initrd /boot/initrd.img-{release}\n}}\n"
         for release in releases
     )
-    return (_HEAD.format(default=releases[0]) + "".join(entries) + _TAIL).encode()
+    return (_HEAD.format(default=entry(releases[0])) + "".join(entries) + _TAIL).encode()
 
 
 def environment() -> bytes:

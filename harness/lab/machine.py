@@ -98,7 +98,7 @@ def argv(hardware: Hardware, qemu: str) -> list[str]:
     call += ["-serial", "chardev:console"]
     for number, disk in enumerate(hardware.disks):
         drive = f"if=none,id=disk{number},format=raw,file={_escaped(disk.path)}"
-        # A board that is killed has lost what it had not written, as a board does; the controller's disk is not held up.
+        # A board that is killed loses what it had not written, as boards do.
         drive += ",read-only=on" if disk.read_only else ",cache=writeback,discard=unmap"
         call += [
             "-drive",

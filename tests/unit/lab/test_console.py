@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board's serial console: boots told apart, a panic or a hang found and quoted, a count board's blocks whole or not."""
+"""A board's serial console: boots told apart, a panic or a hang found and quoted, blocks whole or not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_boots_are_told_apart_and_firmware_belongs_to_the_first() -> None:
 
 
 def test_an_arm_kernels_two_first_lines_are_one_boot() -> None:
-    arm = "[    0.000000] Booting Linux on physical CPU 0x0\n[    0.000000] Linux version 6.1.0-56-arm64\n[    0.1] more\n"
+    arm = "[    0.0] Booting Linux on physical CPU 0x0\n[    0.0] Linux version 6.1.0-56-arm64\n[    0.1] more\n"
     assert len(console.boots(arm + arm)) == 2
 
 

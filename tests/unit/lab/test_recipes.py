@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into an image: files moved, dropped or kept; modules in an order that loads; keys that tell recipes apart."""
+"""What goes into an image: files moved, dropped or kept; modules in an order that loads; keys."""
 
 from __future__ import annotations
 
@@ -120,6 +120,7 @@ def test_grubs_environment_block_is_what_its_tools_take(tmp_path: Path) -> None:
 
 def test_the_default_entry_is_the_first_and_next_entry_is_forgotten_before_it_is_tried() -> None:
     text = io.BytesIO(grub.configuration(["6.1.0-1", "6.1.0-1-rt"], "console=ttyS0")).read().decode()
-    assert 'set default="6.1.0-1"' in text
+    assert 'set default="gnulinux-6.1.0-1"' in text
+    assert '--id "gnulinux-6.1.0-1-rt"' in text
     assert text.index("save_env next_entry") < text.index("menuentry")
     assert "linux /boot/vmlinuz-6.1.0-1-rt console=ttyS0\n" in text
