@@ -8,12 +8,15 @@ nothing here needs to be root's. The same packages give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import lzma
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import tarfile
 import time
@@ -36,6 +39,7 @@ _TOOLS = {
 }
 _MODULE = re.compile(r"usr/lib/modules/([^/]+)/(.+)")
 _SAY = Callable[[str], None]
+_END_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ class _Build:
             "--skip=check/qemu",
             "--include=?essential",
             f"--include={','.join(self.wanted.packages)}",
-            f'--extract-hook=cd "$1/var/cache/apt/archives" && ls -1 *.deb >{noted}',
+            f'--extract-hook=cd "$1/var/cache/apt/archives" && ls -1 *.deb >{shlex.quote(str(noted))}',
             self.wanted.suite,
             "-",
         ]
@@ -181,7 +185,14 @@ class _Build:
         errors = (self.scratch / "errors").open("w+b")
         with (
             errors,
-            subprocess.Popen(fetch, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL) as source,
+            subprocess.Popen(
+                # A session of its own: when it is told to end, it tells its whole process group.
+                fetch,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            ) as source,
             subprocess.Popen(
                 ["sqfstar", *options, str(output)],
                 stdin=subprocess.PIPE,
@@ -198,11 +209,9 @@ class _Build:
                 sink.stdin.close()
             except (tarfile.TarError, BrokenPipeError) as error:
                 broken = error
-                source.kill()
-                sink.kill()
+                _abandon(source, sink)
             except BaseException:
-                source.kill()
-                sink.kill()
+                _abandon(source, sink)
                 raise
             ends = (source.wait(), sink.wait())
             if broken is None and not any(ends):
@@ -342,6 +351,20 @@ class _Build:
                 "modules/order": File(0o644, "".join(f"{name}.ko\n" for name in order).encode()),
             }
         )
+
+
+def _abandon(source: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> None:
+    source.terminate()  # not killed: it removes what it had unpacked
+    sink.kill()
+    for pipe in (source.stdout, sink.stdin):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # what was buffered for it
+                pipe.close()
+    try:
+        source.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(source.pid, signal.SIGKILL)  # the whole session: it has children
 
 
 def _add(archive: tarfile.TarFile, path: str, file: File) -> None:
