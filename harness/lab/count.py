@@ -24,7 +24,8 @@ from .images import Kernel
 from .machine import Boot, Hardware
 from .recipes import File
 
-_MEMORY_MB = 256
+#: With 256 MB an arm64 kernel of Debian's ends before its first word.
+_MEMORY_MB = 512
 #: The line of /proc/interrupts that counts ticks: of x86's local APIC, of arm64's architected timer.
 _TICKS = {"x86_64": "LOC", "aarch64": "arch_timer"}
 
