@@ -95,16 +95,17 @@ def _carry_out(call: list[str], folder: Path, log: Path, deadline: Deadline) -> 
     errors = folder / "errors"
     with errors.open("wb") as stderr:
         process = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, start_new_session=True)
+        hung = False
         try:
             process.wait(deadline.remaining())
         except subprocess.TimeoutExpired:
-            pass
+            hung = True
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
     said = console.text_of(log.read_bytes())
-    if not said and process.returncode:
+    if process.returncode and not hung:
         words = errors.read_text("utf-8", "replace").strip().splitlines()
         raise InfrastructureFault(f"QEMU ended with status {process.returncode}: {words[-1] if words else 'no word'}")
     return said

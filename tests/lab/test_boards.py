@@ -145,3 +145,24 @@ def test_killed_in_mid_flight_and_down_nothing_is_left(box: Board, state: Path) 
     assert boards.down("box")
     assert not (state / "isolbench/lab").exists()
     assert boards.down("box") is False
+
+
+def test_a_full_cache_is_said_to_be_full_and_nothing_half_built_stays(cache: Cache, tmp_path: Path) -> None:
+    if os.getuid() != 0 or shutil.which("unshare") is None or images.missing_tools():
+        pytest.skip("a small disk of its own needs root, unshare, and the tools that build images")
+    script = """
+        mount -t tmpfs -o size=12m tmpfs "$0" || exit 99
+        XDG_CACHE_HOME="$0" "$1" -m harness lab build bookworm-x86_64
+        code=$?
+        find "$0" -type f ! -name '*.lock'
+        exit $code
+    """
+    call = ["unshare", "-m", "sh", "-c", script, str(tmp_path), sys.executable]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    if done.returncode == 99:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    if "unpacked" in done.stderr and "no space left" not in done.stderr:
+        pytest.skip(f"Debian's archive is not in reach: {done.stderr.strip()[-200:]}")
+    assert done.returncode == 3
+    assert f"no space left for images in {tmp_path}" in done.stderr
+    assert done.stdout == ""

@@ -69,4 +69,6 @@ def test_a_kernel_without_a_root_panics_and_is_quoted(image: Callable[[str], Ima
 def test_a_board_that_hangs_is_ended_and_its_last_words_are_quoted(image: Callable[[str], Image]) -> None:
     found = image("bookworm-x86_64")
     with pytest.raises(InfrastructureFault, match="takes longer than it was given; last on its console: "):
-        count.run("x86_64", found.kernels["stock"], GAP, deadline=Deadline.after(3))
+        count.run(
+            "x86_64", found.kernels["stock"], ["gap", "--cpu", "1", "--duration", "600s"], deadline=Deadline.after(15)
+        )
