@@ -7,7 +7,9 @@ set -eu
 # command:package
 wanted="stress-ng:stress-ng sshd:openssh-server ssh:openssh-client sudo:sudo dropbear:dropbear-bin oslat:rt-tests chromium:chromium
 cc:gcc musl-gcc:musl-tools strace:strace ip:iproute2 mmdebstrap:mmdebstrap qemu-aarch64:qemu-user busybox:busybox-static setpriv:util-linux tmux:tmux useradd:passwd
-tcsh:tcsh fish:fish unshare:util-linux systemctl:systemd pgrep:procps"
+tcsh:tcsh fish:fish unshare:util-linux systemctl:systemd pgrep:procps
+qemu-system-x86_64:qemu-system-x86 qemu-system-aarch64:qemu-system-arm sqfstar:squashfs-tools depmod:kmod grub-mkimage:grub-common
+mkfs.ext4:e2fsprogs cpio:cpio"
 
 missing=""
 for pair in $wanted; do

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "trend": ("trend", "A campaign's figures over its executions."),
     "export": ("export", "Results as parquet, csv, jsonl or hlog."),
     "restore": ("restore", "Put targets back as they were found, after a crash."),
+    "lab": ("lab", "Virtual boards: real kernels in QEMU, brought up, looked into, taken down."),
     "schema": ("schema", "JSON Schema of campaign, inventory and bench files, for editors."),
 }
 

@@ -211,6 +211,10 @@ class _Reader:
                 if field in layers[-1][1].model_fields_set:
                     self._problem((*at, field), "local is this machine: there is no way to go", key=True)
                 values.pop(field, None)
+        elif values.get("virtual") is not None:
+            if "address" in values:
+                self._problem((*at, "address"), "a virtual board has none: `isolbench lab up` knows the way", key=True)
+            values["arch"] = values["virtual"].arch
         elif "address" not in values and at not in self.blamed:
             known = [entry for entry in entries if entry != name]
             near = suggest(name, known) if not names.is_range(at[-1] if isinstance(at[-1], str) else "") else ""

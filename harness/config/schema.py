@@ -28,6 +28,7 @@ _TABLES: dict[str, dict[str | None, str]] = {
         "Keys": "Inventory: target",
         "TargetKeys": "Inventory: target",
         "LocalKeys": "Inventory: target",
+        "Virtual": "Inventory: virtual",
     },
     "bench": {None: "Bench: top level", "Param": "Bench: params", "Metric": "Bench: metrics"},
 }

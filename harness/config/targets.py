@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,15 +96,47 @@ class Keys(Model):
     isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
     smt: Annotated[str | None, choice(SMT, "state of SMT siblings")] = None
     disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
+    virtual: Virtual | None = None
+
+
+#: Architectures that virtual boards are of, Debian suites they have images from, flavours of kernel in those.
+VIRTUAL_ARCHES = ("x86_64", "aarch64")
+IMAGES = ("bookworm", "trixie")
+FLAVOURS = ("stock", "rt")
+_MEMORY = re.compile(r"([1-9][0-9]{0,5})([MG])")
+
+
+@accepts(text_like(_MEMORY.pattern))
+def _to_memory(value: Any) -> str:
+    text = to_line(value)
+    match = _MEMORY.fullmatch(text)
+    if match is None or not 256 <= int(match[1]) * (1024 if match[2] == "G" else 1) <= 65536:
+        raise wrong(f"expected 256M to 64G, found {text!r}")
+    return text
+
+
+class Virtual(Model):
+    """A board that is QEMU: ``isolbench lab up`` starts it."""
+
+    arch: Annotated[str, choice(VIRTUAL_ARCHES, "architecture of virtual boards")]
+    cpus: Annotated[int, BeforeValidator(at_least(1, 16))] = 2
+    memory: Annotated[str, BeforeValidator(_to_memory)] = "1G"
+    image: Annotated[str, choice(IMAGES, "image")] = "bookworm"
+    kernel: Annotated[str, choice(FLAVOURS, "flavour of kernel")] = "stock"
+
+    @property
+    def memory_mb(self) -> int:
+        return int(self.memory[:-1]) * (1024 if self.memory[-1] == "G" else 1)
 
 
 class TargetKeys(Keys):
     class_name: Annotated[Line | None, Field(alias="class")] = None
     serial: Annotated[str | None, BeforeValidator(to_line)] = None
+    virtual: Virtual | None = None
 
 
 #: What says how to get there, and so has no meaning for this machine.
-CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "connect_timeout")
+CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "connect_timeout", "virtual")
 
 
 #: What results may carry of a target: no keys, no names of key files.
@@ -120,6 +153,7 @@ PUBLIC = {
     "isolated",
     "smt",
     "disabled",
+    "virtual",
 }
 
 
@@ -150,6 +184,7 @@ class Target(Model):
     isolated: Isolated = "auto"
     smt: Literal["idle", "shared"] = "idle"
     disabled: str | None = None
+    virtual: Virtual | None = None
 
     @property
     def connect_timeout(self) -> float | None:

@@ -50,6 +50,8 @@ class TargetAddress(Protocol):
     def proxy_jump(self) -> str | None: ...
     @property
     def connect_timeout(self) -> float | None: ...
+    @property
+    def virtual(self) -> object | None: ...
 
 
 class TargetPrivileges(Protocol):
@@ -146,4 +148,8 @@ def open_transport(
         return LocalTransport(target.name)
     from .ssh import SshTransport  # fabric costs 0.1 s to import
 
+    if target.virtual is not None:
+        from ..lab.boards import reach
+
+        target = reach(target)
     return SshTransport.connect(target, deadline, pause=pause, waiting=waiting)

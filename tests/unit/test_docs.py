@@ -47,8 +47,12 @@ def test_commands_and_options_exist(page: str, line: str) -> None:
         assert words[0] in ("--help", "--version")
         return
     assert words[0] in COMMANDS, f"{page}: {line}"
-    known = {option for param in command_of(words[0]).params for option in param.opts} | {"--help"}
-    assert {word for word in words[1:] if re.match(r"--?[a-z]", word)} <= known, f"{page}: {line}"
+    command, rest = command_of(words[0]), words[1:]
+    if isinstance(command, click.Group) and rest:
+        assert rest[0] in command.commands, f"{page}: {line}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    known = {option for param in command.params for option in param.opts} | {"--help"}
+    assert {word for word in rest if re.match(r"--?[a-z]", word)} <= known, f"{page}: {line}"
 
 
 def test_every_command_is_in_the_documents() -> None:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "harness"
 
 GROUND = {"errors", "deadline", "agent", "advice"}
-CHAIN = ["config", "plan", "toolchain", "build", "target", "campaign"]
+CHAIN = ["config", "plan", "toolchain", "build", "lab", "target", "campaign"]
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"store"},  # load(), inside the function
     "__main__": {"cli"},

@@ -28,8 +28,11 @@ def test_every_option_is_described(name: str) -> None:
     command = getattr(importlib.import_module(f"harness.cli.{COMMANDS[name][0]}"), name)
     rows = re.findall(r"^\| ((?:`-[^`]+`(?:, )?)+) \|", SECTIONS[name], re.M)
     described = [tuple(re.findall(r"`([^`]+)`", row)) for row in rows]
-    options = [param for param in command.params if isinstance(param, click.Option)]
-    assert sorted(described) == sorted((*param.opts, *param.secondary_opts) for param in options)
+    commands = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    options = [param for one in commands for param in one.params if isinstance(param, click.Option)]
+    assert sorted(described) == sorted({(*param.opts, *param.secondary_opts) for param in options})
+    for one in commands if isinstance(command, click.Group) else []:
+        assert f"`isolbench {name} {one.name}" in SECTIONS[name]
     assert f"`isolbench {name}" in SECTIONS[name]
 
 

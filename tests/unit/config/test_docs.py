@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from harness.config.bench import Bench, Metric, Param, read_bench
 from harness.config.campaign import Axes, Budget, Campaign, Retry, Selector, load_campaign
 from harness.config.inventory import _TOP, load_inventory
-from harness.config.targets import TargetKeys
+from harness.config.targets import TargetKeys, Virtual
 
 ROOT = Path(__file__).parents[3]
 DOC = (ROOT / "docs" / "configuration.md").read_text()
@@ -25,6 +25,7 @@ def keys(model: type[BaseModel]) -> set[str]:
 EXPECTED: dict[str, set[str]] = {
     "Inventory: top level": set(_TOP),
     "Inventory: target": keys(TargetKeys),
+    "Inventory: virtual": keys(Virtual),
     "Campaign: top level": keys(Campaign),
     "Campaign: axes": keys(Axes),
     "Campaign: include and exclude": keys(Selector),
@@ -84,6 +85,6 @@ def test_the_examples_are_read(tmp_path: Path) -> None:
 def test_the_example_inventory_has_every_key() -> None:
     path = ROOT / "inventory" / "example.yaml"
     inventory = load_inventory(path)
-    assert len(inventory.targets) == 50
+    assert len(inventory.targets) == 51
     used = set(re.findall(r"([a-z_]+):(?=[ \n])", re.sub(r"(?m)(^|\s)#.*$", "", path.read_text())))
-    assert used >= keys(TargetKeys) | set(_TOP)
+    assert used >= keys(TargetKeys) | keys(Virtual) | set(_TOP)

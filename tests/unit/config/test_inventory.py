@@ -75,6 +75,7 @@ targets:
         "isolated": (2, 3, 6),
         "smt": "shared",
         "disabled": "PSU dead",
+        "virtual": None,
     }
     assert target.connect_timeout == 1.5
     assert read("targets: {a: {address: a}}").targets["a"].connect_timeout is None  # ~/.ssh/config may know one
@@ -129,7 +130,7 @@ def test_results_carry_no_keys_and_no_paths() -> None:
     )
     assert set(public) == {
         "name", "local", "address", "port", "user", "become", "arch", "class_name", "tags", "isolated", "smt",
-        "disabled"
+        "disabled", "virtual", "virtual"
     }  # fmt: skip
 
 

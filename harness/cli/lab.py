@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lab``: virtual boards, up and down."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import complete, options
+from .render import console, echo_json, printable
+
+if TYPE_CHECKING:
+    from ..config.targets import Target
+
+_FOLLOW_S = 0.3
+
+
+@click.group(help="Virtual boards: machines that are QEMU, with real kernels from Debian's packages.")
+def lab() -> None:
+    pass
+
+
+@lab.command(help="Bring boards up (default: all of the inventory), as new, and wait until they answer.")
+@click.argument("names", nargs=-1, shell_complete=complete.names)
+@options.inventory
+@options.as_json
+def up(names: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:
+    from ..errors import IsolbenchError
+    from ..lab import boards
+
+    code = 0
+    told: dict[str, Any] = {}
+    for target in _boards(names, inventory):
+        assert target.virtual is not None
+        began = time.monotonic()
+        try:
+            record = boards.up(target.name, target.virtual, _say)
+        except IsolbenchError as error:
+            code = max(code, error.exit_code)
+            told[target.name] = {"error": str(error), "advice": error.advice}
+            _say(str(error))
+            if error.advice:
+                _say(f"  advice: {error.advice}")
+            continue
+        told[target.name] = {"port": record.port, "kernel": record.kernel, "accel": record.accel}
+        if not as_json:
+            took = f"after {time.monotonic() - began:.0f} s"
+            click.echo(f"{target.name}: up {took}: {record.image}, {record.kernel} kernel, {record.accel}")
+    if as_json:
+        echo_json({"boards": told})
+    return code
+
+
+@lab.command(help="Take boards down (default: all that are up) and remove all there is of them; images stay cached.")
+@click.argument("names", nargs=-1, shell_complete=complete.names)
+@options.as_json
+def down(names: tuple[str, ...], as_json: bool) -> None:
+    from ..lab import boards, state
+
+    known = names or tuple(path.name for path in state.folders())
+    told = {name: boards.down(name) for name in known}
+    if as_json:
+        echo_json({"boards": told})
+        return
+    for name, was in told.items():
+        click.echo(f"{printable(name)}: {'down' if was else 'was not up'}")
+
+
+@lab.command(help="Which boards are up, and which ended by themselves.")
+@options.as_json
+def status(as_json: bool) -> None:
+    from ..lab import state
+
+    found = state.records()
+    if as_json:
+        keys = ("name", "image", "kernel", "arch", "cpus", "memory_mb", "accel", "port", "pid")
+        echo_json({"boards": [{key: getattr(one, key) for key in keys} | {"alive": one.is_alive()} for one in found]})
+        return
+    if not found:
+        click.echo("no board is up")
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("board", "state", "image", "kernel", "CPUs", "memory", "by", "port", "pid"):
+        table.add_column(title)
+    for one in found:
+        state_text = Text("up", style="green") if one.is_alive() else Text("gone", style="red")
+        words = (one.image, one.kernel, str(one.cpus), f"{one.memory_mb} MB", one.accel, str(one.port), str(one.pid))
+        table.add_row(printable(one.name), state_text, *map(printable, words))
+    console().print(table)
+
+
+@lab.command("console", help="What a board's serial console said in its last boot.")
+@click.argument("name", shell_complete=complete.names)
+@click.option("--boot", type=int, default=-1, show_default=True, help="Which boot: 0 the first, -1 the last.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what it says next, until Ctrl-C.")
+def show_console(name: str, boot: int, follow: bool) -> None:
+    from ..errors import UserError
+    from ..lab import boards
+    from ..lab.console import boots
+
+    text = boards.console_text(name)
+    found = boots(text)
+    if not -len(found) <= boot < max(len(found), 1):
+        raise UserError(f"board {name} has booted {len(found)} times since it was brought up")
+    for line in (found[boot] if found else "").splitlines():
+        click.echo(printable(line))
+    seen = text.rfind("\n") + 1
+    while follow:
+        time.sleep(_FOLLOW_S)
+        text = boards.console_text(name)
+        whole = text.rfind("\n") + 1
+        for line in text[seen:whole].splitlines():
+            click.echo(printable(line))
+        seen = whole
+
+
+@lab.command(help="Log in to a board that is up, or run COMMAND there, by OpenSSH's client.")
+@click.argument("name", shell_complete=complete.names)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--user", default="lab", show_default=True, help="lab has sudo, guest has none, root is root.")
+def ssh(name: str, command: tuple[str, ...], user: str) -> None:
+    from ..errors import EnvironmentFault
+    from ..lab import boards
+
+    call = [*boards.ssh_command(name, user), "--", *command] if command else boards.ssh_command(name, user)
+    sys.stdout.flush()
+    try:
+        os.execvp(call[0], call)  # noqa: S606  # an argv list, and the terminal is the user's
+    except FileNotFoundError:
+        raise EnvironmentFault("no ssh here", advice="on Debian: apt-get install openssh-client") from None
+
+
+@lab.command(
+    help="Build images (default: all), or find them in the cache. Needs Debian's archive only where one is not."
+)
+@click.argument("images", nargs=-1)
+@click.option("--again", is_flag=True, help="Build anew what is in the cache: with today's packages.")
+@options.as_json
+def build(images: tuple[str, ...], again: bool, as_json: bool) -> None:
+    from ..lab import images as lab_images
+    from ..lab.cache import Cache
+    from ..lab.recipes import RECIPES
+
+    cache = Cache()
+    told: dict[str, Any] = {}
+    for name in images or tuple(RECIPES):
+        began = time.monotonic()
+        image = lab_images.build(lab_images.recipe(name), cache, _say, again=again)
+        kernels = {flavour: kernel.release for flavour, kernel in image.kernels.items()}
+        told[name] = {"key": image.key, "root": str(image.root), "kernels": kernels, "packages": list(image.packages)}
+        if not as_json:
+            size = image.root.stat().st_size / 1e6
+            took = f"{time.monotonic() - began:.0f} s"
+            click.echo(f"{name}: {', '.join(kernels.values())}; {size:.0f} MB, {took}, {image.root}")
+    if as_json:
+        echo_json({"images": told})
+
+
+def _boards(names: tuple[str, ...], inventory: Path | None) -> list[Target]:
+    """The virtual targets that are meant. Raises UserError for a name that is none."""
+    from ..campaign.execution import target_of
+    from ..config.inventory import load_inventory
+    from ..errors import UserError
+
+    known = load_inventory(options.inventory_path(inventory))
+    if not names:
+        found = [target for target in known.targets.values() if target.virtual is not None and not target.disabled]
+        if not found:
+            raise UserError(
+                "the inventory has no virtual board",
+                advice="add one: box: {virtual: {arch: x86_64, cpus: 2, memory: 1G}}",
+            )
+        return found
+    chosen = [target_of(known, name) for name in names]
+    if wrong := [target.name for target in chosen if target.virtual is None]:
+        raise UserError(f"{', '.join(wrong)}: no virtual board: the inventory says how to reach it, not how to make it")
+    return chosen
+
+
+def _say(text: str) -> None:
+    click.echo(f"isolbench: {printable(text)}", err=True)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of the boards that are up: one folder each, gone with the board.
+
+``$XDG_STATE_HOME/isolbench/lab/NAME`` holds the board's disk, keys, consoles and ``board.json``. A process id proves
+nothing after a crash: QEMU is known by its process id and the moment at which that process started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..deadline import Deadline
+from ..errors import Busy, StorageFull
+
+_POLL_S = 0.05
+_TERM_S = 5.0
+
+
+def state_dir() -> Path:
+    """``$XDG_STATE_HOME/isolbench/lab``; a relative one is ignored, as its specification says."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".local/state"
+    return root / "isolbench" / "lab"
+
+
+@dataclass(frozen=True)
+class Record:
+    """``board.json``: a board as it was started last. ``started_ticks`` is field 22 of /proc/PID/stat."""
+
+    name: str
+    arch: str
+    cpus: int
+    memory_mb: int
+    image: str
+    kernel: str
+    accel: str
+    port: int
+    host_key: str
+    pid: int
+    started_ticks: int
+    boot_id: str
+    append: tuple[str, ...] = ()
+
+    def is_alive(self) -> bool:
+        """Does this very QEMU run? Another process under its number does not count."""
+        return self.boot_id == host_boot_id() and process_start(self.pid) == self.started_ticks
+
+
+def host_boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in clock ticks since the boot; None if there is none, or only its corpse."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+class BoardFolder:
+    """One board's folder. Whoever changes the board holds :meth:`locked`."""
+
+    def __init__(self, name: str, root: Path | None = None) -> None:
+        self.name = name
+        self.root = root or state_dir()
+        self.path = self.root / name
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "id_ed25519"
+
+    @property
+    def console(self) -> Path:
+        return self.path / "console.log"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One command at a time for a board: the lock is on the folder itself, and goes with it."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"another isolbench is working on board {self.name}", advice="wait for it") from None
+            yield
+        finally:
+            os.close(folder)
+
+    def read(self) -> Record | None:
+        try:
+            data: dict[str, Any] = json.loads((self.path / "board.json").read_text())
+            return Record(**{**data, "append": tuple(data.get("append", ()))})
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, record: Record) -> None:
+        new = self.path / "board.json.new"
+        try:
+            new.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        except OSError as error:
+            raise StorageFull(f"cannot write {new}: {error.strerror}") from error
+        new.replace(self.path / "board.json")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the last board takes the folder of all with it
+            self.root.rmdir()
+
+
+def folders(root: Path | None = None) -> list[BoardFolder]:
+    """All boards there is anything of, by name."""
+    folder = root or state_dir()
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [BoardFolder(name, folder) for name in names]
+
+
+def records(root: Path | None = None) -> list[Record]:
+    """All boards that somebody brought up, alive or not, by name."""
+    found = [folder.read() for folder in folders(root)]
+    return [record for record in found if record is not None]
+
+
+def end(record: Record) -> bool:
+    """End a board's QEMU, if it is that one. False if it was gone already."""
+    if not record.is_alive():
+        return False
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, signum)
+        deadline = Deadline.after(_TERM_S)
+        while record.is_alive() and not deadline.expired:
+            _reap(record.pid)
+            time.sleep(_POLL_S)
+        if not record.is_alive():
+            break
+    return True
+
+
+def _reap(pid: int) -> None:
+    """A child of ours stays as a corpse until it is waited for; anybody else's is not ours to wait for."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kernels do to a core that was asked to be left alone, in counts: ticks with and without isolation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.deadline import Deadline
+from harness.errors import InfrastructureFault
+from harness.lab import count
+from harness.lab.count import Counted
+from harness.lab.images import Image
+
+SECONDS = 5
+#: Gaps over a millisecond are the host's doing, not the tick's: in those the machine was not there to be interrupted.
+GAP = ["gap", "--cpu", "1", "--duration", f"{SECONDS * 10**9}ns", "--threshold", "1ms"]
+QUIET = ["isolcpus=managed_irq,domain,1", "nohz_full=1", "rcu_nocbs=1"]
+
+KERNELS = [
+    ("bookworm-x86_64", "stock"),
+    ("bookworm-x86_64", "rt"),
+    ("trixie-x86_64", "stock"),
+    ("trixie-x86_64", "rt"),
+    ("bookworm-aarch64", "stock"),
+]
+
+pytestmark = pytest.mark.usefixtures("one_at_a_time")
+
+
+def run(image: Image, flavour: str, append: list[str]) -> Counted:
+    kernel = image.kernels[flavour]
+    counted = count.run(image.arch, kernel, GAP, append=append, deadline=Deadline.after(120))
+    assert counted.status == 0, counted.stderr
+    assert counted.result is not None
+    assert counted.result["effective"]["end"]["affinity"] == "1"
+    assert ("PREEMPT_RT" in counted.version) == (flavour == "rt")
+    assert image.arch != "x86_64" or counted.clocksource == "tsc"
+    return counted
+
+
+@pytest.mark.parametrize(("name", "flavour"), KERNELS)
+def test_a_plain_kernel_ticks(image: Callable[[str], Image], name: str, flavour: str) -> None:
+    found = image(name)
+    counted = run(found, flavour, [])
+    assert (counted.isolated, counted.nohz_full) == ("", "")
+    assert counted.result is not None
+    there = 1 - counted.result["scalars"]["stolen_ppm"]["value"] / 1e6
+    assert counted.ticks(1) >= 0.95 * found.kernels[flavour].hz * SECONDS * there
+
+
+@pytest.mark.parametrize(("name", "flavour"), KERNELS)
+def test_an_isolated_core_is_quiet(image: Callable[[str], Image], name: str, flavour: str) -> None:
+    counted = run(image(name), flavour, QUIET)
+    assert (counted.isolated, counted.nohz_full) == ("1", "1")
+    assert set(QUIET) <= set(counted.cmdline.split())
+    assert counted.ticks(1) <= 2 * SECONDS
+
+
+def test_a_kernel_without_a_root_panics_and_is_quoted(image: Callable[[str], Image]) -> None:
+    found = image("bookworm-x86_64")
+    with pytest.raises(InfrastructureFault, match=r"panic: .*Kernel panic - not syncing"):
+        count.run(
+            "x86_64", found.kernels["stock"], append=["rdinit=/none", "root=/dev/none"], deadline=Deadline.after(60)
+        )
+
+
+def test_a_board_that_hangs_is_ended_and_its_last_words_are_quoted(image: Callable[[str], Image]) -> None:
+    found = image("bookworm-x86_64")
+    with pytest.raises(InfrastructureFault, match="takes longer than it was given; last on its console: "):
+        count.run(
+            "x86_64", found.kernels["stock"], ["gap", "--cpu", "1", "--duration", "600s"], deadline=Deadline.after(15)
+        )
