@@ -13,9 +13,10 @@ from .options import inventory_path
 
 
 def read_plan(
-    campaign: str, inventory: Path | None, targets: Sequence[str], sets: Sequence[str]
+    campaign: str, inventory: Path | None, targets: Sequence[str], sets: Sequence[str], kernels: Sequence[str] = ()
 ) -> tuple[Inventory, Plan]:
     """The inventory and the plan. Raises ConfigError or PlanError; the errors of both files at once."""
+    from ..config.given import to_kernel
     from ..errors import ConfigError
 
     problems: list[str] = []
@@ -30,4 +31,4 @@ def read_plan(
         problems += error.problems
     if problems or loaded is None:
         raise ConfigError(problems)
-    return known, build_plan(loaded, known, sets=sets, targets=targets)
+    return known, build_plan(loaded, known, sets=sets, targets=targets, kernels=dict(map(to_kernel, kernels)))

@@ -118,8 +118,8 @@ def _no_name_twice(names: tuple[str, ...]) -> tuple[str, ...]:
 class Axes(Model):
     """``kernel`` and ``boot`` are names of the inventory. A campaign that names either boots its targets."""
 
-    kernel: Annotated[tuple[Name, ...], BeforeValidator(to_nonempty_list)] = (DEFAULT_KERNEL,)
-    boot: Annotated[tuple[Name, ...], BeforeValidator(to_nonempty_list)] = (PLAIN_BOOT,)
+    kernel: Annotated[tuple[Name, ...] | None, BeforeValidator(to_nonempty_list)] = None
+    boot: Annotated[tuple[Name, ...] | None, BeforeValidator(to_nonempty_list)] = None
     mode: Annotated[tuple[Mode, ...], BeforeValidator(to_nonempty_list)] = (to_mode("shared"),)
     load: Annotated[tuple[Load, ...], BeforeValidator(to_nonempty_list)] = (LoadSpec("idle"),)
 
@@ -137,13 +137,21 @@ class Axes(Model):
     @field_validator("kernel", "boot", mode="after")
     @classmethod
     @accepts(_unique)
-    def _names_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return _no_name_twice(values)
+    def _names_once(cls, values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if values is None else _no_name_twice(values)
 
     @property
     def boots(self) -> bool:
         """Whether targets are booted: each session then begins with a boot of its own."""
-        return bool(self.model_fields_set & {"kernel", "boot"})
+        return self.kernel is not None or self.boot is not None
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        return self.kernel or (DEFAULT_KERNEL,)
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        return self.boot or (PLAIN_BOOT,)
 
 
 class Selector(Model):
@@ -276,8 +284,8 @@ def check(campaign: Campaign, benches: Mapping[str, Bench]) -> list[tuple[tuple[
         "bench": [use.bench for use in campaign.benches],
         "mode": [*(mode.name for mode in campaign.axes.mode), *MODES],
         "load": [*(each.name for each in campaign.axes.load), *LOADS],
-        "kernel": [*campaign.axes.kernel, DEFAULT_KERNEL],
-        "boot": [*campaign.axes.boot, PLAIN_BOOT],
+        "kernel": [*campaign.axes.kernels, DEFAULT_KERNEL],
+        "boot": [*campaign.axes.profiles, PLAIN_BOOT],
     }
     for kind in ("include", "exclude"):
         for index, selector in enumerate(getattr(campaign, kind)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -137,7 +137,7 @@ class _Reader:
             for place, text in problems(error, self.document, model, at):
                 self.found.append((place, text))
             self.blamed.add(at)
-            return model.model_construct()
+            return cast(K, model.model_construct())
 
     def _kernels(self, data: dict[str, Any]) -> dict[str, Kernel]:
         found = {DEFAULT_KERNEL: BUILT_IN_KERNEL}

@@ -193,7 +193,8 @@ class KernelKeys(Artefact):
         bad: list[tuple[Loc, str]] = []
         if archs and own:
             bad.append(((), f"say {sorted(own)[0]} below each architecture, or no architecture at all"))
-        for loc, artefact in [((arch,), getattr(self, arch)) for arch in archs] or [((), self)]:
+        places: list[tuple[Loc, Artefact]] = [((arch,), getattr(self, arch)) for arch in archs]
+        for loc, artefact in places or [((), self)]:
             if what := _problem(artefact):
                 bad.append((loc, what))
         if bad:
