@@ -306,8 +306,10 @@ def _folder_entries(folder: Path) -> Iterator[_Entry]:
         root, prefix = below, "lib/modules/"
     elif (folder / "modules.order").exists() or (folder / "modules.dep").exists():
         root, prefix = folder, f"lib/modules/{folder.name}/"
-    else:
+    elif any((each / "modules.dep").exists() or (each / "kernel").is_dir() for each in folder.iterdir()):
         root, prefix = folder, "lib/modules/"
+    else:
+        return
     for each in sorted(root.rglob("*")):
         if each.is_file() and not each.is_symlink():
             yield f"{prefix}{each.relative_to(root)}", each.stat().st_size, _opener(each)

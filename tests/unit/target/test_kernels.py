@@ -234,7 +234,7 @@ def test_artefacts_that_are_none(tmp_path: Path) -> None:
         "a kernel for x86_64, and the target is aarch64"
     )
     assert "No such file" in refused(Artefact(image=str(tmp_path / "none")), cache)
-    assert "no lib/modules/RELEASE" in refused(Artefact(image=str(path), modules=str(tmp_path / "cache")), cache)
+    assert "no lib/modules/RELEASE" in refused(Artefact(image=str(path), modules=str(cache)), cache)
 
 
 def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``netboot``: files in a folder of the controller's that the machine's network boot reads; then it is told to reboot.
+
+``kernel``, ``initrd`` and ``cmdline`` are there for one boot: they are removed once the machine is back, or given up.
+What the machine does without them (its disk, the next entry of its boot order) is its default.
+"""
+
+from __future__ import annotations
+
+from .base import Bootable, Method, State, Step
+
+FILES = ("kernel", "initrd", "cmdline")
+
+
+class Netboot(Method):
+    def arm(self, what: Bootable, state: State) -> list[Step]:
+        return []
+
+
+METHOD = Netboot("netboot", here=True)
