@@ -389,8 +389,9 @@ class Kernels:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{real}.part")
             elif kind == "link":
-                if os.path.islink(real) and os.readlink(real) == entry.get("to"):
-                    os.unlink(real)
+                for each in (real, f"{real}.isolbench"):
+                    if os.path.islink(each) and os.readlink(each) == entry.get("to"):
+                        os.unlink(each)
             elif kind == "block":
                 if self._tree.exists(path):
                     self._set_block(path, "")

@@ -21,9 +21,10 @@ _ANSWER_S = 60.0
 @click.command(help="Put TARGETs (default: local) back as they were found: what a crash left changed is undone.")
 @click.argument("targets", nargs=-1, shell_complete=complete.names)
 @options.inventory
+@click.option("--kernels", is_flag=True, help="Also remove the kernels that isolbench installed.")
 @click.option("--cancel", is_flag=True, help="Also end a batch that is being measured, whoever submitted it.")
 @options.as_json
-def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_json: bool) -> int:
+def restore(targets: tuple[str, ...], inventory: Path | None, kernels: bool, cancel: bool, as_json: bool) -> int:
     from ..campaign.execution import target_of
     from ..campaign.visit import visit
     from ..config.inventory import load_inventory
@@ -35,7 +36,7 @@ def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_j
 
     def ask(target: Target) -> list[dict[str, Any]] | IsolbenchError:
         try:
-            return _restore(target, cancel=cancel)
+            return _restore(target, cancel=cancel, kernels=kernels)
         except IsolbenchError as error:
             return error
 
@@ -59,7 +60,17 @@ def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_j
     return code
 
 
-def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
+def _restore(target: Target, *, cancel: bool, kernels: bool) -> list[dict[str, Any]]:
+    """What was put back; with ``kernels`` those of ours last, when nothing is measured any more."""
+    entries = _put_back(target, cancel=cancel)
+    if kernels:
+        from ..target.booting import remove_kernels
+
+        entries += remove_kernels(target)
+    return entries
+
+
+def _put_back(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
     """What was put back: on the agent's waking (an earlier one had died), and now."""
     from ..deadline import Deadline
     from ..errors import Busy

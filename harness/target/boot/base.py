@@ -8,7 +8,7 @@ The default entry of a boot loader is never changed: what a method arms is boote
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import TargetUnfit
@@ -34,20 +34,18 @@ class Bootable:
 
 @dataclass(frozen=True)
 class Method:
-    """``reads`` are files whose text :meth:`arm` wants; ``places`` where images may have to lie, the first that is there.
-
-    ``here``: part of it is done by the controller.
-    """
+    """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants."""
 
     name: str = ""
     tools: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
-    places: tuple[str, ...] = ("/boot",)
-    here: bool = field(default=False)
 
-    def arm(self, what: Bootable, state: State) -> list[Step]:
-        """What to do on the target so that ``what`` is booted next, once. Raises TargetUnfit where it cannot be."""
-        raise NotImplementedError
+    def arm(self, what: Bootable, state: State) -> list[Step]:  # noqa: ARG002 - what most methods need
+        """What to do on the target so that ``what`` is booted next, once. Raises TargetUnfit where it cannot be.
+
+        Nothing, where the controller does it all.
+        """
+        return []
 
     def go(self, state: State) -> list[str]:
         """The command that then boots."""
@@ -58,9 +56,10 @@ class Method:
         tools = state.get("tools") or {}
         lacking = [name for name in self.tools if name not in tools]
         if lacking:
+            packages = ", ".join(_PACKAGES.get(name, name) for name in lacking)
             raise TargetUnfit(
                 f"boot: {self.name} needs {', '.join(lacking)} on the target",
-                advice=f"install {', '.join(_PACKAGES.get(name, name) for name in lacking)}, or choose another boot method",
+                advice=f"install {packages}, or choose another boot method",
             )
 
 

@@ -7,12 +7,6 @@ It is run on the controller, before each boot, also before one of the machine's 
 
 from __future__ import annotations
 
-from .base import Bootable, Method, State, Step
+from .base import Method
 
-
-class Command(Method):
-    def arm(self, what: Bootable, state: State) -> list[Step]:
-        return []
-
-
-METHOD = Command("command", here=True)
+METHOD = Method("command")

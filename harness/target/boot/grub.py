@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from ...config.kernels import split_parameters
 from ...errors import TargetUnfit
 from .base import Bootable, Method, State, Step
 
@@ -78,9 +79,7 @@ def _path(path: str, prefix: str, *, separate: bool) -> str:
 
 
 def quoted(cmdline: str) -> str:
-    """Each parameter as one word to GRUB, taken literally. None has a single quote in it: the inventory sees to that."""
-    from ...config.kernels import split_parameters
-
+    """Each parameter as one word to GRUB, taken literally; none has a single quote in it."""
     return " ".join("'" + word.replace("'", "") + "'" for word in split_parameters(cmdline))
 
 

@@ -7,7 +7,7 @@ from .base import Bootable, Method, State, Step
 
 
 class Kexec(Method):
-    def arm(self, what: Bootable, state: State) -> list[Step]:
+    def arm(self, what: Bootable, state: State) -> list[Step]:  # noqa: ARG002 - it needs no more
         argv = ["kexec", "-l", what.image, f"--command-line={what.cmdline}"]
         if what.initrd is not None:
             argv.append(f"--initrd={what.initrd}")

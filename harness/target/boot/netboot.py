@@ -7,14 +7,8 @@ What the machine does without them (its disk, the next entry of its boot order) 
 
 from __future__ import annotations
 
-from .base import Bootable, Method, State, Step
+from .base import Method
 
 FILES = ("kernel", "initrd", "cmdline")
 
-
-class Netboot(Method):
-    def arm(self, what: Bootable, state: State) -> list[Step]:
-        return []
-
-
-METHOD = Netboot("netboot", here=True)
+METHOD = Method("netboot")
