@@ -270,7 +270,17 @@ class Kernels:
                 words = [word.format(path=self._tree.path(path), release=release) for word in arguments]
                 self._run([maker, *words], "the initial RAM disk")
                 return path
-        return None
+        return self._update_initramfs(folder, release)
+
+    def _update_initramfs(self, folder: str, release: str) -> Optional[str]:
+        """Where there is only this: it writes to a name of its own, from which ours is taken."""
+        tool, made = self._tool("update-initramfs"), f"/boot/initrd.img-{release}"
+        if tool is None or self._tree.exists(made):
+            return None
+        self.note([{"id": os.path.basename(folder), "kind": "file", "path": made}])
+        self._run([tool, "-c", "-k", release], "the initial RAM disk")
+        shutil.move(self._tree.path(made), self._tree.path(f"{folder}/initrd"))
+        return f"{folder}/initrd"
 
     def _copy(self, path: str, to: str) -> None:
         aside = self._tree.path(f"{to}.part")
