@@ -18,7 +18,7 @@ from .words import bench_titles, plural
 
 if TYPE_CHECKING:
     from ..config.inventory import Inventory, Target
-    from ..plan import Booted, Estimate, Plan
+    from ..plan import Estimate, Plan
 
 #: More cells than this per target are counted on a terminal, not listed. --json has them all.
 _LISTED = 60
@@ -211,12 +211,10 @@ def _print(
             if name in failures:
                 out.print(Text(printable(f"  not reached: {name}: {failures[name]}")))
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        booting = ("kernel", "boot") if plan.boots else ()
-        for column in ("  bench", *booting, "mode", "load", "duration", "would run"):
+        for column in ("  bench", "mode", "load", "duration", "would run"):
             table.add_column(column, no_wrap=column != "would run")
-        for title, booted_as, mode, load, duration_ns, verdict in rows[:_LISTED]:
-            which = (booted_as.kernel, booted_as.boot) if plan.boots else ()
-            shown = (f"  {title}", *which, mode, load, f"{duration_ns / 1e9:g} s", str(verdict))
+        for title, mode, load, duration_ns, verdict in rows[:_LISTED]:
+            shown = (f"  {title}", mode, load, f"{duration_ns / 1e9:g} s", str(verdict))
             table.add_row(*(Text(printable(text)) for text in shown))
         out.print(table)
         if len(rows) > _LISTED:
@@ -232,7 +230,7 @@ def _print(
     out.print(Text(f"{plan.campaign.name}: {_runs(feasible.runs, plan.runs)}, {time_it_takes}{refused}"))
 
 
-Row = tuple[str, "Booted", str, str, int, _Verdict]
+Row = tuple[str, str, str, int, _Verdict]
 
 
 def _groups(
@@ -243,7 +241,7 @@ def _groups(
     alike: dict[tuple[tuple[Row, ...], tuple[str, ...]], list[str]] = {}
     for name in plan.targets:
         rows = tuple(
-            (title[cell.id], cell.booted, cell.mode.name, cell.load.name, cell.duration_ns, verdicts[cell.id])
+            (title[cell.id], cell.mode.name, cell.load.name, cell.duration_ns, verdicts[cell.id])
             for cell in plan.cells_of(name)
         )
         alike.setdefault((rows, notes[name]), []).append(name)

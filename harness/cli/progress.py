@@ -157,9 +157,7 @@ def _names(plan: Plan) -> dict[str, str]:
     titles = bench_titles(plan)
     several = len(set(titles.values())) > 1
     return {
-        cell.id: (f"{titles[cell.id]} " if several else "")
-        + (f"{cell.booted} " if plan.boots else "")
-        + f"{cell.mode.name}/{cell.load.name}"
+        cell.id: (f"{titles[cell.id]} " if several else "") + f"{cell.mode.name}/{cell.load.name}"
         for cell in plan.cells
     }
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent.spec import LoadSpec, ModeSpec
+from harness.cli.words import bench_titles
 from harness.config.campaign import load_campaign
 from harness.config.given import to_kernel
 from harness.config.inventory import Inventory, read_inventory
@@ -196,3 +197,9 @@ def test_what_is_no_kernel_on_the_command_line(tmp_path: Path, text: str) -> Non
     text = text.format(empty=files(tmp_path / "e"), two=files(tmp_path / "z", "Image", "bzImage"))
     with pytest.raises(UserError, match=r"^--kernel "):
         to_kernel(text)
+
+
+def test_what_is_booted_sets_a_bench_apart(tmp_path: Path) -> None:
+    """In reports and trends they are never one table, nor under one name."""
+    found = plan(tmp_path, "targets: [nuc]\naxes: {kernel: [default, rt], boot: [plain, quiet]}\n")
+    assert list(bench_titles(found).values()) == ["b", "b boot=quiet", "b kernel=rt", "b kernel=rt boot=quiet"]
