@@ -20,8 +20,8 @@ from .variants import Variant, titles, variant_of
 #: What a catalogue's row must have.
 COLUMNS = (
     "target", "bench", "params", "kernel_name", "boot", "mode", "load", "duration_ns", "settle_ns", "cell", "role",
-    "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "max", "value", "started_ns", *QUANTILES,
-    "kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode",
+    "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "max", "value", "started_ns",
+    *QUANTILES, "kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode",
 )  # fmt: skip
 #: Of these, what is told of when it changes between two executions.
 IDENTITY = ("kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode")
