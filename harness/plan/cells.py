@@ -64,6 +64,11 @@ class Cell:
     def booted(self) -> Booted:
         return Booted(self.kernel, self.boot)
 
+    @property
+    def together(self) -> bool:
+        """May its runs have several probes, that begin at one time?"""
+        return self.control or (self.cpus == "all" and self.mode.where != "shared")
+
     def to_json(self) -> dict[str, Any]:
         """Modes and loads by name: the plan has their meaning."""
         return {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
+from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict, counted
 from ..stats.quantiles import samples_needed
 from . import grouping
 from .layout import Column, advice, heading, item, line, plain, table
@@ -65,8 +65,8 @@ def totals(view: View) -> str:
     parts = [done + (f": {states}" if states else "")]
     if view.attempts:
         parts.append(f"{plural(len(view.attempts), 'attempt')} failed")
-    if over := sum(verdict.result == FAILED for verdict in view.budgets):
-        parts.append(f"{over} over budget")
+    if checks := counted(view.budgets):
+        parts.append(checks)
     if view.unsupported:
         parts.append(f"{plural(len(view.unsupported), 'cell')} unsupported")
     return "; ".join(parts)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -33,8 +34,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def document(campaign: str, path: str, found: Sequence[Series], last: int | None, warnings: Sequence[str]) -> Any:
     """For machines: the newest ``last`` points of each series."""
-    listed = [{**asdict(each), "points": [asdict(point) for point in newest(each, last)]} for each in found]
+    listed = [{**asdict(each), "points": [_point(point) for point in newest(each, last)]} for each in found]
     return {"campaign": campaign, "path": path, "series": listed, "warnings": list(warnings)}
+
+
+def _point(point: Point) -> dict[str, Any]:
+    """A quantile that lies among missed periods is more than any number: ``None``."""
+    return {key: None if value == math.inf else value for key, value in asdict(point).items()}
 
 
 def newest(series: Series, last: int | None) -> tuple[Point, ...]:
@@ -117,9 +123,9 @@ def _split(text: str) -> Mapping[str, None]:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """A character a value, ? where there is none. Zero is the ground."""
-    top = max((value for value in values if value is not None), default=0)
+    """A character a value, ? where there is none, the highest where it was missed. Zero is the ground."""
+    top = max((value for value in values if value is not None and value != math.inf), default=0)
     if top <= 0:
         return "".join("?" if value is None else _BARS[0] for value in values)
     steps = len(_BARS) - 1
-    return "".join("?" if value is None else _BARS[round(max(0.0, value) / top * steps)] for value in values)
+    return "".join("?" if value is None else _BARS[round(min(1.0, max(0.0, value) / top) * steps)] for value in values)

@@ -73,7 +73,7 @@ def test_the_stand_in_is_good_enough(agent: Agent) -> None:
     ("script", "fault", "said"),
     [
         ("echo 'not allowed: be root' >&2; exit 3", "environment", "not allowed: be root"),
-        ("echo 'usage: gap' >&2; exit 2", "bug", "called wrongly: usage: gap"),
+        ("echo 'usage: gap' >&2; exit 2", "user", "does not take what the bench file says: usage: gap"),
         ("echo 'internal' >&2; exit 1", "bug", "exit status 1: internal"),
         ("exit 1", "bug", "it said nothing"),
         ("kill -SEGV $$", "bug", "crashed with signal 11"),

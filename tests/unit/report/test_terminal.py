@@ -78,8 +78,7 @@ def test_a_terminal_gets_colour(night):
 
 def test_it_says_what_there_is(night):
     text = flat(printed(summary, night))
-    totals_line = "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported"
-    assert totals_line in text
+    assert "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 of 22 budget checks failed; " in text
     assert "nuc: 6.18.5-rt2" in text
     assert "box: 6.12.48+deb13-amd64" in text
     assert "virtual machine (kvm)" in text
@@ -95,7 +94,7 @@ def test_it_says_what_there_is(night):
 
 def test_rows_have_the_quantiles_with_units(night):
     row = next(line for line in printed(summary, night).splitlines() if line.startswith("  fifo"))
-    assert row.split()[:7] == ["fifo", "37", "ns", "40", "ns", "41", "ns"]
+    assert row.split()[:7] == ["fifo", "38", "ns", "40", "ns", "41", "ns"]
     assert re.search(r"<0\.150 +0 +0 ppm +0 ppm  2 valid  [▁-█]{9}$", row)
 
 
