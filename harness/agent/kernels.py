@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tarfile
 from typing import Any, Dict, List, Optional
@@ -101,7 +102,16 @@ class Kernels:
             known = sorted(name[8:] for name in self._tree.names("/boot") if name.startswith("vmlinuz-"))
             raise _fault("no-kernel", f"no kernel {release} is installed (found: {', '.join(known) or 'none'})")
         initrd = self._first(f"/boot/initrd.img-{release}", f"/boot/initramfs-{release}.img", f"/boot/initrd-{release}")
-        return {"image": image, "initrd": initrd, "release": release}
+        return {"image": image, "initrd": initrd, "release": release, "version": self._version(image)}
+
+    def _version(self, image: str) -> Optional[str]:
+        """What ``uname -v`` will say, from the header of an x86 image (at 0x20e); None of others."""
+        head = self._tree.read_bytes(image, 1 << 16) or b""
+        if head[0x202:0x206] != b"HdrS":
+            return None
+        at = int.from_bytes(head[0x20E:0x210], "little") + 0x200
+        found = re.match(rb"[^ \0]+ \([^\0]*?\) (#[0-9]+ [^\0]*)", head[at : at + 400])
+        return None if found is None else found[1].decode("ascii", "replace").strip()
 
     def installed(self) -> List[Dict[str, Any]]:
         """Ours that are whole, the oldest first: ``{id, release, image, initrd, dtbs}``."""

@@ -16,7 +16,7 @@ from ..errors import EnvironmentFault, InfrastructureFault, IsolbenchError, User
 from ..plan import Booted
 from ..plan import Session as PlannedSession
 from ..target.booting import Booter, Wanted
-from ..target.proof import BootFailed, NotBack, WrongParameters, prove
+from ..target.proof import BootFailed, NotBack, WrongParameters, prove, told_by
 from ..target.session import open_session
 from .conversation import Conversation
 from .execution import Execution, Stop
@@ -54,13 +54,14 @@ class Boots:
                     return
                 self._failed[session.booted] += 1
                 again = self._may_try_again(error, session.booted)
+                message = told_by(error, self._booter.console_end()) if isinstance(error, BootFailed) else str(error)
                 self._emit(
                     "boot-failed", kernel=session.booted.kernel, boot=session.booted.boot, session=session.index,
-                    message=str(error), retried=again,
+                    message=message, retried=again,
                 )  # fmt: skip
                 gone = isinstance(error, NotBack) and not self._reachable()
                 if not again or gone:
-                    self._give_up(session, error)
+                    self._give_up(session, message)
                 if gone:
                     raise
                 if not again:
@@ -110,9 +111,9 @@ class Boots:
         except InfrastructureFault:
             return False
 
-    def _give_up(self, session: PlannedSession, error: IsolbenchError) -> None:
+    def _give_up(self, session: PlannedSession, why: str) -> None:
         assert session.booted is not None
-        reason = f"boot of {session.booted}: {error}"
+        reason = f"boot of {session.booted}: {why}"
         for cell, repeat in session.runs:
             run = f"{cell.id}-r{repeat}"
             self._ledger.begin(run)

@@ -166,10 +166,11 @@ class Booter:
             Expected(
                 wanted.kernel.name,
                 what.release,
-                None if identity is None else identity.version,
+                entry.get("version") if identity is None else identity.version,
                 None if identity is None else identity.build_id,
                 profile,
                 wanted.boot,
+                mark,
             ),
             method.go(state),
         )

@@ -44,7 +44,10 @@ class WrongParameters(BootFailed):
 
 @dataclass(frozen=True)
 class Expected:
-    """What has to run after a boot; None where it is not known, and so cannot be asked for."""
+    """What has to run after a boot; None where it is not known, and so cannot be asked for.
+
+    ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
+    """
 
     name: str
     release: str | None
@@ -52,6 +55,7 @@ class Expected:
     build_id: str | None
     profile: BootProfile
     profile_name: str = ""
+    mark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,13 @@ def not_back(seconds: float, said: str | None = None, console: str | None = None
     return NotBack(what, advice=None if console is not None else "its console would say why")
 
 
+def told_by(error: BootFailed, console: str | None) -> str:
+    """The error's message, with what a console says of why, if it says anything of the kind."""
+    if console is None or "its console ends" in str(error) or not any(word in console for word in _TELLING):
+        return str(error)
+    return f"{error}; its console said: {quote_console(console)}"
+
+
 def quote_console(console: str) -> str:
     """The end of a console, in one line: from the last telling line on, if there is one."""
     plain = "".join(char if char.isprintable() or char == "\n" else " " for char in console)
@@ -117,6 +128,12 @@ def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> P
     if not proof.boot_id or proof.boot_id == before:
         raise OldKernel(f"did not boot: the boot id is the same, and {proof.release or 'its old kernel'} runs on")
     _check_kernel(expected, proof)
+    asked = [*expected.profile.add, *([expected.mark] if expected.mark else [])]
+    if expected.mark is not None and cmdline.missing(proof.cmdline, asked) == asked:
+        raise OldKernel(
+            f"came back as it boots by itself, {proof.release} with nothing of the boot that was asked for "
+            f"({expected.name} {expected.profile_name})"
+        )
     if wrong := _wrong_parameters(expected.profile, proof):
         named = f" ({expected.profile_name})" if expected.profile_name else ""
         raise WrongParameters(f"came back with wrong parameters{named}: {'; '.join(wrong)}")

@@ -211,6 +211,13 @@ def test_the_default_is_remembered_while_it_runs(machine: Path) -> None:
 
 def test_a_kernel_that_lies_there_already(machine: Path) -> None:
     assert ask(machine, op="release", release="6.1")["entry"]["image"] == "/boot/vmlinuz-6.1"
+    assert ask(machine, op="release", release="6.1")["entry"]["version"] is None
+    image = bytearray(0x400)
+    image[0x202:0x206] = b"HdrS"
+    image[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    image[0x300:0x330] = b"6.1 (me@here) #7 SMP Debian 6.1-2".ljust(0x30, b"\0")
+    (machine / "boot/vmlinuz-6.1").write_bytes(image)
+    assert ask(machine, op="release", release="6.1")["entry"]["version"] == "#7 SMP Debian 6.1-2"
     with pytest.raises(AgentError, match=r"no kernel 6\.2 is installed \(found: 6\.1\)"):
         ask(machine, op="release", release="6.2")
 

@@ -136,7 +136,9 @@ def test_the_old_kernel_is_tried_again_and_then_costs_the_session_its_runs(
     assert [fields["retried"] for kind, fields in lane.events if kind == "boot-failed"] == [True, True, False]
     assert [each["fault"] for each in lane.attempts()] == ["infrastructure"] * 2
     reason = lane.attempts()[0]["reason"]
-    assert reason == "boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next)"
+    assert reason == (
+        "boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next); its console said: Kernel panic"
+    )
     log = next((lane.execution.path / "attempts" / "nuc").glob("*/log.txt"))
     assert log.read_text() == "Kernel panic"
     assert len(lane.ledger.given_up) == 2

@@ -97,6 +97,16 @@ def test_what_is_not_believed(changes: dict[str, Any], kind: type[BootFailed], m
     assert caught.value.fault == "infrastructure"
 
 
+def test_one_kernel_with_two_profiles_that_fell_back() -> None:
+    """The release says nothing then; the mark of every boot of ours does."""
+    expected = Expected("default", "6.1.0-rt", None, None, QUIET, "quiet", mark="isolbench.boot=installed/quiet")
+    with pytest.raises(OldKernel, match=r"came back as it boots by itself, 6\.1\.0-rt with nothing of the boot"):
+        prove(expected, "old", facts(cmdline="ro", isolated=[], nohz_full=[]))
+    with pytest.raises(WrongParameters):
+        prove(expected, "old", facts(cmdline="ro isolbench.boot=installed/quiet"))
+    prove(expected, "old", facts(cmdline=f"isolbench.boot=installed/quiet {LINE}"))
+
+
 def test_quotation_marks_may_have_moved() -> None:
     expected = Expected("n", None, None, None, BootProfile(add='dyndbg="file a.c +p"'))  # type: ignore[arg-type]
     prove(expected, "old", facts(cmdline='ro "dyndbg=file a.c +p"'))
