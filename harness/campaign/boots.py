@@ -12,7 +12,7 @@ from collections import Counter
 
 from ..config.inventory import Target
 from ..config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL
-from ..errors import EnvironmentFault, InfrastructureFault, IsolbenchError, UserError
+from ..errors import EnvironmentFault, InfrastructureFault, IsolbenchError, StorageFull, UserError
 from ..plan import Booted
 from ..plan import Session as PlannedSession
 from ..target.booting import Booter, Wanted
@@ -49,7 +49,7 @@ class Boots:
             try:
                 self._once(session, session.booted)
                 return
-            except (BootFailed, EnvironmentFault, UserError) as error:
+            except (BootFailed, EnvironmentFault, StorageFull, UserError) as error:
                 if self._stop:
                     return
                 self._failed[session.booted] += 1
@@ -99,7 +99,7 @@ class Boots:
         return Wanted(kernel, booted.boot, profiles.get(booted.boot) or BUILT_IN_BOOT)
 
     def _may_try_again(self, error: IsolbenchError, booted: Booted) -> bool:
-        if isinstance(error, WrongParameters | UserError | EnvironmentFault):
+        if not isinstance(error, BootFailed) or isinstance(error, WrongParameters):
             return False
         return self._failed[booted] <= self._execution.plan.campaign.retry.infrastructure
 

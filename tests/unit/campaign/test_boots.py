@@ -20,7 +20,7 @@ from harness.campaign.work import next_session
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.config.kernels import BootProfile
-from harness.errors import TargetUnfit, Unreachable
+from harness.errors import StorageFull, TargetUnfit, Unreachable
 from harness.plan import Booted, build_plan
 from harness.target.booting import Wanted
 from harness.target.proof import Expected, NotBack, OldKernel
@@ -157,10 +157,11 @@ def test_wrong_parameters_would_be_wrong_again(tmp_path: Path, monkeypatch: pyte
     assert "came back with wrong parameters (quiet): nohz_full=1" in lane.attempts()[0]["reason"]
 
 
+@pytest.mark.parametrize("error", [TargetUnfit("kexec is not installed"), StorageFull("/boot has 3 MiB free")])
 def test_what_cannot_be_booted_at_all_costs_its_runs_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    lane = Lane(tmp_path, Board([TargetUnfit("boot: kexec needs kexec on the target")]), monkeypatch)
+    lane = Lane(tmp_path, Board([error]), monkeypatch)
     lane.boots.boot(quiet(lane))
     assert len(lane.ledger.given_up) == 2
 
