@@ -18,11 +18,9 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import tarfile
 from typing import Any, Dict, List, Optional
 
-from .system import AgentError, Tree, write_durably
+from .system import AgentError, Tree, remove_tree, write_durably
 
 HOME = "/var/lib/isolbench/kernels"
 #: Of ours, so many lie on a machine at once: the one that runs and the one that comes.
@@ -253,8 +251,10 @@ class Kernels:
         os.rename(aside, real)
 
     def _unpack(self, folder: str, what: str) -> None:
+        import tarfile  # a package of its own on small systems, and nothing else needs it
+
         real = self._tree.path(f"{folder}/{what}")
-        shutil.rmtree(real, ignore_errors=True)
+        remove_tree(real)
         packed = self._tree.path(f"{folder}/{what}.tar.gz")
         self._space(folder, 4 * os.path.getsize(packed), what)
         with tarfile.open(packed) as archive:
@@ -267,20 +267,27 @@ class Kernels:
                 source = archive.extractfile(member)
                 assert source is not None
                 with source, open(to, "wb") as file:
-                    shutil.copyfileobj(source, file)
+                    _copy_bytes(source, file)
         os.unlink(packed)
 
     def _initrd(self, folder: str, release: str) -> Optional[str]:
         """The path of the initial RAM disk: the one that was put, else made here; None where nothing makes one."""
         if self._tree.exists(f"{folder}/initrd"):
             return f"{folder}/initrd"
+        failed: Optional[AgentError] = None
         for maker, arguments in _MAKERS:
             if self._tree.exists(maker):
                 path = f"{folder}/initrd"
                 words = [word.format(path=self._tree.path(path), release=release) for word in arguments]
-                self._run([maker, *words], "the initial RAM disk")
-                return path
-        return self._update_initramfs(folder, release)
+                try:
+                    self._run([maker, *words], "the initial RAM disk")
+                    return path
+                except AgentError as error:  # it may be there without its configuration, and another one in use
+                    failed = error
+        made = self._update_initramfs(folder, release)
+        if made is None and failed is not None:
+            raise failed
+        return made
 
     def _update_initramfs(self, folder: str, release: str) -> Optional[str]:
         """Where there is only this: it writes to a name of its own, from which ours is taken."""
@@ -289,13 +296,14 @@ class Kernels:
             return None
         self.note([{"id": os.path.basename(folder), "kind": "file", "path": made}])
         self._run([tool, "-c", "-k", release], "the initial RAM disk")
-        shutil.move(self._tree.path(made), self._tree.path(f"{folder}/initrd"))
+        self._copy(made, f"{folder}/initrd")
+        os.unlink(self._tree.path(made))
         return f"{folder}/initrd"
 
     def _copy(self, path: str, to: str) -> None:
         aside = self._tree.path(f"{to}.part")
         with open(self._tree.path(path), "rb") as source, open(aside, "wb") as file:
-            shutil.copyfileobj(source, file)
+            _copy_bytes(source, file)
             file.flush()
             os.fsync(file.fileno())
         os.rename(aside, self._tree.path(to))
@@ -388,7 +396,7 @@ class Kernels:
         folders = [build] if build is not None else [n for n in self._tree.names(HOME) if _is_id(n)]
         for name in folders:
             if not any(entry.get("id") == name for entry in left):
-                shutil.rmtree(self._tree.path(f"{HOME}/{name}"), ignore_errors=True)
+                remove_tree(self._tree.path(f"{HOME}/{name}"))
         lines = "".join(json.dumps(entry) + "\n" for entry in reversed(left)).encode()
         if left:
             write_durably(self._journal, lines)
@@ -423,6 +431,11 @@ class Kernels:
 
 
 _TOOLS = ("kexec", "grub-reboot", "grub2-reboot", "bootctl", "systemctl", "reboot")
+
+
+def _copy_bytes(source: Any, file: Any) -> None:
+    for part in iter(lambda: source.read(1 << 20), b""):
+        file.write(part)
 
 
 def _is_id(text: str) -> bool:

@@ -152,7 +152,14 @@ def _arm64(data: bytes) -> Image:
     if size and len(data) < size // 2:
         raise NoKernel(f"no whole kernel: {len(data)} bytes of {size}")
     found, note = _build_id_of_raw(data)
-    return Image("aarch64", banner[1].decode(), banner[2].decode().strip(), found, built_in_config(data), note)
+    return Image(
+        "aarch64",
+        banner[1].decode("ascii", "replace"),
+        banner[2].decode("ascii", "replace").strip(),
+        found,
+        built_in_config(data),
+        note,
+    )
 
 
 def _zboot(data: bytes) -> Image:

@@ -38,7 +38,9 @@ def elf(notes: bytes, tail: bytes = b"") -> bytes:
 
 
 def bzimage(release: str = "6.1.0-x", payload: bytes | None = None, version: str = "#1 SMP Debian") -> bytes:
-    packed = gzip.compress(elf(NOTE, b"IKCFG_ST" + gzip.compress(CONFIG))) if payload is None else payload
+    packed = (
+        gzip.compress(elf(NOTE, b"IKCFG_ST" + gzip.compress(CONFIG, mtime=0)), mtime=0) if payload is None else payload
+    )
     data = bytearray(1024)
     data[0x1F1] = 1
     data[0x202:0x206] = b"HdrS"
