@@ -19,7 +19,24 @@ for pair in $wanted; do
 done
 # A compiler without a C library compiles nothing; Debian recommends it only. It brings the kernel's headers as well.
 [ -e /usr/include/stdio.h ] && [ -e /usr/include/linux/futex.h ] || missing="$missing libc6-dev"
-[ -z "$missing" ] && exit 0
+
+# Kernels of Debian, as test data: fetched once, never unpacked here. Without them their tests are skipped.
+fetch_kernels() {
+    command -v apt-get >/dev/null 2>&1 && [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || return 0
+    debs="${XDG_CACHE_HOME:-$HOME/.cache}/isolbench/test-debs"
+    mkdir -p "$debs"
+    for pattern in '^linux-image-6[.]1[.][0-9.]+-[0-9]+-amd64$' '^linux-image-6[.]1[.][0-9.]+-[0-9]+-rt-amd64$'; do
+        package="$(apt-cache pkgnames linux-image-6.1 | grep -E "$pattern" | sort -V | tail -n 1)"
+        [ -n "$package" ] || continue
+        ls "$debs/$package"_*.deb >/dev/null 2>&1 && continue
+        (cd "$debs" && apt-get download -qq "$package" 2>/dev/null) || echo "tests: $package was not to be had" >&2
+    done
+}
+
+if [ -z "$missing" ]; then
+    fetch_kernels
+    exit 0
+fi
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "tests: installing Debian packages:$missing"
@@ -30,3 +47,4 @@ else
     echo "tests: not installed, and tests that need them will be skipped:$missing" >&2
     echo "tests: as root on Debian: apt-get install --no-install-recommends$missing" >&2
 fi
+fetch_kernels

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's commands: ``start``, ``attach``, ``restore``, ``facts``.
+"""The agent's commands: ``start``, ``attach``, ``restore``, ``facts``, ``kernels``.
 
 Exit status: 0 done, 1 something could not be put back, 2 usage, 3 this machine lacks something.
 """
@@ -23,11 +23,12 @@ from .spec import PROTOCOL
 from .supervisor import recover, supervise
 from .system import AgentError
 
-USAGE = """usage: agent start|attach|restore|facts [options]
+USAGE = """usage: agent start|attach|restore|facts|kernels [options]
   start    start the agent's daemon, if there is none (--foreground: be it)
   attach   connect standard input and output to the daemon, starting it where needed
   restore  put back whatever an agent left changed on this machine, and say what
   facts    print what this machine is, as JSON
+  kernels  install, list or remove kernels of ours: one request on standard input
 options: --state DIR  --runtime DIR  --deploy DIR  --socket NAME  --idle SECONDS"""
 _OPTIONS = ("--state", "--runtime", "--deploy", "--socket", "--idle")
 #: Starting an agent costs 50 ms; one that waits for nothing keeps other users off the machine.
@@ -54,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "facts":
         print(json.dumps(facts_module.gather(), indent=1))
         return 0
+    if command == "kernels":
+        from .kernels import main as kernels_main
+
+        return kernels_main(sys.stdin.buffer, sys.stdout)
     if command not in ("start", "attach", "restore"):
         return _usage(f"unknown command: {command}" if command else "a command is wanted")
     try:

@@ -15,7 +15,8 @@ from .processes import MARKER
 from .server import dial
 from .system import AgentError, Tree
 
-START_S = 10.0
+#: An emulated board, just booted, reads Python from its disk and takes its time.
+START_S = 40.0
 _LOG = "daemon.log"
 _MAX_LOG = 1 << 20
 #: mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.

@@ -18,6 +18,7 @@ from ..agent.frames import Frame
 from ..config.inventory import Target
 from ..deadline import Deadline
 from ..errors import Bug, Busy, ConnectionLost, InfrastructureFault
+from ..plan import Session as PlannedSession
 from ..store.record import mapping
 from ..target.client import AgentClient, Corrupt, Missing, error_of, split_files
 from ..target.session import Session
@@ -25,7 +26,8 @@ from . import facts_cache
 from .execution import Execution, Stop
 from .ledger import Emit, Ledger
 from .machines import Machines, OneMachine
-from .work import Work, document_of, longest_s, next_batch, work_out
+from .running import Running
+from .work import Work, batch_of, document_of, longest_s, next_session, work_out
 
 #: Seconds for an answer that waits for no measurement.
 ANSWER_S = 30.0
@@ -35,6 +37,8 @@ CANCEL_S = 60.0
 WIRE_SLACK_S = 30.0
 #: The lease outlives the work that is planned by this many seconds.
 LEASE_SLACK_S = 300.0
+#: While a target boots, its lease is kept: for the longest boot, its power switched, and another try.
+BOOT_LEASE_S = 1800.0
 #: What an agent tells unasked.
 AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
 #: Before the length of the work is known.
@@ -59,10 +63,17 @@ class Conversation:
         self._ledger = ledger
         self._stop = stop
         self._emit = emit
-        self._refused: Mapping[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self.running = Running()
+        lane = execution.lane(target.name) if execution.plan.boots else {}
+        if lane:  # another process was here before us, and what it found of other boots still holds
+            self._refused = {str(each.get("cell")): str(each.get("reason")) for each in lane.get("unsupported") or []}
+            self.running = Running.from_json(lane.get("boot"))
 
-    def hold(self, session: Session) -> None:
+    def hold(self, session: Session) -> PlannedSession | None:
         """From the lease to the goodbye: returns when nothing is left to do here, or we are asked to stop.
+
+        If the next runs want another boot than the one that runs, what to boot for them; the lease is kept meanwhile.
 
         Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held;
         OneMachine where another lane of this execution is carried out on this very machine.
@@ -71,14 +82,19 @@ class Conversation:
         if restored := session.welcome.get("restored"):
             self._emit("restored", what=restored)
         token = self._lease(session)
+        booting: PlannedSession | None = None
         try:
             if not self._stop:
                 work = self._meet(session)
                 self._adopt(client, work)
                 while not self._stop:
-                    batch = next_batch(self._execution, self._target.name, work, self._ledger, token)
-                    if batch is None:
+                    planned = next_session(self._execution, self._target.name, self._ledger, self._refused)
+                    if planned is None:
                         break
+                    if planned.booted is not None and not self.running.serves(planned):
+                        booting = planned
+                        break
+                    batch = batch_of(self._execution, self._target.name, planned, work, self._ledger, token)
                     self._send_probes(client, work)
                     lease_s = sum(map(longest_s, batch.runs)) + LEASE_SLACK_S
                     client.renew(token, lease_s, Deadline.after(ANSWER_S))
@@ -93,7 +109,12 @@ class Conversation:
             with suppress(InfrastructureFault):
                 self._leave(client, token, cancel=True)
             raise
+        if booting is not None and not self._stop:
+            client.renew(token, BOOT_LEASE_S, Deadline.after(ANSWER_S))
+            client.bye(Deadline.after(ANSWER_S))
+            return booting
         self._leave(client, token, cancel=bool(self._stop))
+        return None
 
     def _lease(self, session: Session) -> int:
         """The lease's token; before that, this lane's claim to the machine."""
@@ -128,17 +149,24 @@ class Conversation:
     # -- what there is to do ----------------------------------------------------------------------------------------
 
     def _meet(self, session: Session) -> Work:
-        work = work_out(self._execution, session)
         facts = session.welcome["facts"]
+        if isinstance(facts, Mapping) and facts.get("boot_id") != self.running.boot_id:
+            self.running = Running()  # it booted meanwhile, by itself or by somebody else
+        work = work_out(self._execution, session, self.running.booted)
         self._ledger.facts = facts
-        facts_cache.remember(self._target, facts)
-        self._execution.write_lane(self._target.name, document_of(self._execution, session, work))
-        if work.refused != self._refused:
-            self._refused = work.refused
-            for cell, reason in work.refused.items():
-                self._emit("unsupported", cell=cell, reason=reason)
-        planned = sum(run.rpartition("-r")[0] not in work.refused for run in self._ledger.wanted)
-        self._emit("contacted", cells=len(work.cells), unsupported=len(work.refused), planned=planned)
+        if self.running.booted is None or self.running.booted.is_default:
+            facts_cache.remember(self._target, facts)
+        before = dict(self._refused)
+        self._refused.update(work.refused)
+        for cell in work.cells:
+            self._refused.pop(cell.id, None)
+        for cell_id, reason in work.refused.items():
+            if before.get(cell_id) != reason:
+                self._emit("unsupported", cell=cell_id, reason=reason)
+        document = document_of(self._execution, session, work, self._refused, self.running.to_json())
+        self._execution.write_lane(self._target.name, document)
+        planned = sum(run.rpartition("-r")[0] not in self._refused for run in self._ledger.wanted)
+        self._emit("contacted", cells=len(work.cells), unsupported=len(self._refused), planned=planned)
         return work
 
     def _send_probes(self, client: AgentClient, work: Work) -> None:

@@ -25,6 +25,7 @@ from ..store.files import BrokenResult
 from ..store.runs import load_run
 from ..target.session import open_session
 from ..target.transport import AuthenticationFailed
+from .boots import Boots
 from .conversation import Conversation
 from .events import EventLog, now
 from .execution import Execution, Stop
@@ -49,6 +50,7 @@ class Lane:
         self._ledger = Ledger(execution, target.name, self._emit)
         self._met = False  # the target answered in this carrying-out: it is there, and lets us in
         self._talk = Conversation(execution, target, machines, self._ledger, stop, self._emit)
+        self._boots = Boots(execution, target, self._talk, self._ledger, stop, self._emit)
         self._allowed_losses = execution.plan.campaign.retry.infrastructure
 
     def carry_out(self) -> LaneOutcome:
@@ -98,8 +100,11 @@ class Lane:
                 with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
                     self._met, away_since = True, None
                     self._emit("connected", notes=list(session.contact.notes))
-                    self._talk.hold(session)
-                return
+                    wanted = self._talk.hold(session)
+                if wanted is None:
+                    break
+                self._boots.boot(wanted)
+                continue
             except (ConnectionLost, Unreachable) as error:
                 losses = 1 if self._ledger.settled > settled else losses + 1
                 # Connecting has a patience of its own: a target that never answered is not waited for twice over.
@@ -113,6 +118,7 @@ class Lane:
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)
+        self._boots.back()
 
     def _waiting(self, message: str, seconds: float) -> None:
         self._emit("waiting", message=message, retry_in_s=round(seconds, 1))

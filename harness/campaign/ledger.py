@@ -130,18 +130,19 @@ class Ledger:
         kind: str | None = None,
         record: Mapping[str, Any] | None = None,
         log: bytes = b"",
+        final: bool = False,
     ) -> None:
         """Keep a failed attempt, and decide by its ``kind`` (by default its ``fault``) whether the run is tried again.
 
         An attempt that is kept already is not kept, or counted, twice: the process that kept it was killed before it
-        could tell the target.
+        could tell the target. A ``final`` one is not tried again in any case.
         """
         kind = kind or fault
         attempt = _attempt_of(record) or self._next_attempt(run)
         if attempt in self._attempts[run]:
             return
         reason = reason[:_MOST_REASON]
-        retried = self._may_retry(run, kind)
+        retried = not final and self._may_retry(run, kind)
         try:
             self._write_attempt(run, attempt, reason, fault, record, log)
         except SpecError:  # what it sent cannot even be written down
@@ -177,6 +178,8 @@ class Ledger:
             agent_sha256=agent_zip()[1],
             facts=self.facts,
             control=self._control,
+            kernel=self._cells[cell].kernel,
+            boot=self._cells[cell].boot,
         )
 
 

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..agent.spec import Batch, ControlSpec, ProbeSpec, RunSpec, allowance_ns
 from ..build import Built, build_probe
 from ..config.bench import CONTROL_BENCH, Bench, load_bench
 from ..errors import TargetUnfit
-from ..plan import Cell, Placement, Seats, admit, order, place, placement_json, seats_of
+from ..plan import Booted, Cell, Placement, Seats, admit, place, placement_json, seats_of, sessions_of
+from ..plan import Session as PlannedSession
 from ..store.record import mapping
 from ..target.deploy import agent_zip
 from ..target.session import Session
@@ -32,17 +33,23 @@ class Work:
     refused: Mapping[str, str]
     probes: Mapping[str, Built]
     seats: Mapping[str, Seats]
+    #: What these cells want booted; None where the campaign boots nothing.
+    booted: Booted | None = None
     #: The inventory declares that others may use the siblings of measured CPUs.
     smt_shared: bool = False
 
 
-def work_out(execution: Execution, session: Session) -> Work:
+def work_out(execution: Execution, session: Session, booted: Booted | None = None) -> Work:
     """Admission and placement by the facts of this contact, and the probes built for its architecture.
+
+    ``booted``: what runs, proved; its cells alone are looked at. Without it a campaign that boots has none yet.
 
     Raises TargetUnfit, BuildError.
     """
     target = session.target
     cells = execution.plan.cells_of(target.name)
+    if execution.plan.boots:
+        cells = tuple(cell for cell in cells if cell.booted == booted)
     try:
         facts = mapping(session.welcome.get("facts"), "facts")
         placement = place(facts, target, execution.plan.campaign.cpus)
@@ -56,11 +63,20 @@ def work_out(execution: Execution, session: Session) -> Work:
     if any(cell.control for cell in admitted):
         names.add(load_bench(CONTROL_BENCH).probe)
     probes = {name: build_probe(name, arch) for name in sorted(names)}
-    return Work(placement, admitted, refused, probes, seats, target.smt == "shared")
+    return Work(placement, admitted, refused, probes, seats, booted, target.smt == "shared")
 
 
-def document_of(execution: Execution, session: Session, work: Work) -> dict[str, Any]:
-    """``lanes/<target>.json``, for `status`, the report, and whoever reads the results in a year."""
+def document_of(
+    execution: Execution,
+    session: Session,
+    work: Work,
+    refused: Mapping[str, str],
+    boot: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """``lanes/<target>.json``, for `status`, the report, and whoever reads the results in a year.
+
+    ``refused``: of all that was booted so far. ``boot``: what runs now, with its proof.
+    """
     contact = session.contact
     return {
         "contacted": now(),
@@ -78,21 +94,30 @@ def document_of(execution: Execution, session: Session, work: Work) -> dict[str,
         "unsupported": [
             {"cell": cell.id, "bench": cell.bench, "mode": cell.mode.name, "load": cell.load.name, "reason": reason}
             for cell in execution.plan.cells_of(session.target.name)
-            if (reason := work.refused.get(cell.id)) is not None
+            if (reason := refused.get(cell.id)) is not None
         ],
+        "boot": None if boot is None else dict(boot),
         "failure": None,
     }
 
 
-def next_batch(execution: Execution, target: str, work: Work, ledger: Ledger, token: int) -> Batch | None:
-    """The runs of the next session that has any left; None when nothing is left."""
+def next_session(execution: Execution, target: str, ledger: Ledger, refused: Collection[str]) -> PlannedSession | None:
+    """The next session that has runs left, with those; ``refused`` are cells. None when nothing is left."""
     plan = execution.plan
-    for session in order(work.cells, plan.repeat, plan.sessions, execution.id):
-        left = [(cell, repeat) for cell, repeat in session.runs if ledger.open(f"{cell.id}-r{repeat}")]
+    cells = [cell for cell in plan.cells_of(target) if cell.id not in refused]
+    for session in sessions_of(cells, plan.repeat, plan.sessions, execution.id, boots=plan.boots):
+        left = tuple((cell, repeat) for cell, repeat in session.runs if ledger.open(f"{cell.id}-r{repeat}"))
         if left:
-            runs = [_spec(execution, cell, repeat, work, ledger) for cell, repeat in left]
-            return Batch(execution.spool, target, token, session.index, runs)
+            return replace(session, runs=left)
     return None
+
+
+def batch_of(
+    execution: Execution, target: str, session: PlannedSession, work: Work, ledger: Ledger, token: int
+) -> Batch:
+    """The runs of ``session``, to be handed to the agent at once."""
+    runs = [_spec(execution, cell, repeat, work, ledger) for cell, repeat in session.runs]
+    return Batch(execution.spool, target, token, session.index, runs)
 
 
 def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Ledger) -> RunSpec:

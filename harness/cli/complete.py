@@ -113,6 +113,8 @@ def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem
     axis, equals, values = incomplete.partition("=")
     known: dict[str, Callable[[], Iterable[str]]] = {
         "bench": lambda: _stems(_data("benches")),
+        "kernel": lambda: _booted(ctx, "kernels", "default"),
+        "boot": lambda: _booted(ctx, "boots", "plain"),
         "mode": _modes,
         "load": lambda: [*_loads(), *_own_loads(ctx)],
         "tune": _knobs,
@@ -222,6 +224,20 @@ def _inventory(ctx: Context) -> tuple[list[str], list[str]]:
     ]
     tags = {str(tag) for each in about for tag in _listed(_mapping(each).get("tags")) if SAFE_NAME.fullmatch(str(tag))}
     return list(dict.fromkeys(["local", *names])), sorted(tags)
+
+
+def _booted(ctx: Context, key: str, always: str) -> list[str]:
+    """The names below ``key`` of the inventory, and the one that is always there."""
+    from ..config.yaml import load
+    from .options import inventory_path
+
+    given = ctx.params.get("inventory") or os.environ.get("ISOLBENCH_INVENTORY")
+    path = inventory_path(Path(given) if given else None)
+    found: dict[str, Any] = {}
+    if path is not None:
+        with suppress(IsolbenchError):
+            found = _mapping(load(path).data.get(key))
+    return [always, *(name for name in map(str, found) if SAFE_NAME.fullmatch(name))]
 
 
 def _expanded(pattern: str) -> Iterator[str]:

@@ -62,6 +62,17 @@ def sets(function: F) -> F:
     )(function)
 
 
+def kernels(function: F) -> F:
+    return click.option(
+        "--kernel",
+        "-k",
+        "kernels",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="Take this kernel's files from PATH: a package, a tar file, an image, or a folder of one. Repeatable.",
+    )(function)
+
+
 def lanes(function: F) -> F:
     return click.option(
         "--lane",

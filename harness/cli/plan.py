@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: More cells than this per target are counted on a terminal, not listed. --json has them all.
 _LISTED = 60
+#: What a kernel and its command line allow is seen once they run.
+_AFTER_BOOT = "unknown until it is booted"
 #: More names than this are not all listed.
 _NAMED = 5
 
@@ -32,6 +34,7 @@ _NAMED = 5
 @options.inventory
 @options.targets
 @options.sets
+@options.kernels
 @click.option("--contact", is_flag=True, help="Ask the targets what they can do, instead of trusting the last contact.")
 @options.as_json
 def plan(
@@ -39,6 +42,7 @@ def plan(
     inventory: Path | None,
     target_names: tuple[str, ...],
     sets: tuple[str, ...],
+    kernels: tuple[str, ...],
     contact: bool,
     as_json: bool,
 ) -> int:
@@ -46,7 +50,7 @@ def plan(
     from ..plan.matrix import idle_excludes
     from .planning import read_plan
 
-    known, found = read_plan(campaign, inventory, target_names, sets)
+    known, found = read_plan(campaign, inventory, target_names, sets, kernels)
     facts, failures = _facts(found, known, contact=contact)
     verdicts = _verdicts(found, known, {name: each.facts for name, each in facts.items()})
     placed = placements(found, known, {name: each.facts for name, each in facts.items()})
@@ -132,11 +136,15 @@ def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, An
     from ..plan import UNKNOWN, admit, place
 
     verdicts: dict[str, _Verdict] = {}
-    seen: dict[tuple[str, Any, str, str], _Verdict] = {}
+    seen: dict[tuple[str, Any, str, str, Any], _Verdict] = {}
     for cell in plan.cells:
-        key = (cell.target, cell.mode, cell.load.name, cell.bench)
+        key = (cell.target, cell.mode, cell.load.name, cell.bench, cell.booted)
         if key not in seen:
             known = facts[cell.target]
+            if not cell.booted.is_default and known is not None:
+                seen[key] = _Verdict("unknown", _AFTER_BOOT)  # what is known is of what the machine boots by itself
+                verdicts[cell.id] = seen[key]
+                continue
             try:
                 placement = None if known is None else place(known, inventory.targets[cell.target], cell.cpus)
                 why = admit(cell, known, placement)
@@ -152,7 +160,7 @@ def _feasible(plan: Plan, verdicts: Mapping[str, _Verdict]) -> Estimate:
     from ..plan import estimate
 
     cells = [cell for cell in plan.cells if verdicts[cell.id].status != "no"]
-    return estimate(cells, plan.repeat, plan.sessions)
+    return estimate(cells, plan.repeat, plan.sessions, boots=plan.boots)
 
 
 def _json(
@@ -171,6 +179,7 @@ def _json(
         "runs": plan.runs,
         "runs_feasible": feasible.runs,
         "seconds": round(feasible.seconds, 1),
+        "boots": feasible.boots,
         "disabled": dict(plan.disabled),
         "not_reached": dict(failures),
         "targets": {
@@ -178,6 +187,7 @@ def _json(
                 "runs": lane.runs,
                 "runs_feasible": feasible.lanes.get(name, nothing).runs,
                 "seconds": round(feasible.lanes.get(name, nothing).seconds, 1),
+                "boots": feasible.lanes.get(name, nothing).boots,
                 "facts_of": None if facts[name].at_s is None else round(facts[name].at_s or 0),
                 "placement": placed[name],
                 "tune_lacks": tuning.lacks(plan, facts[name].facts),
@@ -211,7 +221,9 @@ def _print(
         seconds = max(feasible.lanes[name].seconds if name in feasible.lanes else 0.0 for name in names)
         runs = _runs(feasible.lanes[names[0]].runs if names[0] in feasible.lanes else 0, len(rows) * _each(plan))
         each = f"{plural(len(rows), 'cell')} x {plural(_each(plan), 'run')}" + (" on each" if len(names) > 1 else "")
-        head = f"{_listed_names(names)}: {runs} ({each}), {format_seconds(seconds)}{_as_of(names, facts)}"
+        boots = feasible.lanes[names[0]].boots if names[0] in feasible.lanes else 0
+        booted = f", {plural(boots, 'boot')}" if boots else ""
+        head = f"{_listed_names(names)}: {runs} ({each}){booted}, {format_seconds(seconds)}{_as_of(names, facts)}"
         out.print(Text(printable(head), style="bold"))
         for line in noted:
             out.print(Text(printable(f"  {line}"), style="dim"))

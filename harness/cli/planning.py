@@ -13,13 +13,20 @@ from .options import inventory_path
 
 
 def read_plan(
-    campaign: str, inventory: Path | None, targets: Sequence[str], sets: Sequence[str], *, compile_all: bool = False
+    campaign: str,
+    inventory: Path | None,
+    targets: Sequence[str],
+    sets: Sequence[str],
+    kernels: Sequence[str] = (),
+    *,
+    compile_all: bool = False,
 ) -> tuple[Inventory, Plan]:
     """The inventory and the plan. Raises ConfigError or PlanError; the errors of all files at once.
 
     ``compile_all``: as for :func:`~harness.campaign.benches.check_benches`.
     """
     from ..campaign.benches import check_benches
+    from ..config.given import to_kernel
     from ..errors import ConfigError
 
     problems: list[str] = []
@@ -36,4 +43,4 @@ def read_plan(
         problems += error.problems
     if problems or loaded is None:
         raise ConfigError(problems)
-    return known, build_plan(loaded, known, sets=sets, targets=targets)
+    return known, build_plan(loaded, known, sets=sets, targets=targets, kernels=dict(map(to_kernel, kernels)))

@@ -97,6 +97,9 @@ class Progress:
         elif kind == "contacted":
             lane.planned, lane.state, lane.doing = int(event.get("planned", 0)), "measuring", "measuring"
             lane.begin(time.monotonic())
+        elif kind in ("installing", "booting", "booted"):
+            lane.state = "waiting"
+            lane.doing = printable(f"{kind} {event.get('kernel', '?')} {event.get('boot', '')}".rstrip())
         elif kind == "run-started":
             lane.state, lane.doing = "measuring", printable(self._shown(event.get("run", "")))
         elif kind in ("run-stored", "run-failed"):
@@ -170,6 +173,12 @@ class _Fields(dict[str, object]):
 
 
 _SAID = {
+    "installing": "installing kernel {kernel} ({release})",
+    "booting": "booting {kernel} {boot} by {method}",
+    "booted": "booted {kernel} {boot}, and proved it",
+    "boot-failed": "boot of {kernel} {boot} failed: {message}",
+    "power-cycled": "{message}; its power was switched off and on",
+    "left-booted": "still runs {kernel} {boot}: {message}",
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",
     "waiting": "{message}; trying again in {retry_in_s:g} s",
     "unsupported": "{cell} is not supported: {reason}",
@@ -180,4 +189,7 @@ _SAID = {
     "events-lost": "{message}: events are no longer written",
     "note-lost": "{message}",
 }
-_IMPORTANT = {"connection-lost", "unsupported", "cancelled", "events-lost", "note-lost", "stray-run"}
+_IMPORTANT = {
+    "boot-failed", "power-cycled", "left-booted", "connection-lost", "unsupported", "cancelled", "events-lost",
+    "note-lost", "stray-run",
+}  # fmt: skip

@@ -42,6 +42,8 @@ def restored(entry: Any) -> str:
     what = entry.get("path") or entry.get("name")
     if entry.get("kind") == "processes":
         done = f"ended {', '.join(map(str, entry.get('killed') or [])) or 'none'}"
+    elif entry.get("name") == "kernels":
+        done = "removed"
     else:
         done = f"{entry.get('before')!r} again, was {entry.get('found')!r}"
     return printable(f"{what}: {done}" if entry.get("ok") else f"{what}: NOT put back: {entry.get('reason')}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,10 @@ _ANSWER_S = 60.0
 @click.command(help="Put TARGETs (default: local) back as they were found: what a crash left changed is undone.")
 @click.argument("targets", nargs=-1, shell_complete=complete.names)
 @options.inventory
+@click.option("--kernels", is_flag=True, help="Also remove the kernels that isolbench installed.")
 @click.option("--cancel", is_flag=True, help="Also end a batch that is being measured, whoever submitted it.")
 @options.as_json
-def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_json: bool) -> int:
+def restore(targets: tuple[str, ...], inventory: Path | None, kernels: bool, cancel: bool, as_json: bool) -> int:
     from ..campaign.execution import target_of
     from ..campaign.visit import visit
     from ..config.inventory import load_inventory
@@ -38,7 +39,7 @@ def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_j
 
     def ask(target: Target) -> _Restored | IsolbenchError:
         try:
-            return _restore(target, cancel=cancel)
+            return _restore(target, cancel=cancel, kernels=kernels)
         except IsolbenchError as error:
             return error
 
@@ -76,7 +77,17 @@ class _Restored:
     restored: list[dict[str, Any]]
 
 
-def _restore(target: Target, *, cancel: bool) -> _Restored:
+def _restore(target: Target, *, cancel: bool, kernels: bool) -> _Restored:
+    """What was put back; with ``kernels`` those of ours last, when nothing is measured any more."""
+    found = _by_agent(target, cancel=cancel)
+    if not kernels:
+        return found
+    from ..target.booting import remove_kernels
+
+    return replace(found, restored=[*found.restored, *remove_kernels(target)])
+
+
+def _by_agent(target: Target, *, cancel: bool) -> _Restored:
     """What was put back: on the agent's waking (an earlier one had died), with the batch that was ended, and now."""
     from ..deadline import Deadline
     from ..errors import Busy

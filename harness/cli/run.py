@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @options.inventory
 @options.targets
 @options.sets
+@options.kernels
 @options.results
 @click.option(
     "--execution",
@@ -34,6 +35,7 @@ def run(
     inventory: Path | None,
     target_names: tuple[str, ...],
     sets: tuple[str, ...],
+    kernels: tuple[str, ...],
     results: Path,
     execution: str | None,
     lanes: tuple[str, ...],
@@ -46,12 +48,14 @@ def run(
     if (campaign is None) == (execution is None):
         raise click.UsageError("name a campaign, or an execution by --execution")
     if execution is not None:
-        if target_names or sets:
-            raise click.UsageError("an execution is fixed: --target and --set belong to a new one (use --lane)")
+        if target_names or sets or kernels:
+            raise click.UsageError(
+                "an execution is fixed: --target, --set and --kernel belong to a new one (use --lane)"
+            )
         found = executions.load(executions.find(execution, results))
     else:
         assert campaign is not None
-        known, plan = read_plan(campaign, inventory, target_names, sets, compile_all=True)
+        known, plan = read_plan(campaign, inventory, target_names, sets, kernels, compile_all=True)
         found = executions.create(plan, results, known.path)
     return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
 

@@ -26,6 +26,7 @@ from ..errors import ConfigError
 from .accepts import DURATION, LINE, NAME, NUMBER, Schema, accepts, nonempty, one_of
 from .bench import Bench, Quantile, find_bench, known_benches, read_bench
 from .data import data_dir
+from .kernels import DEFAULT_KERNEL, PLAIN_BOOT
 from .modes import LOADS, MODES, Load, Mode, to_mode
 from .origin import Origin
 from .types import (
@@ -109,7 +110,18 @@ def _shelf(info: ValidationInfo) -> Callable[[str], Bench]:
     return lookup
 
 
+def _no_name_twice(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [(index, name) for index, name in enumerate(names) if name in names[:index]]
+    if twice:
+        raise wrong_at([((index,), f"{name!r} is listed twice") for index, name in twice])
+    return names
+
+
 class Axes(Model):
+    """``kernel`` and ``boot`` are names of the inventory. A campaign that names either boots its targets."""
+
+    kernel: Annotated[tuple[Name, ...] | None, BeforeValidator(to_nonempty_list)] = None
+    boot: Annotated[tuple[Name, ...] | None, BeforeValidator(to_nonempty_list)] = None
     mode: Annotated[tuple[Mode, ...], BeforeValidator(to_nonempty_list)] = (to_mode("shared"),)
     load: Annotated[tuple[Load, ...], BeforeValidator(to_nonempty_list)] = (LoadSpec("idle"),)
 
@@ -124,6 +136,25 @@ class Axes(Model):
             seen.add(value.name)
         return values
 
+    @field_validator("kernel", "boot", mode="after")
+    @classmethod
+    @accepts(_unique)
+    def _names_once(cls, values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if values is None else _no_name_twice(values)
+
+    @property
+    def boots(self) -> bool:
+        """Whether targets are booted: each session then begins with a boot of its own."""
+        return self.kernel is not None or self.boot is not None
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        return self.kernel or (DEFAULT_KERNEL,)
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        return self.boot or (PLAIN_BOOT,)
+
 
 class Selector(Model):
     """Cells by name: each key takes a name, a glob, or a list of them; ``target`` also ``tag:NAME``. All must match."""
@@ -132,12 +163,14 @@ class Selector(Model):
     bench: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
     mode: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
     load: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
+    kernel: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
+    boot: Annotated[Patterns | None, BeforeValidator(_patterns)] = None
 
     @model_validator(mode="after")
     @accepts(lambda inner: {**inner, "minProperties": 1})
     def _not_empty(self) -> Selector:
         if not self.model_fields_set:
-            raise wrong("names none of target, bench, mode, load")
+            raise wrong("names none of target, bench, mode, load, kernel, boot")
         return self
 
 
@@ -227,10 +260,7 @@ class Campaign(Model):
     @classmethod
     @accepts(_unique)
     def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [(index, name) for index, name in enumerate(names) if name in names[:index]]
-        if twice:
-            raise wrong_at([((index,), f"{name!r} is listed twice") for index, name in twice])
-        return names
+        return _no_name_twice(names)
 
     @property
     def definitions(self) -> dict[str, Bench]:
@@ -261,6 +291,8 @@ def check(campaign: Campaign, benches: Mapping[str, Bench]) -> list[tuple[tuple[
         "bench": [use.bench for use in campaign.benches],
         "mode": [*(mode.name for mode in campaign.axes.mode), *MODES],
         "load": [*(each.name for each in campaign.axes.load), *LOADS],
+        "kernel": [*campaign.axes.kernels, DEFAULT_KERNEL],
+        "boot": [*campaign.axes.profiles, PLAIN_BOOT],
     }
     for kind in ("include", "exclude"):
         for index, selector in enumerate(getattr(campaign, kind)):

@@ -10,22 +10,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
 from ..agent.spec import SAFE_NAME
 from ..errors import ConfigError
 from . import names
+from .cpuarch import ARCHITECTURES
 from .hosts import to_address, to_proxy_jump, to_user
+from .kernels import (
+    BUILT_IN_BOOT,
+    BUILT_IN_KERNEL,
+    DEFAULT_KERNEL,
+    PLAIN_BOOT,
+    Artefact,
+    BootMethod,
+    BootProfile,
+    Kernel,
+    KernelKeys,
+)
 from .targets import CONNECTION, Inventory, Keys, Target, TargetKeys
-from .types import problems, to_line, to_name
+from .types import Model, problems, to_line, to_name
 from .yaml import Document, Loc, describe, load, suggest
 
 __all__ = ["LOCAL", "Inventory", "Target", "load_inventory", "read_inventory"]
 
 LOCAL = "local"
-_TOP = ("known_hosts", "defaults", "classes", "targets")
+_TOP = ("known_hosts", "defaults", "classes", "targets", "kernels", "boots")
 #: How the text of a field is checked once ``{name}`` is filled in.
 _CHECKS: dict[str, Callable[[Any], str]] = {
     "address": to_address,
@@ -34,7 +46,7 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
     "proxy_jump": to_proxy_jump,
 }
 
-K = TypeVar("K", bound=Keys)
+K = TypeVar("K", bound=Model)
 Layer = tuple[Loc, Keys]
 
 
@@ -72,13 +84,14 @@ class _Reader:
         entries = {name: self._keys(TargetKeys, value, ("targets", name)) for name, value in listed}
         for name in classes:
             self._checked(("classes", name), name, to_name, key=True)
+        kernels, boots = self._kernels(data), self._boots(data)
         targets: dict[str, Target] = {}
         for name, layers, class_name in self._layers(entries, classes, defaults):
             targets[name] = self._target(name, layers, class_name, known_hosts, list(entries))
         if self.found:
             raise ConfigError([text for _, text in sorted(self.found, key=lambda item: item[0])])
         local = targets.pop(LOCAL, None) or Target(name=LOCAL, local=True)
-        return Inventory(targets={LOCAL: local, **targets}, path=self.path)
+        return Inventory(targets={LOCAL: local, **targets}, kernels=kernels, boots=boots, path=self.path)
 
     # --- problems
 
@@ -124,7 +137,37 @@ class _Reader:
             for place, text in problems(error, self.document, model, at):
                 self.found.append((place, text))
             self.blamed.add(at)
-            return model()
+            return cast(K, model.model_construct())
+
+    def _kernels(self, data: dict[str, Any]) -> dict[str, Kernel]:
+        found = {DEFAULT_KERNEL: BUILT_IN_KERNEL}
+        for name, value in self._mapping(data, "kernels"):
+            at = ("kernels", name)
+            self._checked(at, name, to_name, key=True)
+            keys = self._keys(KernelKeys, {} if value is None else value, at)
+            if at in self.blamed:
+                continue
+            archs = {arch: each for arch in ARCHITECTURES if (each := getattr(keys, arch)) is not None}
+            artefacts = archs or {"": Artefact.model_construct(**keys.model_dump(include=set(Artefact.model_fields)))}
+            if name == DEFAULT_KERNEL and any(each.installed != "" for each in artefacts.values()):
+                self._problem(at, f"{DEFAULT_KERNEL} is what the machine boots by itself: {{installed: true}}")
+            found[name] = Kernel(name=name, artefacts={arch: self._absolute(each) for arch, each in artefacts.items()})
+        return found
+
+    def _absolute(self, artefact: Artefact) -> Artefact:
+        paths = ("deb", "tar", "image", "modules", "dtbs", "initrd", "config")
+        written = {key: value for key in paths if (value := getattr(artefact, key)) is not None}
+        return artefact.model_copy(update={key: str(self._path(value)) for key, value in written.items()})
+
+    def _boots(self, data: dict[str, Any]) -> dict[str, BootProfile]:
+        found = {PLAIN_BOOT: BUILT_IN_BOOT}
+        for name, value in self._mapping(data, "boots"):
+            at = ("boots", name)
+            self._checked(at, name, to_name, key=True)
+            found[name] = self._keys(BootProfile, value, at)
+            if name == PLAIN_BOOT and not found[name].is_plain:
+                self._problem(at, f"{PLAIN_BOOT} is the machine's own command line: call one with changes otherwise")
+        return found
 
     # --- merging
 
@@ -209,7 +252,8 @@ class _Reader:
         if name == LOCAL:
             for field in CONNECTION:
                 if field in layers[-1][1].model_fields_set:
-                    self._problem((*at, field), "local is this machine: there is no way to go", key=True)
+                    why = "nobody would be left to go on" if field in ("boot", "power") else "there is no way to go"
+                    self._problem((*at, field), f"local is this machine: {why}", key=True)
                 values.pop(field, None)
         elif values.get("virtual") is not None:
             if "address" in values:
@@ -221,7 +265,12 @@ class _Reader:
             self._problem(at, f"no address{near if near.startswith(';') else ''}", key=True)
         identity = values.pop("identity", None)
         timeout_ns = values.pop("connect_timeout", None)
+        boot = values.pop("boot", None)
+        if isinstance(boot, BootMethod) and boot.folder is not None:
+            folder = self._checked((*at, "boot"), boot.folder, lambda text: names.substitute(text, name))
+            boot = None if folder is None else boot.model_copy(update={"folder": str(self._path(folder))})
         return Target(
+            boot=boot,
             name=name,
             local=name == LOCAL,
             class_name=class_name,

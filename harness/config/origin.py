@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .yaml import Document, Loc, path_text
 
 #: The keys that ``--set`` speaks of by another name.
-_KEYS = {"bench": ("benches",), "mode": ("axes", "mode"), "load": ("axes", "load")}
+_KEYS = {"bench": ("benches",), **{axis: ("axes", axis) for axis in ("kernel", "boot", "mode", "load")}}
 
 
 @dataclass(frozen=True, eq=False)

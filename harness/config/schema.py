@@ -11,6 +11,7 @@ from .accepts import LINE, NAME, Schema, YamlSchema
 from .bench import Bench
 from .campaign import Campaign
 from .described import keys_of_table
+from .kernels import BootProfile, KernelKeys
 from .targets import CONNECTION, Keys, TargetKeys
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -29,6 +30,10 @@ _TABLES: dict[str, dict[str | None, str]] = {
         "TargetKeys": "Inventory: target",
         "LocalKeys": "Inventory: target",
         "Virtual": "Inventory: virtual",
+        "KernelKeys": "Inventory: kernels",
+        "Artefact": "Inventory: kernels",
+        "BootProfile": "Inventory: boots",
+        "Power": "Inventory: power",
     },
     "bench": {None: "Bench: top level", "Param": "Bench: params", "Metric": "Bench: metrics"},
 }
@@ -50,7 +55,8 @@ def bench() -> Schema:
 
 def inventory() -> Schema:
     """The top level is taken apart by :mod:`.inventory` itself, which merges what holds for a target."""
-    _, found = models_json_schema([(Keys, "validation"), (TargetKeys, "validation")], schema_generator=YamlSchema)
+    models = (Keys, TargetKeys, KernelKeys, BootProfile)
+    _, found = models_json_schema([(model, "validation") for model in models], schema_generator=YamlSchema)
     definitions: dict[str, Any] = found["$defs"]
     of_all = definitions["TargetKeys"]["properties"]
     local = {key: value for key, value in of_all.items() if key not in CONNECTION}
@@ -74,11 +80,18 @@ def inventory() -> Schema:
                     "properties": {"local": this},
                     "additionalProperties": target,
                 },
+                "kernels": _named("KernelKeys"),
+                "boots": _named("BootProfile", nothing=True),
             },
             "additionalProperties": False,
             "$defs": definitions,
         },
     )
+
+
+def _named(model: str, *, nothing: bool = False) -> Schema:
+    each = _or_nothing(model) if nothing else {"$ref": f"#/$defs/{model}"}
+    return {"type": "object", "propertyNames": {"pattern": NAME["pattern"]}, "additionalProperties": each}
 
 
 def _or_nothing(name: str) -> Schema:

@@ -10,7 +10,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from .accepts import CPUS, LINE, NAME, accepts, text_like
+from .cpuarch import ARCHITECTURES
 from .hosts import to_host_key
+from .kernels import (
+    BUILT_IN_BOOT,
+    BUILT_IN_KERNEL,
+    DEFAULT_KERNEL,
+    PLAIN_BOOT,
+    BootMethod,
+    BootProfile,
+    Kernel,
+    Power,
+    to_boot_method,
+)
 from .types import (
     YAML_BOOLS,
     Line,
@@ -28,7 +40,6 @@ from .units import UNITS_NS, parse_cpu_list
 from .yaml import Loc, Plain
 
 SMT = ("idle", "shared")
-ARCHITECTURES = ("x86_64", "aarch64", "armv7l", "riscv64", "ppc64le", "s390x", "loongarch64", "i686")
 
 Isolated = Literal["auto"] | tuple[int, ...]
 
@@ -95,6 +106,8 @@ class Keys(Model):
     tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
     isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
     smt: Annotated[str | None, choice(SMT, "state of SMT siblings")] = None
+    boot: Annotated[BootMethod | None, BeforeValidator(to_boot_method)] = None
+    power: Power | None = None
     disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
     virtual: Virtual | None = None
 
@@ -136,7 +149,18 @@ class TargetKeys(Keys):
 
 
 #: What says how to get there, and so has no meaning for this machine.
-CONNECTION = ("address", "port", "user", "identity", "host_key", "proxy_jump", "connect_timeout", "virtual")
+CONNECTION = (
+    "address",
+    "port",
+    "user",
+    "identity",
+    "host_key",
+    "proxy_jump",
+    "connect_timeout",
+    "virtual",
+    "boot",
+    "power",
+)
 
 
 #: What results may carry of a target: no keys, no names of key files.
@@ -163,6 +187,7 @@ class Target(Model):
     ``become``: ``"sudo"`` must work, ``"none"`` is not to be tried, ``None`` is used where it needs no password.
     ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
     ``smt`` is ``"shared"`` where the siblings of measured CPUs are declared to be in use.
+    ``boot`` is how it is made to boot another kernel; ``power`` what helps a board that hangs.
     ``serial`` is the board's, if no other may answer under this name.
     """
 
@@ -183,6 +208,8 @@ class Target(Model):
     tags: tuple[str, ...] = ()
     isolated: Isolated = "auto"
     smt: Literal["idle", "shared"] = "idle"
+    boot: BootMethod | None = None
+    power: Power | None = None
     disabled: str | None = None
     virtual: Virtual | None = None
 
@@ -197,7 +224,12 @@ class Target(Model):
 
 
 class Inventory(Model):
-    """``targets`` by name, ``local`` first, then in the order of the file."""
+    """``targets`` by name, ``local`` first, then in the order of the file; ``kernels`` and ``boots`` by name.
+
+    The kernel ``default`` and the boot profile ``plain`` are what a machine boots by itself: they are always there.
+    """
 
     targets: dict[str, Target]
+    kernels: dict[str, Kernel] = Field(default_factory=lambda: {DEFAULT_KERNEL: BUILT_IN_KERNEL})
+    boots: dict[str, BootProfile] = Field(default_factory=lambda: {PLAIN_BOOT: BUILT_IN_BOOT})
     path: Path | None = None

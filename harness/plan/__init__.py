@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from .admit import UNKNOWN, admit, seats_of
-from .cells import Cell
+from .cells import Booted, Cell
 from .estimate import Estimate, LaneEstimate, estimate, format_seconds
-from .order import Session, order
+from .order import Session, order, sessions_of
 from .place import Placement, place
 from .plan import Plan, build_plan
 from .seats import Seats, placement_json
@@ -14,6 +14,7 @@ from .until import next_time
 
 __all__ = [
     "UNKNOWN",
+    "Booted",
     "Cell",
     "Estimate",
     "LaneEstimate",
@@ -30,4 +31,5 @@ __all__ = [
     "place",
     "placement_json",
     "seats_of",
+    "sessions_of",
 ]

@@ -16,12 +16,29 @@ from typing import Any
 
 from ..agent.spec import LoadSpec, ModeSpec
 from ..config.campaign import DEFAULT_SETTLE_NS
+from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT
 
 DIGITS = 12
 #: How much of each name an id shows: with all its suffixes a run's name stays a safe name (120 characters).
 _SHOWN = (32, 36, 24)
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Booted:
+    """What is booted: a kernel and a boot profile, by their names in the inventory."""
+
+    kernel: str = DEFAULT_KERNEL
+    boot: str = PLAIN_BOOT
+
+    @property
+    def is_default(self) -> bool:
+        """Whether this is what a machine boots by itself."""
+        return (self.kernel, self.boot) == (DEFAULT_KERNEL, PLAIN_BOOT)
+
+    def __str__(self) -> str:
+        return f"{self.kernel} {self.boot}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,12 @@ class Cell:
     control: bool = False
     tune: tuple[str, ...] = ()  # sorted
     helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
+    kernel: str = DEFAULT_KERNEL
+    boot: str = PLAIN_BOOT
+
+    @property
+    def booted(self) -> Booted:
+        return Booted(self.kernel, self.boot)
 
     @property
     def together(self) -> bool:
@@ -60,6 +83,8 @@ class Cell:
             "cpus": self.cpus,
             "control": self.control,
             "tune": list(self.tune),
+            "kernel": self.kernel,
+            "boot": self.boot,
         }
 
 
@@ -88,6 +113,8 @@ def asked(
     cpus: str = "one",
     control: bool = False,
     tune: Sequence[str] = (),
+    kernel: str = DEFAULT_KERNEL,
+    boot: str = PLAIN_BOOT,
 ) -> dict[str, Any]:
     """What the id hashes. ``params`` are those that differ from the bench's defaults, typed (durations in ns)."""
     found: dict[str, Any] = {"target": target, "bench": bench, "duration_ns": duration_ns}
@@ -101,6 +128,10 @@ def asked(
         found["control"] = True
     if tune:
         found["tune"] = sorted(tune)
+    if kernel != DEFAULT_KERNEL:
+        found["kernel"] = kernel
+    if boot != PLAIN_BOOT:
+        found["boot"] = boot
     return found
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .cells import Cell
+from .cells import Booted, Cell
 
 #: Seconds around each run that are neither settling nor measuring: start, read back, fetch.
 OVERHEAD_S = 0.1
@@ -14,12 +14,15 @@ OVERHEAD_S = 0.1
 TOGETHER_S = 0.25
 #: Seconds to connect, deploy and ask for facts, once per lane.
 CONTACT_S = 3.0
+#: Seconds from the order to boot until the machine has answered, where nothing better is known.
+BOOT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class LaneEstimate:
     runs: int
     seconds: float
+    boots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class Estimate:
         return sum(lane.runs for lane in self.lanes.values())
 
     @property
+    def boots(self) -> int:
+        return sum(lane.boots for lane in self.lanes.values())
+
+    @property
     def seconds(self) -> float:
         return max((lane.seconds for lane in self.lanes.values()), default=0.0)
 
@@ -40,21 +47,29 @@ class Estimate:
         return format_seconds(self.seconds)
 
 
-def estimate(cells: Iterable[Cell], repeat: int, sessions: int) -> Estimate:
-    """The time of ``repeat`` × ``sessions`` runs of each of ``cells``."""
+def estimate(
+    cells: Iterable[Cell], repeat: int, sessions: int, *, boots: bool = False, boot_s: float = BOOT_S
+) -> Estimate:
+    """The time of ``repeat`` × ``sessions`` runs of each of ``cells``.
+
+    ``boots``: with a boot of ``boot_s`` seconds before each session of each kernel and boot profile, and one after the
+    last, back to what the machine boots by itself.
+    """
     each = repeat * sessions
     counts: dict[str, int] = {}
     spans_ns: dict[str, int] = {}
+    booted: dict[str, set[Booted]] = {}
     for cell in cells:
         counts[cell.target] = counts.get(cell.target, 0) + 1
+        booted.setdefault(cell.target, set()).add(cell.booted)
         together_ns = round(TOGETHER_S * 1e9) if cell.control or cell.cpus == "all" else 0
         spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns + together_ns
-    return Estimate(
-        {
-            target: LaneEstimate(count * each, CONTACT_S + each * (spans_ns[target] / 1e9 + count * OVERHEAD_S))
-            for target, count in counts.items()
-        }
-    )
+    lanes: dict[str, LaneEstimate] = {}
+    for target, count in counts.items():
+        ups = len(booted[target]) * sessions + 1 if boots else 0
+        seconds = CONTACT_S + each * (spans_ns[target] / 1e9 + count * OVERHEAD_S) + ups * boot_s
+        lanes[target] = LaneEstimate(count * each, seconds, ups)
+    return Estimate(lanes)
 
 
 def format_seconds(seconds: float) -> str:

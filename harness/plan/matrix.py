@@ -14,7 +14,7 @@ from ..config.campaign import BenchUse, Campaign, Selector
 from ..config.inventory import Target
 from ..config.yaml import Loc
 from ..errors import Bug, PlanError
-from .cells import Cell, asked, cell_id, load_key, mode_key
+from .cells import Booted, Cell, asked, cell_id, load_key, mode_key
 from .select import match_targets, no_target
 
 
@@ -26,13 +26,17 @@ class _Filter:
     bench: frozenset[str] | None
     mode: frozenset[str] | None
     load: frozenset[str] | None
+    kernel: frozenset[str] | None
+    boot: frozenset[str] | None
 
-    def takes(self, target: str, bench: str, mode: str, load: str) -> bool:
+    def takes(self, target: str, bench: str, mode: str, load: str, booted: Booted) -> bool:
         return (
             (self.target is None or target in self.target)
             and (self.bench is None or bench in self.bench)
             and (self.mode is None or mode in self.mode)
             and (self.load is None or load in self.load)
+            and (self.kernel is None or booted.kernel in self.kernel)
+            and (self.boot is None or booted.boot in self.boot)
         )
 
 
@@ -45,17 +49,24 @@ def build_cells(
     exclude = _filters("exclude", campaign.exclude, campaign, known)
     options = [(use, benches[use.bench].options(use.params)) for use in campaign.benches]
     axes = campaign.axes
-    points = [(use, opts, mode, load) for use, opts in options for mode in axes.mode for load in axes.load]
+    booted = [Booted(kernel, boot) for kernel in axes.kernels for boot in axes.profiles]
+    points = [
+        (each, use, opts, mode, load)
+        for each in booted
+        for use, opts in options
+        for mode in axes.mode
+        for load in axes.load
+    ]
     cells: list[Cell] = []
     not_included = 0
     excluded = [0] * len(exclude)
     for target in targets:
-        for use, opts, mode, load in points:
-            names = (target, use.bench, mode.name, load.name)
-            if include and not any(each.takes(*names) for each in include):
+        for each, use, opts, mode, load in points:
+            names = (target, use.bench, mode.name, load.name, each)
+            if include and not any(one.takes(*names) for one in include):
                 not_included += 1
                 continue
-            by = next((index for index, each in enumerate(exclude) if each.takes(*names)), None)
+            by = next((index for index, one in enumerate(exclude) if one.takes(*names)), None)
             if by is not None:
                 excluded[by] += 1
                 continue
@@ -70,6 +81,8 @@ def build_cells(
                 cpus=campaign.cpus,
                 control=campaign.control,
                 tune=campaign.tune,
+                kernel=each.kernel,
+                boot=each.boot,
             )
             cells.append(
                 Cell(
@@ -85,6 +98,8 @@ def build_cells(
                     control=campaign.control,
                     tune=tuple(sorted(campaign.tune)),
                     helper=benches[use.bench].helper,
+                    kernel=each.kernel,
+                    boot=each.boot,
                 )
             )
     if not cells:
@@ -99,8 +114,10 @@ def idle_excludes(campaign: Campaign, targets: Sequence[str], known: Mapping[str
     """The places of the selectors of ``exclude`` that take nothing away on ``targets``."""
     axes = campaign.axes
     names = [
-        (target, use.bench, mode.name, load.name)
+        (target, use.bench, mode.name, load.name, Booted(kernel, boot))
         for target in targets
+        for kernel in axes.kernels
+        for boot in axes.profiles
         for use in campaign.benches
         for mode in axes.mode
         for load in axes.load
@@ -122,6 +139,8 @@ def _filters(
         "bench": [use.bench for use in campaign.benches],
         "mode": [mode.name for mode in campaign.axes.mode],
         "load": [load.name for load in campaign.axes.load],
+        "kernel": list(campaign.axes.kernels),
+        "boot": list(campaign.axes.profiles),
     }
     filters: list[_Filter] = []
     problems: list[str] = []

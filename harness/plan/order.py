@@ -9,20 +9,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .cells import Cell
+from .cells import Booted, Cell
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """The runs between two boots: ``index`` counts from 1; ``runs`` are (cell, repeat) in the order of running.
 
-    ``repeat`` counts from 1 over the whole execution.
+    ``repeat`` counts from 1 over the whole execution. ``booted`` is what is booted for them, the same for all; each of
+    a campaign's kernels and boot profiles has a session of each index. Of one that boots nothing it is None.
     """
 
     index: int
     runs: tuple[tuple[Cell, int], ...]
+    booted: Booted | None = None
+
+
+def sessions_of(cells: Sequence[Cell], repeat: int, sessions: int, seed: str, *, boots: bool) -> list[Session]:
+    """The sessions of one target in the order of running: :func:`order`; where it ``boots``, each with a boot.
+
+    Those are interleaved: all that is booted once, in an order drawn for the pair, and once more backwards (ABBA).
+    """
+    if not boots:
+        return order(cells, repeat, sessions, seed)
+    by_boot: dict[Booted, list[Cell]] = {}
+    for cell in cells:
+        by_boot.setdefault(cell.booted, []).append(cell)
+    ordered = {booted: order(of_it, repeat, sessions, seed) for booted, of_it in by_boot.items()}
+    found: list[Session] = []
+    for number in range(sessions):
+        pair, backwards = divmod(number, 2)
+        forward = sorted(by_boot, key=lambda booted: _rank(seed, pair, f"{booted.kernel}\0{booted.boot}"))
+        turn = reversed(forward) if backwards else forward
+        found += [replace(ordered[booted][number], booted=booted) for booted in turn]
+    return found
 
 
 def order(cells: Sequence[Cell], repeat: int, sessions: int, seed: str) -> list[Session]:

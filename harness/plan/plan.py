@@ -14,7 +14,9 @@ from ..agent.spec import LoadSpec, ModeSpec, SpecError, safe_name
 from ..config.bench import Bench
 from ..config.campaign import Campaign, campaign_from_data
 from ..config.inventory import Inventory
+from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT, Artefact, BootProfile, Kernel, check_parameter
 from ..errors import ConfigError, PlanError
+from .bootable import check_bootable, check_boots
 from .cells import Cell
 from .estimate import Estimate, estimate
 from .matrix import build_cells
@@ -29,6 +31,7 @@ class Plan:
     """What an execution carries out. ``campaign`` has every ``--set`` applied.
 
     ``cells`` lie target by target; ``disabled`` are the selected targets that take no part, with the reason;
+    ``kernels`` and ``profiles`` are those of the inventory that cells name, with every ``--kernel`` in their place;
     ``filtered`` is how many cells ``include`` and ``exclude`` took away; ``inventory`` the public part of each target.
     """
 
@@ -37,6 +40,8 @@ class Plan:
     cells: tuple[Cell, ...]
     disabled: Mapping[str, str] = field(default_factory=dict)
     filtered: int = 0
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
+    profiles: Mapping[str, BootProfile] = field(default_factory=dict)
     inventory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -57,8 +62,13 @@ class Plan:
         return len(self.cells) * self.repeat * self.sessions
 
     @property
+    def boots(self) -> bool:
+        """Whether targets are booted: before each session."""
+        return self.campaign.axes.boots
+
+    @property
     def estimate(self) -> Estimate:
-        return estimate(self.cells, self.repeat, self.sessions)
+        return estimate(self.cells, self.repeat, self.sessions, boots=self.boots)
 
     def cells_of(self, target: str) -> tuple[Cell, ...]:
         return self._by_target.get(target, ())
@@ -85,6 +95,10 @@ class Plan:
             "inventory": {name: dict(public) for name, public in self.inventory.items()},
             "modes": modes,
             "loads": loads,
+            "kernels": {
+                name: kernel.model_dump(mode="json", exclude_none=True) for name, kernel in self.kernels.items()
+            },
+            "boots": {name: profile.to_json() for name, profile in self.profiles.items()},
             "cells": [cell.to_json() for cell in self.cells],
         }
 
@@ -104,6 +118,8 @@ class Plan:
                 cells=tuple(_cell(item, benches, modes, loads) for item in data["cells"]),
                 disabled=dict(data["disabled"]),
                 filtered=int(data["filtered"]),
+                kernels={key: _kernel(value) for key, value in data.get("kernels", {}).items()},
+                profiles={key: _profile(value) for key, value in data.get("boots", {}).items()},
                 inventory=dict(data["inventory"]),
             )
         except ValidationError as error:
@@ -114,6 +130,16 @@ class Plan:
             raise ConfigError([f"{name}: not a plan: no {error}"]) from None
         except (TypeError, AttributeError, ValueError, SpecError) as error:
             raise ConfigError([f"{name}: not a plan: {error}"]) from None
+
+
+def _kernel(item: Mapping[str, Any]) -> Kernel:
+    artefacts = {arch: Artefact.model_validate(each) for arch, each in item["artefacts"].items()}
+    return Kernel(name=safe_name(item["name"], "kernel"), artefacts=artefacts)
+
+
+def _profile(item: Mapping[str, Any]) -> BootProfile:
+    add, remove = (tuple(check_parameter(str(each)) for each in item[key]) for key in ("add", "remove"))
+    return BootProfile(add=add, remove=remove)
 
 
 def _cell(
@@ -134,6 +160,8 @@ def _cell(
         cpus=str(item.get("cpus", "one")),
         control=bool(item.get("control", False)),
         tune=tuple(safe_name(name, "tune") for name in item.get("tune", ())),
+        kernel=safe_name(item.get("kernel", DEFAULT_KERNEL), "kernel"),
+        boot=safe_name(item.get("boot", PLAIN_BOOT), "boot"),
     )
     if cell.bench not in benches:
         raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")
@@ -147,11 +175,13 @@ def build_plan(
     *,
     sets: Sequence[str] = (),
     targets: Sequence[str] = (),
+    kernels: Mapping[str, Artefact] | None = None,
 ) -> Plan:
     """The plan of ``campaign`` on ``inventory``; :class:`PlanError` if it asks for what cannot be, or for nothing.
 
     ``benches``: definitions by name (by default those the campaign was loaded with). ``sets``: ``axis=value[,value]``,
-    in the place of what the file says. ``targets``: names, globs and ``tag:NAME`` in the place of the campaign's.
+    in the place of what the file says. ``kernels``: artefacts in the place of what the inventory says of them; a name
+    that it does not have is one more kernel. ``targets``: names, globs and ``tag:NAME`` in the place of the campaign's.
     """
     definitions = campaign.definitions if benches is None else benches
     campaign = apply_sets(campaign, sets)
@@ -167,6 +197,21 @@ def build_plan(
         what = "every selected target is disabled: " + ", ".join(f"{k} ({v})" for k, v in disabled.items())
         raise PlanError(what if targets else campaign.problem(("targets",), what))
     used = {use.bench: definitions[use.bench] for use in campaign.benches}
+    known = {
+        **inventory.kernels,
+        **{name: Kernel(name=name, artefacts={"": each}) for name, each in (kernels or {}).items()},
+    }
+    check_boots(campaign, known, inventory.boots, kernels or {})
     cells, filtered = build_cells(campaign, able, inventory.targets, used)
+    check_bootable(campaign, cells, inventory, known)
     public = {name: inventory.targets[name].public() for name in selected}
-    return Plan(campaign, used, tuple(cells), disabled, filtered, public)
+    return Plan(
+        campaign,
+        used,
+        tuple(cells),
+        disabled,
+        filtered,
+        {name: known[name] for name in dict.fromkeys(cell.kernel for cell in cells)},
+        {name: inventory.boots[name] for name in dict.fromkeys(cell.boot for cell in cells)},
+        public,
+    )

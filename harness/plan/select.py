@@ -21,11 +21,11 @@ from ..config.campaign import (
 )
 from ..config.inventory import LOCAL, Target
 from ..config.modes import to_load, to_mode
-from ..config.types import to_bool
+from ..config.types import to_bool, to_name
 from ..config.yaml import Plain, suggest
 from ..errors import PlanError
 
-AXES = ("bench", "mode", "load")
+AXES = ("bench", "mode", "load", "kernel", "boot")
 SETTINGS: dict[str, Callable[[Any], Any]] = {
     "duration": to_run_duration,
     "settle": to_settle,
@@ -165,6 +165,8 @@ def _with_param(campaign: Campaign, uses: Sequence[BenchUse], key: str, text: st
 
 def _axis_value(axes: Axes, axis: str, name: str) -> Any:
     """A value of the campaign by its name, else one that everybody knows."""
+    if axis in ("kernel", "boot"):
+        return to_name(Plain(name))
     for value in getattr(axes, axis):
         if value.name == name:
             return value

@@ -20,9 +20,9 @@ from .variants import Variant, titles, variant_of
 
 #: What a catalogue's row must have.
 COLUMNS = (
-    "target", "bench", "params", "mode", "load", "duration_ns", "settle_ns", "cell", "role", "metric", "kind", "unit",
-    "better", "gate", "execution", "repeat", "state", "recorded", "missed", "max", "value", "started_ns", *QUANTILES,
-    "kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode",
+    "target", "bench", "params", "kernel_name", "boot", "mode", "load", "duration_ns", "settle_ns", "cell", "role",
+    "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "missed", "max", "value",
+    "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode",
 )  # fmt: skip
 #: Of these, what is told of when it changes between two executions.
 IDENTITY = ("kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode")
@@ -208,4 +208,4 @@ def _when(row: Mapping[str, Any]) -> tuple[str, int]:
 def _variant(row: Mapping[str, Any]) -> Variant:
     """``params`` as a catalogue has them: ``digits=2 threshold=1000ns``."""
     params = dict(pair.partition("=")[::2] for pair in str(row["params"] or "").split())
-    return variant_of(str(row["bench"]), params, row["duration_ns"], row["settle_ns"])
+    return variant_of(str(row["bench"]), params, row["duration_ns"], row["settle_ns"], row["kernel_name"], row["boot"])

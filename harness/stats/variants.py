@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured, by name: a bench with the parameters, the duration and the settling that set it apart. Pure.
+"""What is measured, by name: a bench with the parameters, the times, the kernel and the boot that set it apart. Pure.
 
 Runs that were asked with another threshold count other gaps: they are never in one table, nor under one name.
 """
@@ -14,6 +14,8 @@ from typing import Any
 from ..store.runs import Run
 from .numbers import number_of
 
+#: What is booted where nothing is said: see harness/config/kernels.py, which this room does not know.
+_DEFAULTS = {"kernel": "default", "boot": "plain"}
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 
 
@@ -25,15 +27,22 @@ class Variant:
     params: tuple[tuple[str, str], ...] = ()
     duration_ns: int | None = None
     settle_ns: int | None = None
+    kernel: str = _DEFAULTS["kernel"]
+    boot: str = _DEFAULTS["boot"]
 
 
-def variant_of(bench: str, params: object, duration_ns: object, settle_ns: object) -> Variant:
+def variant_of(
+    bench: str, params: object, duration_ns: object, settle_ns: object, kernel: object = None, boot: object = None
+) -> Variant:
+    """``kernel`` and ``boot`` by name; None, as of old files, is what a machine boots by itself."""
     known = params if isinstance(params, Mapping) else {}
     return Variant(
         bench,
         tuple(sorted((str(name), _plain(value)) for name, value in known.items())),
         duration_ns if isinstance(duration_ns, int) else None,
         settle_ns if isinstance(settle_ns, int) else None,
+        str(kernel or _DEFAULTS["kernel"]),
+        str(boot or _DEFAULTS["boot"]),
     )
 
 
@@ -42,16 +51,18 @@ def variant_of_run(run: Run) -> Variant:
     probe = spec.get("probe")
     params = probe.get("params") if isinstance(probe, Mapping) else None
     bench = spec.get("bench")
-    return variant_of(str(bench), params, spec.get("duration_ns"), spec.get("settle_ns"))
+    booted = (run.document.get("kernel"), run.document.get("boot"))
+    return variant_of(str(bench), params, spec.get("duration_ns"), spec.get("settle_ns"), *booted)
 
 
 def variant_of_cell(cell: Mapping[str, Any]) -> Variant:
     """Of a cell of a ``plan.json``."""
-    return variant_of(str(cell.get("bench")), cell.get("params"), cell.get("duration_ns"), cell.get("settle_ns"))
+    times = (cell.get("duration_ns"), cell.get("settle_ns"))
+    return variant_of(str(cell.get("bench")), cell.get("params"), *times, cell.get("kernel"), cell.get("boot"))
 
 
 def titles(variants: Iterable[Variant], benches: Mapping[str, Any]) -> dict[Variant, str]:
-    """A name for each: ``gap``, ``gap threshold=5us``, ``gap 10s``.
+    """A name for each: ``gap``, ``gap threshold=5us``, ``gap duration=10s``, ``gap kernel=next boot=quiet``.
 
     Named are parameters that are not the bench's default (``benches`` is a plan's), and whatever differs between the
     variants of a bench.
@@ -75,6 +86,9 @@ def titles(variants: Iterable[Variant], benches: Mapping[str, Any]) -> dict[Vari
                 parts.append(f"duration={_plain(f'{variant.duration_ns}ns')}")
             if len(settles) > 1 and variant.settle_ns is not None:
                 parts.append(f"settle={_plain(f'{variant.settle_ns}ns')}")
+            parts += [
+                f"{key}={name}" for key, default in _DEFAULTS.items() if (name := getattr(variant, key)) != default
+            ]
             found[variant] = " ".join([bench, *parts])
     return found
 

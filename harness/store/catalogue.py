@@ -30,7 +30,7 @@ from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
 from .values import quantiles_of
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"5"
+INDEX_VERSION = b"6"
 INDEX_NAME = "runs.parquet"
 
 #: Of a run's identity, beside the kernel's release: what changes between two nights.
@@ -49,6 +49,8 @@ _COLUMNS: dict[str, Any] = {
     "sched": _TEXT,
     "hold": _TEXT,
     "load": _TEXT,
+    "kernel_name": _TEXT,
+    "boot": _TEXT,
     "duration_ns": _COUNT,
     "settle_ns": _COUNT,
     "cell": _TEXT,
@@ -215,6 +217,8 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
         "mode": mode.get("name"),
         **{key: mode.get(key) for key in ("where", "sched", "hold")},
         "load": load_spec.get("name"),
+        "kernel_name": document.get("kernel", "default"),
+        "boot": document.get("boot", "plain"),
         "duration_ns": spec.get("duration_ns"),
         "settle_ns": spec.get("settle_ns"),
         "state": run.state,

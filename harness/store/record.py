@@ -36,7 +36,7 @@ class RunContext:
 
     ``metrics`` is the bench file's: ``{"gap_ns": {"better": "lower", "gate": "p99.99"}}``. ``facts`` are the target's,
     of the session: identity comes from them, and from the run's own snapshot where that says more. ``control`` is what
-    ``metrics`` is, for the metrics of the control.
+    ``metrics`` is, for the metrics of the control. ``kernel`` and ``boot`` are what was asked for, by name.
     """
 
     campaign: str
@@ -46,6 +46,8 @@ class RunContext:
     agent_sha256: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     control: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    kernel: str = "default"
+    boot: str = "plain"
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from ..errors import ConnectionLost
 from .tail import Tail
 
 _CHUNK = 64 * 1024
+_SENT = 512 * 1024
 
 #: paramiko's sign for "no exit status came".
 _NO_STATUS = -1
@@ -60,7 +61,9 @@ class SshChannel:
         with self._watchdog(patient, self.what):
             try:
                 self._session.settimeout(deadline.remaining())
-                self._session.sendall(data)
+                view = memoryview(data)
+                for at in range(0, len(data), _SENT):  # paramiko copies the rest anew for each packet of 32 KiB
+                    self._session.sendall(bytes(view[at : at + _SENT]))
             except TimeoutError:
                 raise ConnectionLost(f"{self.what}: not read within {deadline.budget_s:g} s") from None
 

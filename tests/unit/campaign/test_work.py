@@ -14,7 +14,7 @@ from harness.agent.spec import Batch, RunSpec, to_json
 from harness.build import BuildError, build_probe, native_arch
 from harness.campaign import execution as executions
 from harness.campaign.ledger import Ledger
-from harness.campaign.work import Work, next_batch, work_out
+from harness.campaign.work import Work, batch_of, next_session, work_out
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.errors import TargetUnfit
@@ -45,8 +45,9 @@ def worked_out(folder: Path, facts: dict[str, Any], **campaign: Any) -> tuple[Wo
     work = work_out(execution, session)
     ledger = Ledger(execution, "local", lambda *_, **__: None)
     ledger.read()
-    batch = next_batch(execution, "local", work, ledger, 1)
-    assert batch is not None
+    planned = next_session(execution, "local", ledger, work.refused)
+    assert planned is not None
+    batch = batch_of(execution, "local", planned, work, ledger, 1)
     assert [RunSpec.from_json(json.loads(json.dumps(run))) for run in _plain(batch)] == batch.runs
     return work, batch
 

@@ -115,7 +115,9 @@ RULE = "letters, digits and . _ + - only, a letter or digit first, 120 at most"
 BAD: list[tuple[str, list[str]]] = [
     (HEAD + "durtion: 1s", ["c.yaml:5:1: durtion: unknown key; did you mean 'duration'?"]),
     (HEAD + "kernel: [next]", ["c.yaml:5:1: kernel: unknown key"]),
-    (HEAD + "axes: {kernel: [a]}", ["c.yaml:5:8: axes.kernel: unknown key (known: load, mode)"]),
+    (HEAD + "axes: {gcc: [a]}", ["c.yaml:5:8: axes.gcc: unknown key (known: boot, kernel, load, mode)"]),
+    (HEAD + "axes: {kernel: [a, b, a]}", ["c.yaml:5:23: axes.kernel[2]: 'a' is listed twice"]),
+    (HEAD + "axes: {boot: []}", ["c.yaml:5:14: axes.boot: the list is empty"]),
     (HEAD + "axes: {mode: [pined]}", ["c.yaml:5:15: axes.mode[0]: unknown mode 'pined'; did you mean 'pinned'?"]),
     (HEAD + "axes: {mode: []}", ["c.yaml:5:14: axes.mode: the list is empty"]),
     (HEAD + "axes: {mode: pinned}", ["c.yaml:5:14: axes.mode: expected a list, found 'pinned'"]),
@@ -148,9 +150,9 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "exclude: [{mode: fife}]", [
         "c.yaml:5:18: exclude[0].mode: no mode is called 'fife'; did you mean 'fifo'?"]),
     (HEAD + "exclude: [{bench: 'c*'}]", ["c.yaml:5:19: exclude[0].bench: no bench is called 'c*' (known: b)"]),
-    (HEAD + "exclude: [{}]", ["c.yaml:5:11: exclude[0]: names none of target, bench, mode, load"]),
-    (HEAD + "exclude: [{kernel: x}]", [
-        "c.yaml:5:12: exclude[0].kernel: unknown key (known: bench, load, mode, target)"]),
+    (HEAD + "exclude: [{}]", ["c.yaml:5:11: exclude[0]: names none of target, bench, mode, load, kernel, boot"]),
+    (HEAD + "exclude: [{kernal: x}]", ["c.yaml:5:12: exclude[0].kernal: unknown key; did you mean 'kernel'?"]),
+    (HEAD + "exclude: [{kernel: x}]", ["c.yaml:5:20: exclude[0].kernel: no kernel is called 'x' (known: default)"]),
     (HEAD + "settle: 10", [
         "c.yaml:5:9: settle: a duration needs a unit: 10s, 10ms … (one of ns, us, ms, s, min, h)"]),
     (HEAD + "settle: 22:30:00", ["c.yaml:5:9: settle: expected a duration such as 10s or 250us, found '22:30:00'"]),

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from harness.config.bench import Bench, Metric, Param, read_bench
 from harness.config.campaign import Axes, Budget, Campaign, Retry, Selector, load_campaign
 from harness.config.inventory import _TOP, load_inventory
+from harness.config.kernels import Artefact, BootProfile, Power
 from harness.config.targets import TargetKeys, Virtual
 
 ROOT = Path(__file__).parents[3]
@@ -26,6 +27,9 @@ EXPECTED: dict[str, set[str]] = {
     "Inventory: top level": set(_TOP),
     "Inventory: target": keys(TargetKeys),
     "Inventory: virtual": keys(Virtual),
+    "Inventory: power": keys(Power),
+    "Inventory: kernels": keys(Artefact),
+    "Inventory: boots": keys(BootProfile),
     "Campaign: top level": keys(Campaign),
     "Campaign: axes": keys(Axes),
     "Campaign: include and exclude": keys(Selector),

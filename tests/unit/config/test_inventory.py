@@ -53,6 +53,8 @@ targets:
     tags: [x86, 6.10]
     isolated: 2-3,6
     smt: shared
+    boot: kexec
+    power: {{cycle: [pdu, "{{name}}"]}}
     disabled: "PSU dead"
 """
     ).targets["nuc"]
@@ -74,6 +76,8 @@ targets:
         "tags": ("x86", "6.10"),
         "isolated": (2, 3, 6),
         "smt": "shared",
+        "boot": {"method": "kexec", "argv": (), "folder": None},
+        "power": {"cycle": ("pdu", "{name}"), "off": None, "on": None},
         "disabled": "PSU dead",
         "virtual": None,
     }
@@ -139,7 +143,7 @@ PUB = "/etc/ssh/ssh_host_ed25519_key.pub"
 OCTAL = "(an octal number to some: write it without the leading 0)"
 BAD: list[tuple[str, list[str]]] = [
     ("target: {}", ["f:1:1: target: unknown key; did you mean 'targets'?"]),
-    ("kernels: {}", ["f:1:1: kernels: unknown key (known: classes, defaults, known_hosts, targets)"]),
+    ("x: {}", ["f:1:1: x: unknown key (known: boots, classes, defaults, kernels, known_hosts, targets)"]),
     ("targets: [a]", ["f:1:10: targets: expected 'name: {…}' lines, found a list"]),
     ("targets: {a: b}", ["f:1:14: targets.a: expected 'key: value' lines, found 'b'"]),
     ("targets: {a: {}}", ["f:1:11: targets.a: no address"]),
@@ -150,7 +154,7 @@ BAD: list[tuple[str, list[str]]] = [
     ),
     ("targets: {nuc: {address: x}, nux: {port: 1}}", ["f:1:30: targets.nux: no address; did you mean 'nuc'?"]),
     ("targets: {a: {adress: x, address: x}}", ["f:1:15: targets.a.adress: unknown key; did you mean 'address'?"]),
-    ("targets: {a: {address: x, boot: kexec}}", ["f:1:27: targets.a.boot: unknown key"]),
+    ("targets: {a: {address: x, boots: kexec}}", ["f:1:27: targets.a.boots: unknown key; did you mean 'boot'?"]),
     ("targets: {a: {address: x, port: '22'}}", ["f:1:33: targets.a.port: expected a whole number, found '22'"]),
     ("targets: {a: {address: x, port: 70000}}", ["f:1:33: targets.a.port: expected 1 to 65535, found 70000"]),
     ("targets: {a: {address: x, port: 1e3}}", ["f:1:33: targets.a.port: expected a whole number, found '1e3'"]),

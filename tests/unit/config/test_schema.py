@@ -128,7 +128,7 @@ def test_every_valid_text_in_the_tests(tmp_path: Path) -> None:
 #: What only a reader can know, by its words.
 BEYOND = (
     "is a parameter: the helper",
-    r"no (mode|bench|load) is called|unknown bench|no such parameter|is no bench of|has no metric",  # other names
+    r"no (mode|bench|load|kernel) is called|unknown bench|no such parameter|is no bench of|has no metric",  # names
     r"is a histogram|is one number per run|gap_ns: expected a duration|stolen_ppm: expected a number",  # of a bench
     r"less than the minimum|more than the maximum|less than min|unknown choice 'c'",  # of another key
     r"expected (0s to 24h|1ms to 1h|1ms to 168h)|× sessions",  # arithmetic

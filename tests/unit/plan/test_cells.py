@@ -48,6 +48,13 @@ GOLDEN: list[tuple[dict[str, Any], str, str]] = [
 #: What came later, each left out where its default is asked for.
 LATER: list[tuple[dict[str, Any], str, str]] = [
     ({"cpus": "one", "control": False, "tune": ()}, *GOLDEN[0][1:]),
+    ({"kernel": "default", "boot": "plain"}, *GOLDEN[0][1:]),
+    ({"kernel": "next"}, "gap.shared.idle", '{"bench":"gap","duration_ns":10000000000,"kernel":"next","target":"nuc"}'),
+    (
+        {"kernel": "next", "boot": "quiet"},
+        "gap.shared.idle",
+        '{"bench":"gap","boot":"quiet","duration_ns":10000000000,"kernel":"next","target":"nuc"}',
+    ),
     ({"cpus": "all"}, "gap.shared.idle", '{"bench":"gap","cpus":"all","duration_ns":10000000000,"target":"nuc"}'),
     ({"control": True}, "gap.shared.idle", '{"bench":"gap","control":true,"duration_ns":10000000000,"target":"nuc"}'),
     (
@@ -82,6 +89,8 @@ def test_each_thing_asked_for_makes_another_cell() -> None:
         name(control=True),
         name(tune=["thp"]),
         name(tune=["thp", "ksm"]),
+        name(kernel="next"),
+        name(boot="next"),
     ]
     assert len({text.rpartition("-")[2] for text in names}) == len(names)
 

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to boot another kernel, one file each. A new one is a file with a ``METHOD``, and its name in this tuple."""
+
+from __future__ import annotations
+
+from . import command, grub, kexec, netboot, systemd_boot, tryboot
+from .base import Bootable, Method, State, Step, reboot
+
+METHODS: tuple[Method, ...] = (
+    kexec.METHOD,
+    grub.METHOD,
+    systemd_boot.METHOD,
+    tryboot.METHOD,
+    netboot.METHOD,
+    command.METHOD,
+)
+
+
+def method_of(name: str) -> Method | None:
+    """The method of that name; None for ``qemu``, where there is a machine to be started anew instead."""
+    return next((each for each in METHODS if each.name == name), None)
+
+
+__all__ = ["METHODS", "Bootable", "Method", "State", "Step", "method_of", "reboot"]

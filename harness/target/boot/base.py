@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a boot method is: from what is to be booted and what the target says of itself to what has to be done. Pure.
+
+The default entry of a boot loader is never changed: what a method arms is booted once. So a kernel that panics (it has
+``panic=10``), or that is switched off because it hangs, is followed by what the machine boots by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import TargetUnfit
+
+#: What the agent reads and does: see harness/agent/kernels.py.
+State = Mapping[str, Any]
+Step = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bootable:
+    """A kernel that lies on the target, and the command line that it is to get. Paths are the target's."""
+
+    kernel: str
+    boot: str
+    release: str
+    image: str
+    initrd: str | None
+    cmdline: str
+    dtbs: str | None = None
+    build: str | None = None  # of ours
+
+
+@dataclass(frozen=True)
+class Method:
+    """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants."""
+
+    name: str = ""
+    tools: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    def arm(self, what: Bootable, state: State) -> list[Step]:  # noqa: ARG002 - what most methods need
+        """What to do on the target so that ``what`` is booted next, once. Raises TargetUnfit where it cannot be.
+
+        Nothing, where the controller does it all.
+        """
+        return []
+
+    def go(self, state: State) -> list[str]:
+        """The command that then boots."""
+        return reboot(state)
+
+    def check(self, state: State) -> None:
+        """TargetUnfit unless the target has what this method uses."""
+        tools = state.get("tools") or {}
+        lacking = [name for name in self.tools if name not in tools]
+        if lacking:
+            packages = ", ".join(_PACKAGES.get(name, name) for name in lacking)
+            raise TargetUnfit(
+                f"boot: {self.name} needs {', '.join(lacking)} on the target",
+                advice=f"install {packages}, or choose another boot method",
+            )
+
+
+_PACKAGES = {"kexec": "kexec-tools", "grub-reboot": "grub2-common", "bootctl": "systemd-boot"}
+
+
+def reboot(state: State) -> list[str]:
+    """Boots what the machine boots by itself."""
+    tools = state.get("tools") or {}
+    if "systemctl" in tools:
+        return [tools["systemctl"], "reboot"]
+    if "reboot" in tools:
+        return [tools["reboot"]]
+    raise TargetUnfit("no systemctl and no reboot on the target: it cannot be told to boot")

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lane does with boots that fail: tried again or not, whose runs they cost, and what a resumed lane knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.campaign import boots, execution
+from harness.campaign.execution import Execution, Stop
+from harness.campaign.ledger import Ledger
+from harness.campaign.running import Running
+from harness.campaign.work import next_session
+from harness.config.campaign import load_campaign
+from harness.config.inventory import load_inventory
+from harness.config.kernels import BootProfile
+from harness.errors import StorageFull, TargetUnfit, Unreachable
+from harness.plan import Booted, build_plan
+from harness.target.booting import Wanted
+from harness.target.proof import Expected, NotBack, OldKernel
+
+LAB = """\
+targets: {nuc: {address: n, boot: kexec, isolated: 1}}
+kernels: {next: {installed: 6.18}}
+boots: {quiet: {add: "nohz_full={isolated}"}}
+"""
+CAMPAIGN: dict[str, Any] = {
+    "campaign": "c", "targets": ["nuc"], "benches": ["gap"], "duration": "1s", "sessions": 2,
+    "axes": {"kernel": ["default", "next"], "boot": ["plain", "quiet"], "mode": ["shared", "pinned"]},
+}  # fmt: skip
+
+
+def carried_out(folder: Path, **campaign: Any) -> Execution:
+    (folder / "i.yaml").write_text(LAB)
+    (folder / "c.yaml").write_text(json.dumps({**CAMPAIGN, **campaign}))
+    plan = build_plan(load_campaign(folder / "c.yaml"), load_inventory(folder / "i.yaml"))
+    return execution.create(plan, folder / "results", folder / "i.yaml")
+
+
+def facts(boot_id: str, cmdline: str = "nohz_full=1", release: str = "6.18") -> dict[str, Any]:
+    kernel = {"release": release, "version": "#1", "build_id": None, "cmdline": cmdline}
+    return {"boot_id": boot_id, "kernel": kernel, "cpus": {"isolated": [], "nohz_full": [1]}}
+
+
+class Board:
+    """In the place of the Booter: ``outcomes`` says of each boot what the target shows then, or what is raised."""
+
+    def __init__(self, outcomes: list[dict[str, Any] | Exception], *, alive: bool = True) -> None:
+        self.outcomes = outcomes
+        self.alive = alive
+        self.booted: list[str] = []
+        self.now: dict[str, Any] = {}
+
+    def boot(self, wanted: Wanted) -> Expected:
+        self.booted.append(str(wanted))
+        found = self.outcomes.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        self.now = found
+        profile = BootProfile() if wanted.is_default else wanted.profile.for_cpus("1")
+        release = None if wanted.kernel.name == "default" else "6.18"
+        return Expected(wanted.kernel.name, release, None, None, profile, wanted.boot)
+
+    def clean_up(self) -> None:
+        pass
+
+    def console_end(self) -> str:
+        return "Kernel panic"
+
+    @contextmanager
+    def session(self, *_: Any) -> Iterator[Any]:
+        if not self.alive:
+            raise Unreachable("no answer")
+        yield SimpleNamespace(welcome={"facts": self.now})
+
+
+class Lane:
+    """An execution's lane with its ledger, and a board that does what it was told to."""
+
+    def __init__(self, folder: Path, board: Board, monkeypatch: pytest.MonkeyPatch, **campaign: Any) -> None:
+        monkeypatch.setattr(boots, "Booter", lambda *_: board)
+        monkeypatch.setattr(boots, "open_session", board.session)
+        self.execution = carried_out(folder, **campaign)
+        self.board = board
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        emit: Callable[..., None] = lambda kind, **fields: self.events.append((kind, fields))  # noqa: E731
+        self.ledger = Ledger(self.execution, "nuc", emit)
+        self.ledger.read()
+        self.talk: Any = SimpleNamespace(running=Running())
+        target = self.execution.inventory().targets["nuc"]
+        self.boots = boots.Boots(self.execution, target, self.talk, self.ledger, Stop(), emit)
+
+    def session(self, *refused: str) -> Any:
+        found = next_session(self.execution, "nuc", self.ledger, refused)
+        assert found is not None
+        return found
+
+    def attempts(self) -> list[dict[str, Any]]:
+        folder = self.execution.path / "attempts" / "nuc"
+        return [json.loads(path.read_text()) for path in sorted(folder.glob("*/attempt.json"))]
+
+
+def quiet(lane: Lane) -> Any:
+    """The first session that wants the kernel next with the profile quiet."""
+    others = [cell.id for cell in lane.execution.plan.cells if cell.booted != Booted("next", "quiet")]
+    return lane.session(*others)
+
+
+def test_a_boot_that_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([facts("b1")]), monkeypatch)
+    session = quiet(lane)
+    assert not lane.talk.running.serves(session)
+    lane.boots.boot(session)
+    assert lane.talk.running.serves(session)
+    assert [kind for kind, _ in lane.events] == ["booted"]
+    again = Running.from_json(json.loads(json.dumps(lane.talk.running.to_json())))
+    assert again == lane.talk.running  # a resumed lane knows it
+    assert again.boot_id == "b1"
+    assert again.proof["cmdline"] == "nohz_full=1"
+
+
+def test_the_old_kernel_is_tried_again_and_then_costs_the_session_its_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [facts(f"b{number}", release="6.1") for number in range(4)]
+    lane = Lane(tmp_path, Board([*old[:3], old[3]]), monkeypatch)
+    session = quiet(lane)
+    lane.boots.boot(session)
+    assert lane.board.booted == ["next quiet"] * 3  # retry: infrastructure: 2
+    assert [fields["retried"] for kind, fields in lane.events if kind == "boot-failed"] == [True, True, False]
+    assert [each["fault"] for each in lane.attempts()] == ["infrastructure"] * 2
+    reason = lane.attempts()[0]["reason"]
+    assert reason == (
+        "boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next); its console said: Kernel panic"
+    )
+    log = next((lane.execution.path / "attempts" / "nuc").glob("*/log.txt"))
+    assert log.read_text() == "Kernel panic"
+    assert len(lane.ledger.given_up) == 2
+    second = quiet(lane)
+    assert second.index == 2  # the campaign goes on
+    lane.boots.boot(second)
+    assert len(lane.board.booted) == 4  # the tries were used up
+    assert len(lane.ledger.given_up) == 4
+    assert lane.session().booted != Booted("next", "quiet")
+
+
+def test_wrong_parameters_would_be_wrong_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([facts("b1", cmdline="ro")]), monkeypatch)
+    lane.boots.boot(quiet(lane))
+    assert lane.board.booted == ["next quiet"]
+    assert "came back with wrong parameters (quiet): nohz_full=1" in lane.attempts()[0]["reason"]
+
+
+@pytest.mark.parametrize("error", [TargetUnfit("kexec is not installed"), StorageFull("/boot has 3 MiB free")])
+def test_what_cannot_be_booted_at_all_costs_its_runs_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    lane = Lane(tmp_path, Board([error]), monkeypatch)
+    lane.boots.boot(quiet(lane))
+    assert len(lane.ledger.given_up) == 2
+
+
+def test_a_board_that_is_gone_ends_its_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([NotBack("did not come back within 300 s")], alive=False), monkeypatch)
+    with pytest.raises(NotBack):
+        lane.boots.boot(quiet(lane))
+    assert len(lane.ledger.given_up) == 2
+
+
+def test_a_board_whose_power_was_switched_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([NotBack("did not come back; its power was switched"), facts("b2")]), monkeypatch)
+    lane.boots.boot(quiet(lane))
+    assert lane.talk.running.boot_id == "b2"
+    assert not lane.ledger.given_up
+
+
+def test_at_the_end_the_machine_boots_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([facts("b1"), facts("b2"), OldKernel("no")]), monkeypatch)
+    lane.boots.back()
+    assert lane.board.booted == []  # nothing of ours runs
+    lane.boots.boot(quiet(lane))
+    lane.boots.back()
+    assert lane.board.booted == ["next quiet", "default plain"]
+    lane.talk.running = Running(Booted("next", "quiet"), 1, "b9")
+    lane.boots.back()
+    assert lane.events[-1][0] == "left-booted"
+
+
+def test_each_session_is_a_boot_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([]), monkeypatch)
+    seen = []
+    while (session := next_session(lane.execution, "nuc", lane.ledger, ())) is not None:
+        seen.append((session.index, session.booted))
+        assert len(session.runs) == 2
+        lane.ledger.finished |= {f"{cell.id}-r{repeat}" for cell, repeat in session.runs}
+    assert len(set(seen)) == len(seen) == 8
+    first, second = [booted for index, booted in seen if index == 1], [booted for index, booted in seen if index == 2]
+    assert second == first[::-1]
+
+
+@pytest.mark.parametrize(
+    "found", [None, {}, {"kernel": 1}, {"kernel": "a", "boot": "b", "session": "1", "boot_id": "x"}]
+)
+def test_what_is_not_known_is_not_believed(found: object) -> None:
+    assert Running.from_json(found) == Running()

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each boot method would do, on machines as they are found: never anything to what a machine boots by itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.agent.kernels import MARK as AGENTS_MARK
+from harness.config.inventory import Target
+from harness.config.kernels import METHODS as KNOWN
+from harness.config.kernels import Power
+from harness.errors import EnvironmentFault, TargetUnfit
+from harness.target import power
+from harness.target.boot import METHODS, Bootable, method_of, reboot
+from harness.target.boot.grub import entry
+from harness.target.booting import MARK
+
+WHAT = Bootable(
+    "next", "quiet", "6.18", "/boot/isolbench-1.vmlinuz", "/boot/isolbench-1.initrd", "ro quiet panic=10", build="1"
+)
+GRUB = """\
+if [ "${next_entry}" ] ; then
+   set default="${next_entry}"
+fi
+source $prefix/custom.cfg
+menuentry 'Memory test' { linux16x /m }
+menuentry 'Debian GNU/Linux' --class debian {
+	load_video
+	insmod gzio
+	if [ x$grub_platform = xxen ]; then insmod xzio; fi
+	insmod ext2
+	search --no-floppy --fs-uuid --set=root 0a-1b
+	echo	'Loading Linux ...'
+	linux	/boot/vmlinuz-6.1 root=UUID=0a-1b ro
+	initrd	/boot/initrd.img-6.1
+}
+"""
+TOOLS = {name: f"/usr/sbin/{name}" for name in ("kexec", "grub-reboot", "bootctl", "systemctl", "reboot")}
+
+
+def state(texts: dict[str, str] | None = None, **tools: str | None) -> dict[str, Any]:
+    known = {**TOOLS, **tools}
+    return {"tools": {name: path for name, path in known.items() if path is not None}, "texts": texts or {}}
+
+
+def test_every_method_that_the_inventory_knows() -> None:
+    assert {*(each.name for each in METHODS), "qemu"} == set(KNOWN)
+    assert all(method_of(each.name) is each for each in METHODS)
+    assert MARK == AGENTS_MARK
+
+
+def test_kexec() -> None:
+    method = method_of("kexec")
+    assert method is not None
+    assert method.arm(WHAT, state()) == [
+        {"run": ["kexec", "-l", WHAT.image, "--command-line=ro quiet panic=10", f"--initrd={WHAT.initrd}"]}
+    ]
+    assert method.arm(replace(WHAT, initrd=None), state())[0]["run"][-1] == "--command-line=ro quiet panic=10"
+    assert method.go(state()) == ["/usr/sbin/systemctl", "kexec"]
+    assert method.go(state(systemctl=None)) == ["/usr/sbin/kexec", "-e"]
+    with pytest.raises(TargetUnfit, match="boot: kexec needs kexec on the target") as caught:
+        method.check(state(kexec=None))
+    assert "kexec-tools" in str(caught.value.advice)
+
+
+def test_grub_once_boots_ours_once_and_leaves_the_default() -> None:
+    method = method_of("grub-once")
+    assert method is not None
+    found = state({"/boot/grub/grub.cfg": GRUB})
+    method.check(found)
+    block, run = method.arm(replace(WHAT, cmdline='ro dyndbg="file a.c +p" x=$(reboot)'), found)
+    assert block["block"] == "/boot/grub/custom.cfg"
+    assert run == {"run": ["grub-reboot", "isolbench-once"]}
+    assert block["text"].split("\n") == [
+        "menuentry 'isolbench' --id isolbench-once {",
+        "  load_video",
+        "  insmod gzio",
+        "  if [ x$grub_platform = xxen ]; then insmod xzio; fi",
+        "  insmod ext2",
+        "  search --no-floppy --fs-uuid --set=root 0a-1b",
+        "  linux /boot/isolbench-1.vmlinuz 'ro' 'dyndbg=\"file a.c +p\"' 'x=$(reboot)'",
+        "  initrd /boot/isolbench-1.initrd",
+        "}",
+    ]
+    assert method.go(found) == ["/usr/sbin/systemctl", "reboot"]
+
+
+def test_grubs_paths_begin_where_its_file_system_does() -> None:
+    separate = GRUB.replace("/boot/vmlinuz", "/vmlinuz").replace("/boot/initrd", "/initrd")
+    assert "  linux /isolbench-1.vmlinuz 'ro'" in entry(separate, WHAT)
+    subvolume = GRUB.replace("/boot/vmlinuz", "/@/boot/vmlinuz")
+    assert "  linux /@/boot/isolbench-1.vmlinuz 'ro'" in entry(subvolume, WHAT)
+
+
+@pytest.mark.skipif(
+    shutil.which("grub-script-check") is None, reason="grub-script-check is not installed (grub-common)"
+)
+def test_grub_itself_reads_the_entry(tmp_path: Path) -> None:
+    (tmp_path / "custom.cfg").write_text(entry(GRUB, replace(WHAT, cmdline='ro a="b c" d=$e;f {g} `h`')) + "\n")
+    subprocess.run(["grub-script-check", tmp_path / "custom.cfg"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no GRUB configuration on the target"),
+        (GRUB.replace("next_entry", "x"), "does not look for a next entry"),
+        (GRUB.replace("custom.cfg", "x"), "does not read custom.cfg"),
+        (re.sub(r"\tlinux.*\n", "", GRUB), "no entry that boots Linux"),
+    ],
+)
+def test_a_grub_that_will_not_do(text: str | None, message: str) -> None:
+    method = method_of("grub-once")
+    assert method is not None
+    with pytest.raises(TargetUnfit, match=message):
+        method.arm(WHAT, state({} if text is None else {"/boot/grub/grub.cfg": text}))
+
+
+def test_systemd_boot_once() -> None:
+    method = method_of("systemd-boot-once")
+    assert method is not None
+    found = state({"/boot/efi/loader/loader.conf": "timeout 3\n"})
+    steps = method.arm(WHAT, found)
+    assert steps[:2] == [
+        {"copy": WHAT.image, "to": "/boot/efi/isolbench-once.vmlinuz", "id": "1"},
+        {"copy": WHAT.initrd, "to": "/boot/efi/isolbench-once.initrd", "id": "1"},
+    ]
+    assert steps[2]["write"] == "/boot/efi/loader/entries/isolbench-once.conf"
+    assert steps[2]["text"] == (
+        "title isolbench\nlinux /isolbench-once.vmlinuz\ninitrd /isolbench-once.initrd\noptions ro quiet panic=10\n"
+    )
+    assert steps[3] == {"run": ["bootctl", "set-oneshot", "isolbench-once.conf"]}
+    there = method.arm(WHAT, state({"/boot/loader/loader.conf": ""}))  # /boot is the partition: nothing is copied
+    assert there[0]["text"].split("\n")[1] == "linux /isolbench-1.vmlinuz"
+    with pytest.raises(TargetUnfit, match="no systemd-boot on the target"):
+        method.check(state())
+
+
+def test_tryboot_changes_no_file_that_the_firmware_boots_by_itself() -> None:
+    method = method_of("tryboot")
+    assert method is not None
+    config = "# Pi\nkernel=kernel8.img\nauto_initramfs=1\narm_64bit=1\ncmdline=other.txt\n[pi5]\nkernel=k5.img\n"
+    found = state({"/boot/firmware/config.txt": config})
+    steps = method.arm(WHAT, found)
+    written = {each.get("to") or each.get("write") for each in steps}
+    assert written == {
+        "/boot/firmware/isolbench-once.img", "/boot/firmware/isolbench-once.initrd",
+        "/boot/firmware/isolbench-once.txt", "/boot/firmware/tryboot.txt",
+    }  # fmt: skip
+    assert steps[-1]["text"] == (
+        "# Pi\narm_64bit=1\n[pi5]\n\n\n[all]\nkernel=isolbench-once.img\ncmdline=isolbench-once.txt\n"
+        "initramfs isolbench-once.initrd followkernel\n"
+    )
+    assert method.go(found) == ["/usr/sbin/systemctl", "reboot", "--reboot-argument=0 tryboot"]
+
+
+def test_back_to_what_the_machine_boots_by_itself() -> None:
+    assert reboot(state()) == ["/usr/sbin/systemctl", "reboot"]
+    assert reboot(state(systemctl=None)) == ["/usr/sbin/reboot"]
+    with pytest.raises(TargetUnfit):
+        reboot(state(systemctl=None, reboot=None))
+
+
+def test_power_is_switched_without_a_shell(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = 'for word; do printf "%s\\n" "$word" >>"$0"; done'
+    argv = ("/bin/sh", "-c", script, str(log), "{name}", "$(id)", "{address}")
+    target = Target(name="pi", address="pi.lan", power=Power.model_construct(cycle=argv, off=None, on=None))
+    power.cycle(target)
+    assert log.read_text().split("\n") == ["pi", "$(id)", "pi.lan", ""]
+    assert power.can_cycle(target)
+    assert not power.can_cycle(Target(name="pi"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("/no/such",), "power: cycle: /no/such: No such file or directory"),
+        (("/bin/sh", "-c", "echo no >&2; echo outlet 3 is dead >&2; exit 4"), "ended with status 4: outlet 3 is dead"),
+    ],
+)
+def test_a_switch_that_fails_is_told(argv: tuple[str, ...], message: str) -> None:
+    with pytest.raises(EnvironmentFault, match=message):
+        power.run(argv, {}, "power: cycle")
