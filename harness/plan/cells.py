@@ -40,6 +40,7 @@ class Cell:
     control: bool = False
     tune: tuple[str, ...] = ()  # sorted
     helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
+    polls: bool = False  # the bench's
 
     def to_json(self) -> dict[str, Any]:
         """Modes and loads by name: the plan has their meaning."""

@@ -85,6 +85,7 @@ def build_cells(
                     control=campaign.control,
                     tune=tuple(sorted(campaign.tune)),
                     helper=benches[use.bench].helper,
+                    polls=benches[use.bench].polls,
                 )
             )
     if not cells:
