@@ -107,8 +107,8 @@ class Mode:
             reasons.append("a task of SCHED_DEADLINE may start no helper: use another sched for this bench")
         if polls and self.reservation:
             reasons.append(
-                f"{self.sched} with a bench that polls measures how the kernel throttles it, once in each period: "
-                "exclude the mode, or take a bench that sleeps (wake)"
+                "deadline with a bench that polls measures how the kernel throttles it: exclude the mode, or take a "
+                "bench that sleeps (wake)"
             )
         return reasons
 

@@ -61,7 +61,12 @@ def test_composed_modes() -> None:
         ({"where": "moon"}, "where: 'moon' is none of shared, pinned"),
         ({"sched": "fifo:0"}, "fifo:1 to fifo:99"),
         ({"sched": "fifo:100"}, "fifo:1 to fifo:99"),
-        ({"sched": "deadline"}, "neither other nor"),
+        ({"sched": "deadline:"}, "neither other nor"),
+        ({"sched": "deadline:1ms"}, "neither other nor"),
+        ({"sched": "deadline:50us/99us"}, "periods of 100us to 4s"),
+        ({"sched": "deadline:1s/5s"}, "periods of 100us to 4s"),
+        ({"sched": "deadline:1023ns/1ms"}, "1024ns or more"),
+        ({"sched": "deadline:900us/1ms"}, "at most 85 %"),
         ({"hold": "strict"}, "hold: 'strict' is none of none"),
     ],
 )
