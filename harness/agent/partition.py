@@ -73,10 +73,12 @@ def play(recorded: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     cpus = parse_cpus(str(recorded.get("cpus")))
     outcome: dict[str, Any] = {"kind": NAME, "name": NAME, "path": PATH, "before": None, "found": state(tree)}
     before = affinity.unpacked(recorded.get("tasks"))
+    there = tree.exists(PATH)
+    home = str(recorded.get("home") or cgroups.ROOT)
+    _empty(tree, home)
     now = affinity.found(tree)
     during = tree.read(_EFFECTIVE) or ""
-    there = tree.exists(PATH)
-    problem = _end(tree, str(recorded.get("home") or cgroups.ROOT)) if there else None
+    problem = _end(tree, home) if there else None
     lost = _lost(tree, cpus)
     if problem is None and lost:
         problem = _mend(tree, cpus)
@@ -94,15 +96,20 @@ def play(recorded: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     return outcome
 
 
-def _end(tree: Tree, home: str) -> str | None:
-    """Empty it, make it an ordinary cgroup, remove it. What stands in the way, or None."""
+def _empty(tree: Tree, home: str) -> None:
+    """Everybody out, to where the agent was, or else to the root."""
     for _ in range(_LOOKS):
         inside = (tree.read(f"{PATH}/cgroup.procs") or "").split()
         if not inside:
-            break
+            return
         for pid in inside:
             if tree.write(f"{home}/cgroup.procs", pid):
                 tree.write(f"{cgroups.ROOT}/cgroup.procs", pid)
+
+
+def _end(tree: Tree, home: str) -> str | None:
+    """Empty it, make it an ordinary cgroup, remove it. What stands in the way, or None."""
+    _empty(tree, home)
     if tree.exists(f"{PATH}/cpuset.cpus.partition"):
         if state(tree) != "member":
             tree.write(f"{PATH}/cpuset.cpus.partition", "member")
