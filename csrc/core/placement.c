@@ -243,11 +243,18 @@ static void set_deadline(const struct sched_request *request)
 		.deadline = request->period_ns, .period = request->period_ns,
 	};
 
-	if (syscall(SYS_sched_setattr, 0, &wanted, 0U) < 0)
-		fault_environment(errno, deadline_advice(errno),
-				  "cannot set SCHED_DEADLINE, %llu of each %llu ns",
-				  (unsigned long long)request->runtime_ns,
-				  (unsigned long long)request->period_ns);
+	const struct timespec pause = { .tv_sec = (time_t)(request->period_ns / 4 / 1000000000),
+					.tv_nsec = (long)(request->period_ns / 4 % 1000000000) };
+
+	/* What a task had that has just ended is given back at the end of its period, not before. */
+	for (int tries = 0; syscall(SYS_sched_setattr, 0, &wanted, 0U) < 0; tries++) {
+		if (errno != EBUSY || tries == 8)
+			fault_environment(errno, deadline_advice(errno),
+					  "cannot set SCHED_DEADLINE, %llu of each %llu ns",
+					  (unsigned long long)request->runtime_ns,
+					  (unsigned long long)request->period_ns);
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 void placement_set_sched(const struct sched_request *request)
@@ -450,13 +457,30 @@ void placement_stay_off(const struct placement_origin *origin, int cpu)
 		      any ? mask : origin->mask);
 }
 
+/*
+ * The kernel gives a reservation back at the end of its period, and to the root domain
+ * where the task is then: one that has moved away meanwhile leaves its share taken for good.
+ */
+static void await_end_of_reservation(uint64_t period_ns)
+{
+	const uint64_t enough_ns = period_ns + 1000000;
+	const struct timespec pause = { .tv_sec = (time_t)(enough_ns / 1000000000),
+					.tv_nsec = (long)(enough_ns % 1000000000) };
+
+	if (period_ns)
+		(void)nanosleep(&pause, NULL);
+}
+
 void placement_return(const struct placement_origin *origin, int cpu)
 {
 	const struct sched_param param = { .sched_priority = origin->priority };
+	struct placement now;
 
 	(void)munlockall();
+	placement_read(&now);
 	if (origin->policy >= 0)
 		(void)syscall(SYS_sched_setscheduler, 0, origin->policy, &param);
+	await_end_of_reservation(now.period_ns);
 	if (origin->cgroup >= 0 && write(origin->cgroup, "0", 1) == 1)
 		close(origin->cgroup);
 	placement_stay_off(origin, cpu);

@@ -84,8 +84,8 @@ def wanted_after(
 ) -> dict[Task, str]:
     """What each task should have once the partition of CPUs ``away`` is gone.
 
-    ``before``: what was found, ``now``: what there is. The kernel has left tasks ``during`` in the
-    partition's time, and ``every`` after it. A task that came meanwhile has what it inherited; what an owner changed meanwhile stays.
+    ``before``: what was found, ``now``: what there is. The kernel has left tasks ``during`` in the partition's time,
+    and ``every`` after it. A task that came meanwhile has what it inherited; what an owner changed meanwhile stays.
     """
     away = set(away)
     ordinary = next((cpus for (tid, _), cpus in before.items() if tid == 1), every)

@@ -54,7 +54,10 @@ class _Composed(Model):
 
 @accepts({"anyOf": [one_of(MODES), _FIFO, _DEADLINE, _COMPOSED]})
 def to_mode(value: Any) -> ModeSpec:
-    """A shipped name, ``fifo:N``, ``deadline:RUNTIME/PERIOD``, or ``{where, sched, hold}``; the composed one is named by its parts."""
+    """A shipped name, ``fifo:N``, ``deadline:RUNTIME/PERIOD``, or ``{where, sched, hold}``.
+
+    A composed one is named by its parts.
+    """
     if isinstance(value, ModeSpec):
         return value
     try:

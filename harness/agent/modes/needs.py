@@ -54,8 +54,8 @@ def needs_of_partition(facts: Mapping[str, Any], cpus: Sequence[int], housekeepi
     release = _release(facts)
     if release is not None and release < _FIRST_ISOLATED:
         reasons.append(
-            f"a partition of the type isolated needs kernel 6.1, this is {release[0]}.{release[1]}: use a newer one, or "
-            "mode: pinned"
+            f"a partition of the type isolated needs kernel 6.1, this is {release[0]}.{release[1]}: use a newer one, "
+            "or mode: pinned"
         )
     if (facts.get("privileges") or {}).get("root") is False:
         reasons.append("a partition is made by root: become: sudo in the inventory")
@@ -107,15 +107,15 @@ def _in_the_way(facts: Mapping[str, Any], cpus: Sequence[int]) -> list[str]:
 
 def _refused_by_isolcpus(at: str) -> str:
     return (
-        f"CPU {at} is in isolcpus, and the kernel makes no partition of it: boot without isolcpus, or use mode: pinned, "
-        "which has that isolation already"
+        f"CPU {at} is in isolcpus, and the kernel makes no partition of it: boot without isolcpus, or use mode: "
+        "pinned, which has that isolation already"
     )
 
 
 def _forgotten(at: str) -> str:
     return (
-        f"booted with isolcpus or nohz_full ({at}), this kernel forgets whom to keep off CPU {at} when a partition ends: "
-        "boot without, use kernel 6.12, or mode: pinned"
+        f"booted with isolcpus or nohz_full ({at}), this kernel forgets whom to keep off CPU {at} when a partition "
+        "ends: boot without, use kernel 6.12, or mode: pinned"
     )
 
 

@@ -44,7 +44,9 @@ def placement(seen: Evidence) -> Iterator[Finding]:
                 reserved.runtime_ns,
                 reserved.period_ns,
             ):
-                text = f"asked for {seen.mode.sched}, at its {when} {state.get('runtime_ns')}/{state.get('period_ns')} ns"
+                text = (
+                    f"asked for {seen.mode.sched}, at its {when} {state.get('runtime_ns')}/{state.get('period_ns')} ns"
+                )
                 yield Finding("policy-lost", text)
         if effective.get("memory_locked") is False:
             yield Finding("memory-unlocked", f"memory not locked: {effective.get('memory_error') or 'refused'}")

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from harness.agent.system import Tree, format_cpus, parse_cpus
 
+from .invented import Invented
+
 ROOT = "/sys/fs/cgroup"
 SERVICE = f"{ROOT}/system.slice"
 OURS = f"{ROOT}/isolbench"
@@ -258,3 +260,48 @@ class Kernel(Tree):
             "effective": sorted(self.effective),
             **{f"affinity of {tid}": sorted(task.now) for tid, task in self.tasks.items()},
         }
+
+
+class Whole(Invented):
+    """The invented machine with this kernel's control groups and tasks."""
+
+    def __init__(self, root: str, kernel: Kernel) -> None:
+        super().__init__(root)
+        self.kernel = kernel
+        kernel.before_change = lambda what: self.before_change(what)
+
+    def _part(self, path: str) -> Kernel | None:
+        words = path.split("/")
+        ours = path.startswith(ROOT) or path == "/proc" or (words[1] == "proc" and words[2][:1].isdigit())
+        return self.kernel if ours or path == "/proc/self/cgroup" else None
+
+    def read_bytes(self, path: str, limit: int = 1 << 22) -> bytes | None:
+        part = self._part(path)
+        return part.read_bytes(path, limit) if part else super().read_bytes(path, limit)
+
+    def names(self, path: str) -> list[str]:
+        part = self._part(path)
+        return part.names(path) if part else super().names(path)
+
+    def exists(self, path: str) -> bool:
+        part = self._part(path)
+        return part.exists(path) if part else super().exists(path)
+
+    def write(self, path: str, value: str) -> int:
+        part = self._part(path)
+        return part.write(path, value) if part else super().write(path, value)
+
+    def make_folder(self, path: str) -> int:
+        return self.kernel.make_folder(path)
+
+    def remove_folder(self, path: str) -> int:
+        return self.kernel.remove_folder(path)
+
+    def affinity(self, tid: int) -> list[int] | None:
+        return self.kernel.affinity(tid)
+
+    def set_affinity(self, tid: int, cpus: Collection[int]) -> int:  # type: ignore[override]
+        return self.kernel.set_affinity(tid, cpus)
+
+    def everything(self) -> dict[str, object]:
+        return {**super().everything(), **self.kernel.everything()}

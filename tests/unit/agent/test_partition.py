@@ -105,7 +105,7 @@ def test_a_cgroup_of_that_name_that_is_not_ours_is_left_alone(tmp_path: Path) ->
 class Closed(Kernel):
     """Of an agent that may not write there."""
 
-    def write(self, path: str, value: str) -> int:  # noqa: ARG002
+    def write(self, path: str, value: str) -> int:
         return errno.EACCES
 
 

@@ -124,8 +124,8 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "axes: {mode: [{where: moon}]}", [
         "c.yaml:5:15: axes.mode[0]: where: 'moon' is none of shared, pinned, nohz-full, partition"]),
     (HEAD + "axes: {mode: ['fifo:100']}", [
-        "c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99 nor "
-        "deadline:RUNTIME/PERIOD (deadline:500us/1ms)"]),
+        ("c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99 nor "
+         "deadline:RUNTIME/PERIOD (deadline:500us/1ms)")]),
     (HEAD + "axes: {load: [spinn]}", [
         "c.yaml:5:15: axes.load[0]: unknown load 'spinn'; did you mean 'spin'?"]),
     (HEAD + "axes: {load: [hackbnech]}", [

@@ -59,7 +59,9 @@ def test_the_example_is_read_and_named_as_the_page_says(tmp_path: Path) -> None:
 
 def pattern(reason: str) -> re.Pattern[str]:
     text = re.escape(reason.strip("`"))
-    return re.compile(re.sub(r"\bN\b", "[0-9,-]+", text).replace("MODE", r"\S+").replace("CONTROLLERS", "[a-z, ]+") + r"(: |$)")
+    return re.compile(
+        re.sub(r"\bN\b", "[0-9,-]+", text).replace("MODE", r"\S+").replace("CONTROLLERS", "[a-z, ]+") + r"(: |$)"
+    )
 
 
 REASONS = [pattern(row[0]) for row in rows("What is unsupported, and why")]
