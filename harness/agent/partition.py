@@ -7,7 +7,7 @@ A write of ``isolated`` succeeds also where the kernel rejects it: what counts i
 * Before 6.2 every task's affinity is forgotten when a partition begins (:mod:`.affinity`).
 * 6.1 loses the CPUs of a partition whose cgroup is removed while it is one: first ``member``, then rmdir. Where it
   happened all the same (cpuset switched off above it, for one), a partition that is ended in order brings them back.
-* A sibling whose ``cpuset.cpus`` overlap is a conflict, but not with ``cpuset.cpus.exclusive``, from 6.7.
+* A sibling whose ``cpuset.cpus`` overlap is a conflict; from 6.7 ``cpuset.cpus.exclusive`` ends it, written after that.
 """
 
 from __future__ import annotations
@@ -62,9 +62,11 @@ def make(tree: Tree, cpus: str) -> tuple[int, str]:
     number = tree.write(f"{PATH}/cpuset.cpus", cpus)
     if number:
         return number, f"{PATH}/cpuset.cpus"
-    if tree.exists(f"{PATH}/cpuset.cpus.exclusive"):
-        tree.write(f"{PATH}/cpuset.cpus.exclusive", cpus)  # without it siblings may still leave the CPUs to us
     number = tree.write(f"{PATH}/cpuset.cpus.partition", WANTED)
+    if not number and state(tree) != WANTED and tree.exists(f"{PATH}/cpuset.cpus.exclusive"):
+        # In this order: before the first try it has been seen to make no difference.
+        tree.write(f"{PATH}/cpuset.cpus.exclusive", cpus)
+        number = tree.write(f"{PATH}/cpuset.cpus.partition", WANTED)
     return number, f"{PATH}/cpuset.cpus.partition" if number else ""
 
 

@@ -141,7 +141,7 @@ class Kernel(Tree):
         if name == "cpuset.cpus":
             group.cpus = set(parse_cpus(value))
         elif name == "cpuset.cpus.exclusive":
-            group.exclusive = set(parse_cpus(value))
+            group.exclusive = set(parse_cpus(value)) if group.state != "member" else set()  # no good before it
         elif name == "cpuset.cpus.partition":
             self._change(folder, value)
         return 0
