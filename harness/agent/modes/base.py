@@ -39,6 +39,11 @@ class Mode:
         return self.where == "partition"
 
     @property
+    def provider(self) -> str:
+        """What puts it into effect, as the record names it."""
+        return {"partition": "cgroup", "nohz-full": "boot parameter"}.get(self.where, "scheduler")
+
+    @property
     def priority(self) -> int:
         """The real-time priority, 0 without."""
         return policies.priority(self.sched)
