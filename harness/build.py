@@ -25,7 +25,17 @@ from pathlib import Path
 from harness.errors import Bug, BuildError
 from harness.toolchain import ARCHES, Compiler, canonical, compilers, native_arch, run, what_to_install
 
-__all__ = ["ARCHES", "Built", "build_probe", "build_program", "cache_dir", "csrc_dir", "native_arch", "probes"]
+__all__ = [
+    "ARCHES",
+    "Built",
+    "build_probe",
+    "build_program",
+    "cache_dir",
+    "cached_probe",
+    "csrc_dir",
+    "native_arch",
+    "probes",
+]
 
 _MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine
 _PT_INTERP = 3
@@ -96,6 +106,20 @@ def build_probe(name: str, arch: str, *, source: Path | None = None, cache: Path
     return build_program(f"probes/{name}.c", arch, source=folder, cache=cache)
 
 
+def cached_probe(name: str, arch: str, *, source: Path | None = None, cache: Path | None = None) -> Built | None:
+    """What :func:`build_probe` would give without compiling anything; None where it would have to."""
+    folder = source or csrc_dir()
+    if name not in probes(folder) or canonical(arch) not in ARCHES:
+        return None
+    digest = _source_digest(folder, _files(folder, folder / "probes" / f"{name}.c"))
+    for compiler in compilers(canonical(arch), []):
+        flags = (*_FLAGS, *compiler.family_flags)
+        key = _key(name, canonical(arch), digest, compiler, flags)
+        if built := _cached(cache or cache_dir(), key, compiler.identity, flags, canonical(arch)):
+            return built
+    return None
+
+
 def build_program(
     main: str, arch: str, *, source: Path | None = None, cache: Path | None = None, compiler: str | None = None
 ) -> Built:
@@ -110,15 +134,17 @@ def build_program(
     path = folder / main
     if not path.is_file():
         raise BuildError(f"there is no source {path}", advice="name a C file within csrc")
-    sources = [*sorted((folder / "core").glob("*.c")), path]
-    headers = [*folder.glob("core/*.h"), *folder.glob("probes/*.h")]
-    return _build(path.stem, arch, folder, sources, headers, cache or cache_dir(), compiler)
+    return _build(path.stem, arch, folder, _files(folder, path), cache or cache_dir(), compiler)
 
 
-def _build(
-    name: str, arch: str, folder: Path, sources: list[Path], headers: list[Path], cache: Path, only: str | None
-) -> Built:
-    digest = _source_digest(folder, [*sources, *headers])
+def _files(folder: Path, main: Path) -> list[Path]:
+    """All that a program is made of, headers included."""
+    return [*sorted((folder / "core").glob("*.c")), main, *folder.glob("core/*.h"), *folder.glob("probes/*.h")]
+
+
+def _build(name: str, arch: str, folder: Path, files: list[Path], cache: Path, only: str | None) -> Built:
+    digest = _source_digest(folder, files)
+    sources = [path for path in files if path.suffix == ".c"]
     reasons: list[str] = []
     for compiler in compilers(arch, reasons):
         if only not in (None, compiler.name):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -125,9 +126,22 @@ def run(argv: list[str], cwd: Path) -> str | None:
         return error.strerror or str(error)
     if done.returncode == 0:
         return None
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if "error" in line.lower() or "cannot find" in line.lower()]
-    return (telling or lines or [f"exit code {done.returncode}"])[0]
+    return _telling([line.strip() for line in done.stderr.splitlines()]) or f"exit code {done.returncode}"
+
+
+#: What says most about a failure, best first: what a compiler says of a line, then what a linker says of a symbol. That
+#: the compiler's driver then reports its linker's status ("collect2: error: ld returned 1 exit status") says nothing.
+_TELLING = (r":\d+: (fatal )?error: ", r"undefined (reference|symbol)", r"cannot find", r"error")
+_DRIVER = re.compile(r"ld returned \d+ exit status|linker command failed")
+
+
+def _telling(lines: list[str]) -> str | None:
+    said = [line for line in lines if line and not _DRIVER.search(line)] or [line for line in lines if line]
+    for pattern in _TELLING:
+        for line in said:
+            if re.search(pattern, line, re.IGNORECASE):
+                return line
+    return said[0] if said else None
 
 
 def _identity(argv: list[str]) -> str | None:

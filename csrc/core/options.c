@@ -290,7 +290,8 @@ static void set_parent(struct options *options, const char *text)
 
 static void set_start_at(struct options *options, const char *text)
 {
-	options->start_at_ns = (int64_t)parse_param(&start_param, text);
+	options->start_asked = !strcmp(text, "-");
+	options->start_at_ns = options->start_asked ? 0 : (int64_t)parse_param(&start_param, text);
 }
 
 static void set_describe(struct options *options, const char *text)
@@ -329,8 +330,8 @@ static const struct common {
 	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out,
 	  OPTIONS_ALONE },
 	{ "parent", "PID", "end at once unless this is the parent", set_parent, OPTIONS_ALONE },
-	{ "start-at", "NS", "begin at this CLOCK_MONOTONIC (default: when ready)", set_start_at,
-	  OPTIONS_ALONE },
+	{ "start-at", "NS", "begin at this CLOCK_MONOTONIC; -: say \"ready\", then read it (default: when ready)",
+	  set_start_at, OPTIONS_ALONE },
 	{ "describe", NULL, "print parameters and metrics as JSON", set_describe, OPTIONS_ALONE },
 	{ "version", NULL, "print the version", set_version, OPTIONS_ALONE },
 	{ "help", NULL, "print this", set_help, OPTIONS_ALONE },

@@ -36,6 +36,7 @@ struct options {
 	int64_t parent;			/* 0: not given */
 	int waker_cpu;			/* -1: not given */
 	int64_t start_at_ns;		/* of CLOCK_MONOTONIC; 0: as soon as it is ready */
+	bool start_asked;		/* it is read from stdin, once "ready" was said on stdout */
 };
 
 /*

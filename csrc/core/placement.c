@@ -26,7 +26,13 @@
 #define POLICY_EXT 7
 #define POLICY_RESET_ON_FORK 0x40000000
 #define MEMORY_DEFAULT 0
+#define MEMORY_PREFERRED 1
 #define MEMORY_LOCAL 4
+#define MEMORY_ASK_NODE (1 << 0)
+#define MEMORY_ASK_ADDRESS (1 << 1)
+
+/* What the probe allocated first stands for all of it. */
+static void *allocated;
 
 /* The first of its versions, which every kernel takes. */
 struct scheduling {
@@ -70,12 +76,30 @@ void placement_arm_safety_timer(uint64_t after_ns)
 				  "cannot arm the safety timer");
 }
 
-void placement_keep_pages(void)
+void placement_keep_pages(int cpu)
 {
+	const int node = cpu < 0 ? -1 : sysfs_node(cpu);
+	unsigned long nodes[SYSFS_NODES_MAX / BITS] = { 0 };
 	int mode = -1;
 
-	if (!syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) && mode == MEMORY_DEFAULT)
+	if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, NULL, 0UL) || mode != MEMORY_DEFAULT)
+		return;
+	if (node >= 0)
+		nodes[(size_t)node / BITS] = 1UL << ((size_t)node % BITS);
+	/* The kernel takes one bit less than it is told. */
+	if (node < 0 ||
+	    syscall(SYS_set_mempolicy, MEMORY_PREFERRED, nodes, SYSFS_NODES_MAX + 1UL) < 0)
 		(void)syscall(SYS_set_mempolicy, MEMORY_LOCAL, NULL, 0UL);
+}
+
+int placement_memory_node(void)
+{
+	int node = -1;
+
+	if (!allocated || syscall(SYS_get_mempolicy, &node, NULL, 0UL, allocated,
+				  (unsigned long)(MEMORY_ASK_NODE | MEMORY_ASK_ADDRESS)))
+		return -1;
+	return node;
 }
 
 int placement_lock_memory(void)
@@ -99,6 +123,8 @@ void *placement_allocate(size_t bytes)
 	if (memory == MAP_FAILED)
 		fault_environment(errno, "free memory, raise RLIMIT_AS, or ask for a smaller ring",
 				  "cannot allocate %zu bytes", bytes);
+	if (!allocated)
+		allocated = memory;
 	return memory;
 }
 

@@ -52,8 +52,14 @@ void placement_arm_safety_timer(uint64_t after_ns);
  * Keeps NUMA balancing off this task's memory, which it would unmap now and then to see
  * who uses it, locked or not: each page then costs a fault. A memory policy of one's own
  * exempts from that; one that was inherited (numactl) is left alone. Best effort.
+ *
+ * With `cpu` (-1: none) memory comes from that CPU's node: it is touched from another CPU,
+ * which may be of another node, and would be kept there.
  */
-void placement_keep_pages(void);
+void placement_keep_pages(int cpu);
+
+/* The NUMA node of what was allocated, as the kernel says; -1 where it does not. */
+int placement_memory_node(void);
 
 /* mlockall(). Returns 0 or the errno, which is a finding and not an end. */
 int placement_lock_memory(void);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "core/poisson.h"
 
 #define SAFETY_EXTRA_NS UINT64_C(5000000000)
+#define START_ASKED_MAX_NS UINT64_C(60000000000)
 #define START_AHEAD_MAX_NS INT64_C(10000000000)
 #define START_BUSY_NS INT64_C(10000000)
 
@@ -97,6 +99,34 @@ static void place(struct run *run)
 		placement_pin(run->options.cpu);
 	placement_set_sched(&run->options.sched);
 	placement_read(&run->start);
+}
+
+/*
+ * Probes that are to begin together are ready at different times, however long each takes:
+ * whoever started them hears of it, and then tells all the same time.
+ */
+static int64_t ask_start(void)
+{
+	char line[32] = "";
+	size_t used = 0;
+	uint64_t ns;
+
+	if (write(STDOUT_FILENO, "ready\n", 6) != 6)
+		fault_environment(errno, "stdout has to be open", "cannot say \"ready\"");
+	while (used < sizeof(line) - 1 && !strchr(line, '\n')) {
+		const ssize_t n = read(STDIN_FILENO, line + used, sizeof(line) - 1 - used);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			fault_environment(n < 0 ? errno : 0, "its time is to be written to stdin",
+					  "nobody said when to begin");
+		used += (size_t)n;
+	}
+	line[strcspn(line, "\n")] = '\0';
+	if (!options_parse_int(line, &ns) || !ns || ns > INT64_MAX)
+		fault_usage("\"%s\" on stdin is no time of CLOCK_MONOTONIC in ns", line);
+	return (int64_t)ns;
 }
 
 /* How long until --start-at; 0 without it, or where it has passed. */
@@ -198,17 +228,23 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	placement_remember(&run.origin);
 	if (run.options.cpu >= 0)
 		placement_stay_off(&run.origin, run.options.cpu);
-	placement_arm_safety_timer(start_ahead_ns(&run.options) + run.options.duration_ns +
+	placement_arm_safety_timer(start_ahead_ns(&run.options) +
+				   (run.options.start_asked ? START_ASKED_MAX_NS : 0) + run.options.duration_ns +
 				   run.options.duration_ns / 2 + SAFETY_EXTRA_NS);
 	if (run.options.out)
 		output = output_open(run.options.out);
-	placement_keep_pages();
+	placement_keep_pages(run.options.cpu);
 	probe->prepare(&run);
 	run.memory_error = placement_lock_memory();
+	run.memory_node = placement_memory_node();
 	placement_prefault_stack();
 	calibrate(&run);
 	place(&run);
 	probe->warm(&run);
+	if (run.options.start_asked) {
+		run.options.start_at_ns = ask_start();
+		(void)start_ahead_ns(&run.options);	/* not too far? */
+	}
 	await_start(run.options.start_at_ns);
 	measure(probe, &run);
 

@@ -7,7 +7,7 @@
  *
  *   options; die with the parent
  *   off the measured CPU; safety timer	(it stays on the CPU where it is armed)
- *   no NUMA balancing; prepare(): memory	(before it is locked)
+ *   memory of the CPU's node; prepare()	(before it is locked)
  *   lock and prefault memory
  *   calibrate the counter		(10 ms of busy waiting)
  *   cgroup, CPU and scheduler, read back
@@ -87,6 +87,7 @@ struct run {
 	struct clock_bracket raw_begin, realtime_begin, boottime_begin, raw_end;
 	struct placement start, end;
 	int memory_error;
+	int memory_node;	/* -1: not known */
 	uint64_t minor_faults, major_faults;
 	uint64_t voluntary_switches, involuntary_switches;
 };

@@ -227,6 +227,10 @@ static void write_effective(const struct run *run, struct json *json)
 	write_placement("end", &run->end, json);
 	json_bool(json, "memory_locked", !run->memory_error);
 	json_string(json, "memory_error", run->memory_error ? strerror(run->memory_error) : NULL);
+	if (run->memory_node < 0)
+		json_null(json, "memory_node");
+	else
+		json_i64(json, "memory_node", run->memory_node);
 	json_close(json, '}');
 	json_open(json, "faults", '{');
 	json_u64(json, "minor", run->minor_faults);

@@ -100,6 +100,18 @@ uint64_t sysfs_cache_bytes(int cpu, unsigned int level)
 	return 0;
 }
 
+int sysfs_node(int cpu)
+{
+	char path[PATH_MAX];
+
+	for (int node = 0; node < SYSFS_NODES_MAX; node++) {
+		snprintf(path, sizeof(path), CPU_DIR "/node%d", cpu, node);
+		if (!access(path, F_OK))
+			return node;
+	}
+	return -1;
+}
+
 void sysfs_idle_read(struct sysfs_idle *idle, int cpu)
 {
 	idle->states = 0;

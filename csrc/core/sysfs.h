@@ -23,6 +23,11 @@ bool sysfs_list_has(const char *list, int cpu);
 /* Bytes of the data or unified cache of `level` that `cpu` uses; 0 when nobody says. */
 uint64_t sysfs_cache_bytes(int cpu, unsigned int level);
 
+#define SYSFS_NODES_MAX 1024
+
+/* The NUMA node of a CPU; -1 in a kernel without NUMA. */
+int sysfs_node(int cpu);
+
 /* ---- idle states ---- */
 
 #define SYSFS_IDLE_STATES_MAX 16

@@ -30,11 +30,15 @@
 #define SEED UINT64_C(0x9e3779b97f4a7c15)
 #define ROUNDS 4
 #define COST_QUANTA 1000
+#define SAMPLE_STEPS 16384
+#define SAMPLES 3
+/* Of the 5 s that the safety timer gives a probe beside its duration and a half. */
+#define SETUP_MOST_S 4.0
 
 enum { PARAM_BUFFER, PARAM_STEPS, PARAM_DIGITS };
 
 static const struct param params[] = {
-	[PARAM_BUFFER] = { "buffer-bytes", PARAM_INT, "0", "0", "1073741824",
+	[PARAM_BUFFER] = { "buffer-bytes", PARAM_INT, "0", "0", "67108864",
 			   "the memory to work on; 0: half of the measured CPU's L2 cache", NULL },
 	[PARAM_STEPS] = { "steps", PARAM_INT, "0", "0", "1099511627776",
 			  "lines visited by one piece of work; 0: four times the buffer's", NULL },
@@ -62,6 +66,7 @@ static uint64_t l2_bytes;		/* 0: unknown */
 static struct line *at;			/* where the next quantum begins */
 static uint64_t steps;			/* of a quantum */
 static uint64_t done;			/* of all quanta so far */
+static int64_t begun_ns;		/* CLOCK_MONOTONIC */
 static double cost_ns;
 static enum tristate huge;
 
@@ -97,6 +102,7 @@ static void prepare(struct run *run)
 	uint64_t bytes = run->params[PARAM_BUFFER];
 	struct placement here;
 
+	begun_ns = clock_now_ns(CLOCK_MONOTONIC);
 	placement_read(&here);
 	l2_bytes = sysfs_cache_bytes(run->options.cpu >= 0 ? run->options.cpu : here.cpu, 2);
 	if (!bytes)
@@ -152,10 +158,37 @@ static __attribute__((noinline)) void work(struct run *run, uint64_t n, uint64_t
 	run->iterations = iterations;
 }
 
+/*
+ * Two quanta come on top of the duration: one to warm up, and the last, which may begin
+ * right before the end. The shortest sample tells: a longer one was interrupted.
+ */
+static void refuse_endless(const struct run *run)
+{
+	const double duration_s = (double)run->options.duration_ns / 1e9;
+	double least_ns = 0.0, quantum_s, setup_s;
+
+	for (int i = 0; i < SAMPLES; i++) {
+		const uint64_t before = counter_read_ordered();
+		double ns;
+
+		quantum(SAMPLE_STEPS);
+		ns = (double)clock_ns(run->scale.mult, counter_read_ordered() - before);
+		if (!i || ns < least_ns)
+			least_ns = ns;
+	}
+	quantum_s = least_ns / SAMPLE_STEPS * (double)steps / 1e9;
+	setup_s = (double)(clock_now_ns(CLOCK_MONOTONIC) - begun_ns) / 1e9;
+	if (quantum_s > duration_s || setup_s + 2.0 * quantum_s > duration_s / 2.0 + SETUP_MOST_S)
+		fault_usage("--steps, --buffer-bytes: a piece of work takes %.3g s here, after "
+			    "%.3g s of set-up: too long for a duration of %.3g s",
+			    quantum_s, setup_s, duration_s);
+}
+
 static void warm(struct run *run)
 {
 	/* Twice around: the lines are then in the cache. */
 	quantum(2 * count);
+	refuse_endless(run);
 	work(run, 0, probe_units(run, COST_QUANTA * 20.0));
 	cost_ns = (double)clock_ns(run->scale.mult, run->last - run->first) /
 		  (double)run->iterations;

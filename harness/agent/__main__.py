@@ -118,7 +118,9 @@ def _ask_daemon(paths: Paths, idle_s: float) -> list[dict[str, Any]]:
                 if frame.type == "error":
                     head = frame.head
                     raise AgentError(head["fault"], head["kind"], head["message"], head.get("advice"))
-                restored += frame.head.get("restored", [])
+                again = frame.head.get("restored", [])
+                # What failed until now is tried by this request, and so is in its answer.
+                restored = [each for each in restored if each["ok"]] + again
                 if frame.head.get("id") == 2:
                     return restored
             said = sock.recv(1 << 16)

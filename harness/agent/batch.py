@@ -66,6 +66,7 @@ class Runner:
         self.batch = batch
         self.pending = list(batch.runs)
         self.current = batch.runs[0].run if batch.runs else ""  # the last one stays until all is put back
+        self.put_back: list[dict[str, Any]] = []  # at the end: what was, and what could not be
         self._paths = paths
         self._tree = tree
         self._spool = spool
@@ -110,7 +111,7 @@ class Runner:
         except OSError as error:
             stopped = storage_full(error, "batch")
         finally:
-            restored = self._put_back()
+            self.put_back = self._put_back()
         return {
             "execution": self.batch.execution,
             "done": done,
@@ -118,7 +119,7 @@ class Runner:
             "cancelled": cancelled,
             "remaining": [spec.run for spec in self.pending],
             "stopped": stopped.to_json() if stopped else None,
-            "restored": [each for each in restored if not each["ok"]],
+            "restored": [each for each in self.put_back if not each["ok"]],
         }
 
     def _spooled(self, spec: RunSpec) -> Entry | None:
@@ -249,7 +250,8 @@ class Runner:
         for name, knob in self._all_knobs.items():
             if name in names:
                 cpus = self._affinity if knob.roams and not mode.pinned else spec.cpus
-                found.append((name, list(cpus), list(spec.housekeeping)))
+                beside = spec.helpers if knob.helpers else []
+                found.append((name, list(dict.fromkeys([*cpus, *beside])), list(spec.housekeeping)))
         if mode.partitioned:  # last: what it takes from others is given back before anything else is
             found.append((self._partition.name, list(spec.cpus), list(spec.housekeeping)))
         return found

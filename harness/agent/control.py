@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Callable, Mapping, Sequence
 
 from .modes import Mode
-from .probe import ProbeProcess, command, one_line, result_files, spooled_name
+from .probe import ProbeProcess, command, one_line, paperwork, result_files, spooled_name
 from .spec import RunSpec, to_json
 from .system import AgentError
 from .validity import CONTROL_CHECKS, Evidence, judge
@@ -33,7 +33,7 @@ class Control:
         self.out = os.path.join(folder, "out-control")
         self.process: ProbeProcess | None = None
         self._folder = folder
-        self._affinity = affinity
+        self._affinity = paperwork(spec, affinity)
         self._spec = replace(
             spec,
             probe=spec.control.probe,
@@ -51,13 +51,14 @@ class Control:
         except AgentError as error:
             self._trouble = error
 
-    def start(self, start_ns: int | None) -> None:
+    def start(self) -> None:
+        """It begins together with the measured ones."""
         if self._trouble is not None:
             return
-        argv = command(self._binary, self._spec, MODE, self.cpu, self.out, start_ns)
+        argv = command(self._binary, self._spec, MODE, self.cpu, self.out, together=True)
         try:
             os.mkdir(self.out, 0o700)
-            self.process = ProbeProcess(argv, self.out, self.cpu, self._affinity)
+            self.process = ProbeProcess(argv, self.out, self.cpu, self._affinity, together=True)
         except AgentError as error:
             self._trouble = error
         except OSError as error:

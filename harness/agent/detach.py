@@ -18,6 +18,10 @@ from .system import AgentError, Tree
 START_S = 10.0
 _LOG = "daemon.log"
 _MAX_LOG = 1 << 20
+#: mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.
+_UNIT = ("--property=KillMode=mixed",)
+#: A load that was killed because memory ran out ends as a load, not the unit that it is in. Unknown before systemd 243.
+_OOM_POLICY = "--property=OOMPolicy=continue"
 #: How often systemd is asked whether the unit still lives, until the daemon answers.
 _ASK_S = 0.25
 #: What init may execute under SELinux's targeted policy. A home's, /tmp's, /var/lib's and unlabelled files are not.
@@ -85,14 +89,18 @@ def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> 
     """
     if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
         return False
-    command = ["systemd-run", "--collect", "--quiet", "--no-block", f"--unit={unit}"]
-    # mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.
-    command += ["--property=KillMode=mixed", *(f"--setenv={key}={value}" for key, value in environment.items())]
-    try:
-        done = subprocess.run([*command, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
+    command = ["systemd-run", "--collect", "--quiet", "--no-block", f"--unit={unit}", *_UNIT]
+    command += [f"--setenv={key}={value}" for key, value in environment.items()]
+    for more in ([_OOM_POLICY], []):
+        try:
+            done = subprocess.run(
+                [*command, *more, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S
+            )
+        except (OSError, subprocess.SubprocessError):
+            return False
+        if done.returncode == 0:
+            return True
+    return False
 
 
 def _unit_lives(unit: str) -> bool:

@@ -12,10 +12,15 @@ from .system import Tree
 
 #: What makes a run worthless. Not "error" as such, nor "warning" in small letters: drivers say that on good days too.
 PATTERNS = re.compile(
-    r"WARNING:|\bBUG\b|\bOops\b|Out of memory: Killed|EDAC .*\b[CU]E\b|"
-    r"(?i:lockup|\bstall(?:s|ed)?\b|blocked for more than [0-9]+ seconds|page allocation failure|"
+    r"WARNING:|\bBUG\b|\bOops\b|\bUBSAN:|EDAC .*\b[CU]E\b|"
+    # A program's own fault says the same without the number of the Oops.
+    r"(?i:general protection fault.*\[#[0-9]+\]|list_(?:add|del) corruption|"
+    # A pipe of USB stalls as well, and any driver may throttle.
+    r"lockup|\brcu.*\bstall|self-detected stall|detected (?:expedited )?stalls|blocked for more than [0-9]+ seconds|"
+    r"out of memory: Killed|page allocation (?:failure|stalls)|"
     r"Machine Check|\bMCE\b|mce:|Hardware Error|NMI received for unknown reason|split lock|"
-    r"throttl|under-?voltage|critical temperature|"
+    r"(?:therm|temperature).*throttl|throttl.*(?:therm|temperature)|clock throttled|RT throttling|"
+    r"under-?voltage|critical temperature|"
     r"TSC unstable|TSC warp|Marking clocksource 'tsc.*unstable|Clocksource .* unstable)"
 )
 _KEEP_BYTES = 64 << 10

@@ -14,9 +14,17 @@ from .kmsg import Kmsg
 from .knobs import Knob, Outcome
 from .loads import Load
 from .modes import Mode
-from .probe import ProbeProcess, allowance_ns, command, one_line, result_files, spooled_name, start_of
+from .probe import (
+    ProbeProcess,
+    command,
+    one_line,
+    paperwork,
+    result_files,
+    spooled_name,
+    start_of,
+)
 from .snapshot import take
-from .spec import RunRecord, RunSpec, to_json
+from .spec import READY_NS, RunRecord, RunSpec, allowance_ns, to_json
 from .spool import nearly_full, storage_full
 from .system import AgentError, Tree, remove_tree
 from .validity import Evidence, judge
@@ -101,6 +109,7 @@ class Measurement:
             self._outs.append(self._out(cpu))
         self._kmsg.mark()
         roaming = () if self._mode.pinned else self._affinity
+        aside = paperwork(self._spec, self._affinity)
         before = take(self._tree, self._spec.cpus, roaming)
         self._load.begin()
         started_ns = time.monotonic_ns()
@@ -109,33 +118,60 @@ class Measurement:
             facts_before=before,
             started={"realtime_ns": before["realtime_ns"], "boottime_ns": before["boottime_ns"]},
         )
-        start_ns = start_of(len(cpus) + (self._control is not None), time.monotonic_ns())
+        together = self._spec.together
         for cpu in cpus:
-            argv = command(self._binary, self._spec, self._mode, cpu, self._out(cpu), start_ns)
-            self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, self._affinity))
+            argv = command(self._binary, self._spec, self._mode, cpu, self._out(cpu), together=together)
+            where = self._affinity if cpu is None else aside
+            self._probes.append(ProbeProcess(argv, self._out(cpu), cpu, where, together=together))
         if self._control is not None:
-            self._control.start(start_ns)
-        begin_s = time.monotonic() if start_ns is None else start_ns / 1e9
-        self._await_probes(begin_s + allowance_ns(self._spec.duration_ns) / 1e9)
+            self._control.start()
+        begin_s = self._begin_together() if together else time.monotonic()
+        self._await_probes(begin_s + allowance_ns(self._spec.duration_ns, together=together) / 1e9)
         elapsed_ns = time.monotonic_ns() - started_ns
         load = self._load.end()
         after = take(self._tree, self._spec.cpus, roaming)
         self._record = replace(self._record, elapsed_ns=elapsed_ns, load=load, facts_after=after)
 
+    def _begin_together(self) -> float:
+        """Tell all of them one time to begin at, once they are ready: when that is, on time.monotonic()'s clock.
+
+        Raises AgentError where a measured one ended before, or is not ready in time; a control answers for itself.
+        """
+        self._listen(time.monotonic() + READY_NS / 1e9, lambda probe: not probe.ready)
+        for probe in self._processes():
+            if probe.poll() is None and not probe.ready:
+                probe.timed_out = True
+                probe.kill()
+        for probe in self._probes:
+            if probe.timed_out:
+                why = f"the probe on CPU {probe.cpu} was not ready to begin after {READY_NS // 10**9} s"
+                raise AgentError("environment", "not-ready", why, "what keeps the target so busy?")
+            if not probe.ready:
+                probe.result()
+                raise AgentError("bug", "not-ready", f"the probe on CPU {probe.cpu} did not ask when to begin")
+        ready = [probe for probe in self._processes() if probe.ready]
+        start_ns = start_of(len(ready), time.monotonic_ns())
+        for probe in ready:
+            probe.tell(start_ns)
+        return start_ns / 1e9
+
     def _await_probes(self, deadline_s: float) -> None:
-        """Silent until all ended; SIGKILL at the deadline. A stream that ended is not looked at again."""
+        """Silent until all ended; SIGKILL at the deadline."""
+        for probe in self._listen(deadline_s, lambda _: True):
+            probe.expire()
+
+    def _listen(self, deadline_s: float, awaited: Callable[[ProbeProcess], bool]) -> list[ProbeProcess]:
+        """Take what they say until none that runs is ``awaited`` any more; those that still are at the deadline.
+
+        A stream that ended is not looked at again.
+        """
         talking = {probe.output: probe for probe in self._processes()}
         while True:
-            running = [probe for probe in self._processes() if probe.poll() is None]
-            if not running:
-                return
-            if not any(probe in self._probes for probe in running):  # the control alone: it is not waited for at length
+            left = [probe for probe in self._processes() if probe.poll() is None and awaited(probe)]
+            if left and not any(probe in self._probes for probe in left):  # the control alone: not for long
                 deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
-            if time.monotonic() >= deadline_s:
-                for probe in running:
-                    probe.timed_out = True
-                    probe.kill()
-                return
+            if not left or time.monotonic() >= deadline_s:
+                return left
             for fd in self._wait(deadline_s, tuple(talking)):
                 if not talking[fd].drain():
                     del talking[fd]

@@ -11,50 +11,50 @@ from typing import Any, Iterable, Sequence
 
 from .frames import loads_strictly
 from .modes import Mode
-from .processes import kill_group
+from .processes import ended, kill_group, pending
 from .spec import RunSpec, event_lists, safe_name
-from .system import AgentError
+from .system import AgentError, Tree
 
 #: Kept of what a probe says: the first and the last half MiB.
 LOG_HALF = 512 << 10
 MAX_RESULT = 4 << 20
-#: Until probes that begin together are ready, on a slow board: the first, and each.
-START_AHEAD_NS = 200 * 10**6
-START_EACH_NS = 10 * 10**6
+#: What a probe says when it is to be told its start, and is ready for it.
+READY = b"ready\n"
+#: From when all of them are ready until they begin: they are told so one by one, and spin for the last 10 ms.
+START_AHEAD_NS = 50 * 10**6
+START_EACH_NS = 10**6
 #: A probe refuses to wait for longer than 10 s.
 MAX_START_AHEAD_NS = 9 * 10**9
 #: A probe's result.json of this schema, or older, is understood.
 RESULT_SCHEMA = 1
 
 
-def allowance_ns(duration_ns: int) -> int:
-    """How long a probe may take in all before it is killed: its duration, and 10 % of it, at least 5 s."""
-    return duration_ns + max(5 * 10**9, duration_ns // 10)
-
-
-def command(
-    binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str, start_ns: int | None = None
-) -> list[str]:
-    """The probe of ``spec`` on ``cpu``; it begins at ``start_ns`` of CLOCK_MONOTONIC, by default when it is ready."""
+def command(binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str, *, together: bool = False) -> list[str]:
+    """The probe of ``spec`` on ``cpu``; it begins when it is ready, or ``together`` with others, when it is told to."""
     argv = [binary, *mode.probe_argv(cpu), "--duration", f"{spec.duration_ns}ns"]
     helper = spec.helper_of(cpu)
     if helper is not None:
         argv += [f"--{spec.probe.helper}", str(helper)]
-    if start_ns is not None:
-        argv += ["--start-at", str(start_ns)]
+    if together:
+        argv += ["--start-at", "-"]
     for name, setting in sorted(spec.probe.params.items()):
         argv += [f"--{name}", setting]
     return [*argv, "--out", out]
 
 
-def start_of(processes: int, now_ns: int) -> int | None:
-    """When the probes of a run begin, on the clock of ``now_ns``: once all of them are ready; a single one may at once.
-
-    A probe needs some 50 ms until it is, mostly to calibrate its clock, and starting each takes a few ms more.
-    """
-    if processes < 2:
-        return None
+def start_of(processes: int, now_ns: int) -> int:
+    """When so many probes begin that are all ready ``now_ns``, on that clock."""
     return now_ns + min(START_AHEAD_NS + processes * START_EACH_NS, MAX_START_AHEAD_NS)
+
+
+def paperwork(spec: RunSpec, affinity: Sequence[int]) -> Sequence[int]:
+    """Where a pinned probe of ``spec``, or its control, prepares and writes; only its loop runs on its own CPU.
+
+    Each of them takes some 20 ms of CPU time for that, while others still measure: so they keep to where load and agent
+    are, off all measured CPUs, their siblings, and the CPUs of control and helpers as far as there are others. On two
+    CPUs a control does its own on its own. ``affinity`` are all CPUs, for a machine without one to keep house.
+    """
+    return spec.rest or affinity
 
 
 class BoundedLog:
@@ -83,14 +83,19 @@ class BoundedLog:
 class ProbeProcess:
     """A started probe. ``cpu`` is None where it is not pinned; ``out`` is the folder it writes to.
 
+    One that begins ``together`` with others is not ``ready`` before it says so, and begins as :meth:`tell` says.
     It dies with the *thread* that makes this object, and refuses to start if that is gone before it can ask for this.
     """
 
-    def __init__(self, argv: Sequence[str], out: str, cpu: int | None, affinity: Iterable[int]) -> None:
+    def __init__(
+        self, argv: Sequence[str], out: str, cpu: int | None, affinity: Iterable[int], *, together: bool = False
+    ) -> None:
         self.cpu = cpu
+        self.ready = not together
         self.out = out
         self.log = BoundedLog()
         self.timed_out = False
+        self._overtime = False
         wanted = set(affinity)
 
         def spread() -> None:
@@ -101,7 +106,7 @@ class ProbeProcess:
         try:
             self._child = subprocess.Popen(
                 [*argv, "--parent", str(os.getpid())],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if together else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=out,
@@ -127,8 +132,8 @@ class ProbeProcess:
         return self._child.pid
 
     def poll(self) -> int | None:
-        """The exit status once it ended (negative: the signal), else None. Never blocks."""
-        return self._child.poll()
+        """The exit status once it ended (negative: the signal), else None. Never blocks, and does not reap it."""
+        return self._child.returncode if self._child.returncode is not None else ended(self.pid)
 
     def drain(self) -> bool:
         """Take what it said. False at the end of its output."""
@@ -141,26 +146,50 @@ class ProbeProcess:
                 return False
             if not data:
                 return False
+            if not self.ready and data.startswith(READY):  # six bytes in one go, and the first that it says
+                self.ready = True
+                data = data[len(READY) :]
             self.log.feed(data)
         return True
 
+    def tell(self, start_ns: int) -> None:
+        """Begin at this time of CLOCK_MONOTONIC. One that is gone meanwhile tells by its end."""
+        assert self._child.stdin is not None
+        with contextlib.suppress(OSError):
+            os.write(self._child.stdin.fileno(), b"%d\n" % start_ns)
+
+    def expire(self) -> None:
+        """Kill it at its deadline. Was its own timer's signal not served (SIGKILL is what the kernel makes of one that
+        ends all threads), then it did not get to run."""
+        self.timed_out = True
+        self._overtime = bool(pending(Tree(), self.pid) & {signal.SIGALRM, signal.SIGKILL})
+        self.kill()
+
     def kill(self) -> None:
-        """SIGKILL to its whole group, and reap it; returns when it is gone."""
-        kill_group(self._child.pid)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(timeout=5.0)
+        """SIGKILL to its whole group, and reap it; returns when it is gone. Once reaped, its number is not ours."""
+        if self._child.returncode is None:
+            kill_group(self.pid)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=5.0)
 
     def close(self) -> None:
-        """Kill what is left of its group (children it forked) and take the rest of its output."""
-        kill_group(self._child.pid)
+        """Kill what is left of its group (children it forked), take the rest of its output, and reap it if it ended."""
+        if self._child.returncode is None:
+            kill_group(self.pid)
         self.drain()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        self._child.poll()
+        for stream in (self._child.stdin, self._child.stdout):
+            if stream is not None:
+                stream.close()
 
     def result(self) -> dict[str, Any]:
         """What it measured. :class:`AgentError` with whose fault it is, if it did not."""
-        status = self._child.returncode
-        if self.timed_out:
+        status = self.poll()
+        if self._child.stdout is not None and not self._child.stdout.closed:
+            self.drain()  # what it said right before it ended
+        if self._overtime:
+            raise exit_error(-signal.SIGALRM, b"")
+        if self.timed_out or status is None:
             raise AgentError("bug", "deadline", "the probe did not end by its deadline and was killed")
         if status != 0:
             raise exit_error(status, self.log.bytes())
@@ -168,13 +197,18 @@ class ProbeProcess:
 
 
 def exit_error(status: int, log: bytes) -> AgentError:
-    """What an exit status other than 0 means: 2 we called it wrongly, 3 the machine lacks something, else a bug."""
+    """What an exit status other than 0 means: 2 options that a bench file has wrong, 3 the machine lacks something."""
     lines = [line for line in log.decode("utf-8", "replace").split("\n") if line.strip()]
     said = lines[-1].strip()[-500:] if lines else "it said nothing"
     if status == 3:
         return AgentError("environment", "probe", said)
     if status == 2:
-        return AgentError("bug", "probe-usage", f"the probe was called wrongly: {said}")
+        return AgentError(
+            "user",
+            "probe-usage",
+            f"the probe does not take what the bench file says: {said}",
+            "correct the bench's params",
+        )
     if status == -signal.SIGKILL:
         return AgentError(
             "environment", "probe-killed", "the probe was killed (SIGKILL)", "out of memory? see dmesg on the target"

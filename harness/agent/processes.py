@@ -119,6 +119,7 @@ def kill_marked(marker: str, *, spare: frozenset[int], tree: Tree | None = None,
 def family(tree: Tree, leaders: Iterable[int], mark: str) -> dict[int, Stat]:
     """All processes of a load: its leaders, what descends from them, is of their sessions or carries ``mark``.
 
+    The leaders are children of ours that nobody has reaped: another process may have the number of one that was.
     Zombies are included: their time counts until somebody reaps them.
     """
     stats = read_stats(tree)
@@ -133,7 +134,7 @@ def family(tree: Tree, leaders: Iterable[int], mark: str) -> dict[int, Stat]:
 def kill_family(tree: Tree, leaders: Iterable[int], mark: str, *, patience_s: float = 5.0) -> list[int]:
     """SIGKILL a load's whole family, its leaders last, until two looks find nobody. Returns who is still there.
 
-    The leaders are our children: they are zombies then, to be waited for.
+    The leaders are our children, not reaped before this call: they are zombies after it, to be waited for.
     """
     heads = set(leaders)
     clean = 0
@@ -151,6 +152,15 @@ def kill_family(tree: Tree, leaders: Iterable[int], mark: str, *, patience_s: fl
     return sorted(left)
 
 
+def ended(child: int) -> int | None:
+    """How our ``child`` ended (negative: the signal), or None while it lives. It is not reaped: until it is, its number
+    is nobody else's, and neither are its session and its group. Raises ChildProcessError for one that was reaped."""
+    found = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
 def ticks_ns(ticks: int) -> int:
     """USER_HZ in ns."""
     return ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
@@ -165,8 +175,18 @@ def allowed_cpus(tree: Tree, pid: int) -> set[int]:
     return found
 
 
+def pending(tree: Tree, pid: int) -> set[int]:
+    """The signals that were sent to ``pid`` and have not reached it; empty where it is gone."""
+    found: set[int] = set()
+    for line in (tree.read(f"/proc/{pid}/status") or "").split("\n"):
+        name, _, mask = line.partition(":")
+        if name in ("SigPnd", "ShdPnd"):
+            found |= {number for number in range(1, 65) if int(mask, 16) >> (number - 1) & 1}
+    return found
+
+
 def kill_group(leader: int) -> None:
-    """SIGKILL the process group of a child that was started as the leader of its own."""
+    """SIGKILL the process group of a child that was started as the leader of its own, and is not reaped."""
     with contextlib.suppress(OSError):
         os.killpg(leader, signal.SIGKILL)
 

@@ -152,15 +152,21 @@ def _checked(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def unit_entry(name: str, unit: str) -> dict[str, Any]:
-    """An entry of the undo: ``unit`` was active and is going to be stopped."""
-    return {"kind": "unit", "name": name, "unit": unit, "before": "active"}
+def unit_entry(name: str, unit: Unit) -> dict[str, Any]:
+    """An entry of the undo: ``unit`` is going to be stopped. It was ``active``, or ``activating`` (it was starting, or
+    fails and is started again and again)."""
+    before = "activating" if unit.active == "activating" else "active"
+    return {"kind": "unit", "name": name, "unit": unit.name, "before": before}
 
 
 def play_unit(entry: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
-    """Start it again; the outcome as :meth:`harness.agent.undo.Undo.play` reports it."""
-    unit = str(entry.get("unit"))
-    outcome: dict[str, Any] = {"kind": "unit", "name": entry.get("name"), "path": unit, "before": "active"}
+    """Start it again; the outcome as :meth:`harness.agent.undo.Undo.play` reports it.
+
+    One that was ``activating`` is back also when it is that again: its start may fail, as it did before.
+    """
+    unit, before = str(entry.get("unit")), str(entry.get("before") or "active")
+    back = {"active", before}
+    outcome: dict[str, Any] = {"kind": "unit", "name": entry.get("name"), "path": unit, "before": before}
     outcome.update(found=None, ok=True, reason=None)
     systemd = Systemd(tree)
     try:
@@ -168,11 +174,20 @@ def play_unit(entry: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
         outcome["found"] = found.active
         if found.load == "not-found":
             outcome["reason"] = "gone"
-        elif found.active != "active":
-            systemd.start(unit)
+        elif found.active not in back:
+            refused = _started(systemd, unit)
             [now] = systemd.units([unit])
-            if now.active != "active":
-                outcome.update(ok=False, reason=f"{now.active} after it was started")
+            if now.active not in back or (refused and before == "active"):
+                outcome.update(ok=False, reason=refused or f"{now.active} after it was started")
     except SystemdError as error:
         outcome.update(ok=False, reason=str(error))
     return outcome
+
+
+def _started(systemd: Systemd, unit: str) -> str | None:
+    """What systemd had against it, or None."""
+    try:
+        systemd.start(unit)
+    except SystemdError as error:
+        return str(error)
+    return None

@@ -35,6 +35,8 @@ _SETTINGS = (
         )
     ),
     "/proc/sys/vm/stat_interval",
+    "/proc/sys/vm/compact_unevictable_allowed",
+    "/proc/sys/vm/compaction_proactiveness",
     "/sys/kernel/mm/transparent_hugepage/enabled",
     "/sys/kernel/mm/ksm/run",
     "/sys/devices/virtual/workqueue/cpumask",
@@ -69,7 +71,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
         "busy_ticks": {str(cpu): ticks[cpu][0] for cpu in watched if cpu in ticks},
         "siblings": siblings,
         "throttled": {str(cpu): _throttled(tree, cpu) for cpu in reached},
-        "cooling": _cooling(tree),
+        "cooling": cooling(tree),
         "frequency": {str(cpu): _frequency(tree, cpu) for cpu in reached},
         "quota_throttled": quota_throttled(tree),
         "energy": {path.rsplit("/", 1)[1]: tree.read(path) for path in _ENERGY},
@@ -172,7 +174,7 @@ def _isolated(tree: Tree) -> list[str | None]:
     return [tree.read(f"{_CPU}/isolated"), tree.read("/sys/fs/cgroup/cpuset.cpus.isolated")]
 
 
-def _cooling(tree: Tree) -> dict[str, int]:
+def cooling(tree: Tree) -> dict[str, int]:
     """``{name and type: state}`` of the cooling devices that slow down a CPU. 0: it is not held back."""
     found = {}
     for name in tree.names("/sys/class/thermal"):

@@ -26,6 +26,14 @@ FAULTS = ("user", "environment", "infrastructure", "bug")
 STATES = ("valid", "suspect", "invalid")
 
 
+#: A probe's own timer ends it after half as long again as it measures, and this much more (csrc/core/probe.c).
+SAFETY_EXTRA_NS = 5 * 10**9
+#: How long those that begin together wait until all are ready (the same).
+READY_NS = 60 * 10**9
+#: For that timer's signal to end it, on a slow board.
+_DYING_NS = 2 * 10**9
+
+
 class SpecError(ValueError):
     """A message or a record does not have the shape that this page says."""
 
@@ -198,6 +206,11 @@ class RunSpec:
     control: Optional[ControlSpec] = None
     tune: List[str] = field(default_factory=list)  # knobs to set beside those of the mode
     smt: Optional[str] = None  # "shared": the inventory declares that others may use the measured core's siblings
+
+    @property
+    def together(self) -> bool:
+        """Does it have several probes, that begin at one time?"""
+        return self.control is not None or (len(self.cpus) > 1 and self.mode.where != "shared")
 
     @property
     def rest(self) -> List[int]:
@@ -399,3 +412,12 @@ def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for name, value in result.items():
         if isinstance(value, dict) and "stored" in value:
             yield name, value
+
+
+def allowance_ns(duration_ns: int, *, together: bool = False) -> int:
+    """How long a probe may take in all before the agent kills it: until its own timer must have ended it.
+
+    What is slow ends by that timer, then; what is killed hangs, or never came to run. The timer of one that begins
+    ``together`` with others runs while it waits for them, too.
+    """
+    return (READY_NS if together else 0) + duration_ns + duration_ns // 2 + SAFETY_EXTRA_NS + _DYING_NS

@@ -8,7 +8,6 @@ back. Where both die at once, the next contact does the same, before anything el
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -18,12 +17,11 @@ from typing import Any
 from .batch import bury
 from .paths import Paths
 from .processes import kill_marked
+from .put_back import keep, kept
 from .server import NameTaken, listen
 from .system import Tree
 from .undo import Undo
 from .worker import Worker
-
-_RESTORED = "restored.json"
 
 
 def recover(paths: Paths, reason: str) -> list[dict[str, Any]]:
@@ -39,7 +37,7 @@ def supervise(paths: Paths, marker: str, idle_s: float) -> int:
         listener = listen(paths.socket)
     except NameTaken:
         return 0
-    restored = _read_restored(paths) + recover(paths, "the agent was killed, or the machine went down")
+    restored = kept(paths.runtime) + recover(paths, "the agent was killed, or the machine went down")
     alive_read, alive_write = os.pipe()  # closes when we die, however that happens: the worker watches it
     worker = os.fork()
     if worker == 0:
@@ -68,18 +66,5 @@ def supervise(paths: Paths, marker: str, idle_s: float) -> int:
     how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit status {os.WEXITSTATUS(status)}"
     kill_marked(marker, spare=frozenset({os.getpid()}))
     restored = recover(paths, f"the agent's worker died ({how}) while this ran")
-    with open(os.path.join(paths.runtime, _RESTORED), "w", encoding="ascii") as file:
-        json.dump(restored, file)
+    keep(paths.runtime, restored)
     return 1
-
-
-def _read_restored(paths: Paths) -> list[dict[str, Any]]:
-    """What the supervisor before us put back: nobody has been told yet."""
-    path = os.path.join(paths.runtime, _RESTORED)
-    try:
-        with open(path, "rb") as file:
-            found = json.load(file)
-        os.unlink(path)
-    except (OSError, ValueError):
-        return []
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

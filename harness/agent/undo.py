@@ -4,7 +4,7 @@
 ``undo.jsonl`` in the runtime folder holds one entry a line::
 
     {"boot_id": …, "kind": "file", "name": knob, "path": …, "before": text as read, "vanishes": bool, "write": text}
-    {"boot_id": …, "kind": "unit", "name": knob, "unit": "irqbalance.service", "before": "active"}
+    {"boot_id": …, "kind": "unit", "name": knob, "unit": "irqbalance.service", "before": "active" or "activating"}
     {"boot_id": …, "kind": "partition", "name": "partition", "path": …, "cpus": "2", "enabled": bool, "home": …,
      "tasks": {"0-2": [[tid, start], …]}}
     {"boot_id": …, "kind": "processes", "marker": …}

@@ -17,6 +17,7 @@ from .blobs import Blobs
 from .frames import Frame, FrameError
 from .lease import Lease
 from .paths import Paths
+from .put_back import PutBack, keep
 from .requests import HANDLERS, IMMEDIATE
 from .server import Hub, Peer, Stopped
 from .spec import Batch, SpecError, to_json
@@ -45,13 +46,13 @@ class Worker:
         self.spool = Spool(paths.state)
         self.blobs = Blobs(paths.deploy)
         self.undo = Undo(paths.runtime, self.tree)
+        self._put_back = PutBack(self.undo, self._spare(), restored)
         self.lease = Lease(paths.state, self.tree.read("/proc/sys/kernel/random/boot_id"))
         self.controller: Peer | None = None
         self.runner: Runner | None = None
         self.cancels: list[tuple[Peer, Any]] = []
         self._hub = Hub(listener, supervisor_fd, self._on_frame, os.geteuid(), lambda: self.runner is not None)
         self._marker = marker
-        self._restored = restored
         self._idle_s = idle_s
         self._queued: Batch | None = None
         self._deferred: deque[tuple[Peer, Frame]] = deque()
@@ -67,12 +68,17 @@ class Worker:
                 if self._queued is not None:
                     self._carry_out(self._queued)
                     idle_since_s = time.monotonic()
-                busy = any(peer.open for peer in self._hub.peers) or not self.undo.empty
-                if busy:
+                self._put_back.retry_if_due()
+                due_s = self._put_back.due_s
+                unfinished = due_s is not None and not self._put_back.hopeless
+                if unfinished or any(peer.open for peer in self._hub.peers):
+                    self._hub.wait(due_s)
                     idle_since_s = time.monotonic()
                 elif time.monotonic() >= idle_since_s + self._idle_s:
+                    keep(self.paths.runtime, self._put_back.take())
                     return
-                self._hub.wait(None if busy else idle_since_s + self._idle_s)
+                else:
+                    self._hub.wait(idle_since_s + self._idle_s)
         except Stopped:
             bury(self.paths, "the agent was told to end while this ran")
         finally:
@@ -97,11 +103,13 @@ class Worker:
         return self._facts
 
     def take_restored(self) -> list[dict[str, Any]]:
-        restored, self._restored = self._restored, []
-        return restored
+        """For a welcome. Where no batch is under way, what is still to be put back is tried before."""
+        if self.runner is None:
+            self._put_back.retry_for_contact()
+        return self._put_back.take()
 
     def restore(self) -> list[dict[str, Any]]:
-        return self.take_restored() + self.undo.play(spare=self._spare())
+        return self._put_back.play()
 
     def queue(self, batch: Batch) -> None:
         """Make ``batch`` the one to carry out; from now on it counts as under way."""
@@ -199,8 +207,10 @@ class Worker:
             self._queued = None
             self.runner = None
             self._silent = False
+        self._put_back.attempted(summary["restored"])
         for peer, request in self.cancels:
-            peer.send({"t": "ok", "id": request, "cancelled": True})
+            ended = {"execution": batch.execution, "remaining": summary["remaining"], "restored": runner.put_back}
+            peer.send({"t": "ok", "id": request, "cancelled": True, **ended})
         self.cancels.clear()
         self.event("batch-finished", **summary)
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..config.inventory import Inventory
 from ..errors import Interrupted, UserError
 from ..plan import next_time
-from .budgets import over_budget
+from .budgets import judged
 from .events import EventLog, Listener
 from .execution import Execution, Stop, target_of
 from .lane import Lane, lane_outcome
@@ -47,7 +47,7 @@ def carry_out(
     outcome = Outcome(
         tuple(outcomes),
         execution.plan.campaign.quorum_percent / 100,
-        over_budget=() if signals.first else over_budget(execution),
+        budgets=() if signals.first else judged(execution),
         signum=signals.first,
     )
     events.emit("execution-finished", exit_code=outcome.exit_code, sentence=outcome.sentence)

@@ -12,7 +12,15 @@ import traceback
 from typing import Any
 
 from ..config.inventory import Target
-from ..errors import Bug, ConnectionLost, IsolbenchError, Unreachable
+from ..errors import (
+    Bug,
+    ConnectionLost,
+    EnvironmentFault,
+    HostKeyError,
+    IsolbenchError,
+    Unreachable,
+    UserError,
+)
 from ..store.files import BrokenResult
 from ..store.runs import load_run
 from ..target.session import open_session
@@ -115,6 +123,7 @@ class Lane:
         """Into lanes/<target>.json, where the report finds it. A full disk here must not hide the first error."""
         document = {key: value for key, value in self._execution.lane(self.target.name).items() if key != "schema"}
         document["failure"] = {"fault": error.fault, "message": str(error), "advice": error.advice, "at": now()}
+        document["failure"]["lasting"] = lasts(error)
         try:
             self._execution.write_lane(self.target.name, document)
         except IsolbenchError as second:
@@ -137,17 +146,18 @@ def lane_outcome(
     refused = {str(entry.get("cell")) for entry in execution.lane(target).get("unsupported") or []}
     planned = {run for run in execution.run_names[target] if run.rpartition("-r")[0] not in refused}
     finished = execution.finished(target) & planned
-    usable = 0
+    states: list[str] = []
     for run in finished:
         try:
-            usable += load_run(execution.path / "runs" / target / run).state != "invalid"
+            states.append(load_run(execution.path / "runs" / target / run).state)
         except BrokenResult:
             continue  # readers name it; here it only does not count
     return LaneOutcome(
         target=target,
         planned=len(planned),
         finished=len(finished),
-        usable=usable,
+        usable=len(states) - states.count("invalid"),
+        valid=states.count("valid"),
         failed=failed,
         unsupported=len(refused),
         failure=None if failure is None else str(failure),
@@ -155,4 +165,10 @@ def lane_outcome(
         fault=None if failure is None else failure.fault,
         stopped=stopped,
         left_measuring=left_measuring,
+        lasting=failure is not None and lasts(failure),
     )
+
+
+def lasts(error: IsolbenchError) -> bool:
+    """Whether it would come again, however often it is tried, until somebody corrects what it names."""
+    return isinstance(error, UserError | EnvironmentFault | HostKeyError | AuthenticationFailed)

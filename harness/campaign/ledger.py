@@ -101,13 +101,14 @@ class Ledger:
         try:
             self._check_asked(run, record)
             path = write_run(self._execution.path, self._target, record, files, self._context(run))
-            state = load_run(path).state
+            kept = load_run(path)
         except (SpecError, BrokenResult, CorruptTransfer) as error:
             fault = "bug" if isinstance(error, SpecError) else error.fault
             self.fail(run, f"the target's record cannot be used: {error}", fault, log=files.get("log.txt", b""))
             return
         self.finished.add(run)
-        self._emit("run-stored", run=run, state=state)
+        why = {"reason": _why_invalid(kept.document["validity"])} if kept.state == _INVALID else {}
+        self._emit("run-stored", run=run, state=kept.state, **why)
 
     def _check_asked(self, run: str, record: Mapping[str, Any]) -> None:
         """A record is of what the plan asked for, or it is no result of this cell. Its placement may be older."""

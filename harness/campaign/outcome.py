@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ..stats.budgets import Verdict
+from ..stats.budgets import FAILED, NOT_JUDGED, Verdict, counted
 
 OK, OVER_BUDGET, MISTAKE, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 2, 3, 4, 5
 
@@ -16,9 +14,10 @@ OK, OVER_BUDGET, MISTAKE, INFRASTRUCTURE, NOTHING_VALID, INCOMPLETE = 0, 1, 2, 3
 class LaneOutcome:
     """One target's share. ``planned`` counts the runs that the target can do (unsupported cells are apart).
 
-    ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect; ``failed`` have used up their retries;
-    ``failure`` is why the lane ended early, if something broke; ``stopped`` if it was asked to stop; ``left_measuring``
-    if its target could not be told, and may go on with its batch.
+    ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect, ``valid`` valid;
+    ``failed`` have used up their retries; ``failure`` is why the lane ended early, if something broke; ``stopped`` if
+    it was asked to stop; ``left_measuring`` if its target could not be told, and may go on with its batch; ``lasting``
+    if ``failure`` would come again until somebody corrects what it names.
     """
 
     target: str
@@ -32,6 +31,8 @@ class LaneOutcome:
     fault: str | None = None
     stopped: str | None = None
     left_measuring: bool = False
+    valid: int = 0
+    lasting: bool = False
 
     @property
     def lost(self) -> int:
@@ -45,12 +46,21 @@ class LaneOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All lanes together. ``quorum`` is the share of planned runs, 0..1, that must have finished."""
+    """All lanes together. ``quorum`` is the share of planned runs, 0..1, that must have finished. ``budgets``: every
+    verdict on the campaign's budgets."""
 
     lanes: tuple[LaneOutcome, ...]
     quorum: float
-    over_budget: tuple[Verdict, ...] = ()
+    budgets: tuple[Verdict, ...] = ()
     signum: int | None = None
+
+    @property
+    def over_budget(self) -> tuple[Verdict, ...]:
+        return tuple(each for each in self.budgets if each.result == FAILED)
+
+    @property
+    def not_judged(self) -> tuple[Verdict, ...]:
+        return tuple(each for each in self.budgets if each.result == NOT_JUDGED)
 
     @property
     def planned(self) -> int:
@@ -63,6 +73,13 @@ class Outcome:
     @property
     def usable(self) -> int:
         return sum(lane.usable for lane in self.lanes)
+
+    @property
+    def states(self) -> str:
+        """``3 valid, 6 suspect, 9 invalid``: of the finished runs, what there is of each."""
+        valid = sum(lane.valid for lane in self.lanes)
+        numbers = {"valid": valid, "suspect": self.usable - valid, "invalid": self.finished - self.usable}
+        return ", ".join(f"{number} {state}" for state, number in numbers.items() if number)
 
     @property
     def lost(self) -> int:
@@ -87,16 +104,34 @@ class Outcome:
         stopped = any(lane.stopped is not None for lane in self.lanes)
         if stopped and self.finished < self.planned:
             return INCOMPLETE
-        if self.usable == 0:
+        if self.usable == 0 or self._nothing_judged:
             return NOTHING_VALID
         if self.finished + self.lost < self.planned:
             return INCOMPLETE
         return OK
 
     @property
+    def _nothing_judged(self) -> bool:
+        """Whether budgets were asked for and not one of them could be judged: that is no pass."""
+        return bool(self.budgets) and len(self.not_judged) == len(self.budgets)
+
+    @property
+    def _then(self) -> str:
+        """What resume does: where something has to be corrected first, it would only meet it again."""
+        lasting = [lane.target for lane in self.lanes if lane.lasting]
+        return f"resume continues once that is corrected: {', '.join(lasting)}" if lasting else "resume continues"
+
+    @property
     def sentence(self) -> str:
         """The outcome in one line, the exit code's reason included."""
+        checks = "" if self.usable == 0 else counted(self.budgets)
+        return f"{self._sentence}; {checks}" if checks else self._sentence
+
+    @property
+    def _sentence(self) -> str:
         done = f"{self.finished} of {self.planned} runs finished"
+        if states := self.states:
+            done += f": {states}"
         if unsupported := sum(lane.unsupported for lane in self.lanes):
             done += f" ({unsupported} cell{'s are' if unsupported > 1 else ' is'} unsupported)"
         code = self.exit_code
@@ -105,17 +140,18 @@ class Outcome:
             back = f"NOT put back: {left} (isolbench restore --cancel)" if left else "targets were put back"
             return f"interrupted: {done}; {back}; resume continues"
         if code == MISTAKE:
-            return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; resume continues"
+            return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; {self._then}"
         if code == OVER_BUDGET:
-            cells = len({(verdict.target, verdict.cell) for verdict in self.over_budget})
-            return f"{done}; over budget: {cells} cell{'s' if cells > 1 else ''}"
+            return done
         if code == INFRASTRUCTURE:
-            return f"{done}, below the quorum of {self.quorum:.0%}; resume continues"
+            return f"{done}, below the quorum of {self.quorum:.0%}; {self._then}"
         if code == NOTHING_VALID:
             if self.planned == 0:
                 return "nothing could run: every cell is unsupported"
+            if self._nothing_judged and self.usable:
+                return f"{done}, and no budget could be judged"
             return f"{done}, and none of them is valid"
         if code == INCOMPLETE:
             why = next((lane.stopped for lane in self.lanes if lane.stopped), "stopped")
-            return f"{done} ({why}); resume continues"
+            return f"{done} ({why}); {self._then}"
         return done

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..agent.spec import Batch, ControlSpec, ProbeSpec, RunSpec
+from ..agent.spec import Batch, ControlSpec, ProbeSpec, RunSpec, allowance_ns
 from ..build import Built, build_probe
 from ..config.bench import CONTROL_BENCH, Bench, load_bench
 from ..errors import TargetUnfit
@@ -18,9 +18,6 @@ from ..target.session import Session
 from .events import now
 from .execution import Execution
 from .ledger import Ledger
-
-#: The agent kills a run that takes longer than its time by 10 %, or by this many seconds, whichever is more.
-_ALLOWANCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -132,5 +129,4 @@ def _control(bench: Bench, cell: Cell, work: Work, cpu: int) -> ControlSpec:
 
 def longest_s(run: RunSpec | Cell) -> float:
     """The longest that a run may take on the target, in seconds: the agent kills it after that."""
-    duration_s = run.duration_ns / 1e9
-    return run.settle_ns / 1e9 + duration_s + max(_ALLOWANCE_S, duration_s / 10)
+    return (run.settle_ns + allowance_ns(run.duration_ns, together=run.together)) / 1e9

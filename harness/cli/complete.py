@@ -30,7 +30,8 @@ _MOST = 500
 def campaigns(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
     """The shipped ones, and files here."""
     shipped = _stems(_data("benches") / "campaigns")
-    here = sorted(path.name for suffix in ("*.yaml", "*.yml") for path in Path().glob(suffix))
+    found = sorted(path for suffix in ("*.yaml", "*.yml") for path in Path().glob(suffix))
+    here = [path.name for path in found if "campaign" in _data_of(path)]
     return [*_files(incomplete, [*shipped, *here]), *_matching(incomplete, [*shipped, *here])]
 
 
@@ -55,7 +56,8 @@ def runs(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem
         for kind in ("runs", "attempts"):
             for target in _folders(execution / kind):
                 found += [f"{target}/{run}" for run in _folders(execution / kind / target)]
-    return _matching(incomplete, found)
+    bare = [] if "/" in incomplete else [run.partition("/")[2] for run in found]  # `show` takes them so, too
+    return _matching(incomplete, found) or _matching(incomplete, bare)
 
 
 def targets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
@@ -67,6 +69,11 @@ def targets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionI
 def names(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
     """The inventory's targets alone."""
     return _matching(incomplete, _inventory(ctx)[0])
+
+
+def pinned(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
+    """The inventory's targets that have a host key: not this machine."""
+    return _matching(incomplete, [name for name in _inventory(ctx)[0] if name != "local"])
 
 
 def lanes(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
@@ -86,6 +93,13 @@ def benches(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionI
     return _matching(incomplete, _stems(_data("benches")))
 
 
+def metrics(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
+    """Those of the bench that is named already, else of all that are shipped."""
+    named = ctx.params.get("bench")
+    paths = [path for path in sorted(_data("benches").glob("*.yaml")) if named in (None, path.stem)]
+    return _matching(incomplete, [name for path in paths for name in _mapping(_data_of(path).get("metrics"))])
+
+
 def modes(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
     return _matching(incomplete, _modes())
 
@@ -100,7 +114,8 @@ def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem
     known: dict[str, Callable[[], Iterable[str]]] = {
         "bench": lambda: _stems(_data("benches")),
         "mode": _modes,
-        "load": _loads,
+        "load": lambda: [*_loads(), *_own_loads(ctx)],
+        "tune": _knobs,
         "cpus": lambda: ["one", "all"],
         "control": lambda: ["true", "false"],
     }
@@ -169,17 +184,37 @@ def _loads() -> list[str]:
     return [kind for kind in KINDS if kind != "argv"]
 
 
+def _own_loads(ctx: Context) -> list[str]:
+    """The commands that the campaign gives a name."""
+    named = str(ctx.params.get("campaign") or next(iter(ctx.args), ""))  # as for `lanes`
+    shipped = _data("benches") / "campaigns" / f"{named}.yaml"
+    axes = _data_of(shipped if SAFE_NAME.fullmatch(named) and shipped.is_file() else Path(named)).get("axes")
+    listed = _listed(_mapping(axes).get("load"))
+    return [name for each in listed for name in _mapping(each) if SAFE_NAME.fullmatch(name)]
+
+
+def _knobs() -> Iterable[str]:
+    from ..agent.knobs import NAMES
+
+    return NAMES
+
+
+def _data_of(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is broken."""
+    from ..config.yaml import load
+
+    with suppress(IsolbenchError):
+        return load(path).data
+    return {}
+
+
 def _inventory(ctx: Context) -> tuple[list[str], list[str]]:
     """Names and tags. The file is read for them alone: whether the rest of it is right is another command's matter."""
-    from ..config.yaml import load
     from .options import inventory_path
 
     given = ctx.params.get("inventory") or os.environ.get("ISOLBENCH_INVENTORY")
     path = inventory_path(Path(given) if given else None)
-    data: dict[str, Any] = {}
-    if path is not None:
-        with suppress(IsolbenchError):
-            data = load(path).data
+    data = {} if path is None else _data_of(path)
     names = [name for pattern in _mapping(data.get("targets")) for name in _expanded(pattern)]
     about = [
         data.get("defaults"),

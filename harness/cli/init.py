@@ -36,7 +36,7 @@ _SCAN_S = 30.0
 @click.option(
     "--repin",
     metavar="NAME",
-    shell_complete=complete.names,
+    shell_complete=complete.pinned,
     help="Replace the host key of this target, instead of adding one.",
 )
 @click.option("--fingerprint", metavar="SHA256:...", help="Accept exactly this host key, without asking.")

@@ -56,8 +56,9 @@ def sets(function: F) -> F:
         "sets",
         multiple=True,
         shell_complete=complete.sets,
-        metavar="AXIS=VALUE[,VALUE]",
-        help="Narrow an axis, or set duration, settle, repeat or sessions. Repeatable.",
+        metavar="KEY=VALUE[,VALUE]",
+        help="Narrow bench, mode or load; set tune (`tune=` for none), duration, settle, repeat, sessions, cpus or "
+        "control; or a parameter of a bench: gap.threshold=5us. Repeatable.",
     )(function)
 
 

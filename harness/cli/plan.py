@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ def plan(
     sets: tuple[str, ...],
     contact: bool,
     as_json: bool,
-) -> None:
+) -> int:
+    from ..campaign.outcome import NOTHING_VALID, OK
+    from ..plan.matrix import idle_excludes
     from .planning import read_plan
 
     known, found = read_plan(campaign, inventory, target_names, sets)
@@ -50,7 +53,9 @@ def plan(
     if as_json:
         echo_json(_json(found, verdicts, failures, facts, placed))
     else:
-        _print(found, verdicts, failures, facts, placed)
+        idle = idle_excludes(found.campaign, found.targets, known.targets)
+        _print(found, verdicts, failures, facts, placed, idle)
+    return NOTHING_VALID if all(verdict.status == "no" for verdict in verdicts.values()) else OK
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,11 @@ class _Verdict:
 
 
 def _facts(plan: Plan, inventory: Inventory, *, contact: bool) -> tuple[dict[str, _Known], dict[str, str]]:
-    """Of each target what is known: asked now, or remembered; and why it could not be asked."""
+    """Of each target what is known: asked now, or remembered; and why it could not be asked.
+
+    Raises OneMachine where that shows two of them to be one machine: they would not both be measured.
+    """
     from ..campaign import facts_cache
-    from ..campaign.machines import OneMachine, one_machine
     from ..campaign.visit import visit
     from ..errors import IsolbenchError
     from ..target.session import open_session
@@ -94,17 +101,29 @@ def _facts(plan: Plan, inventory: Inventory, *, contact: bool) -> tuple[dict[str
         except IsolbenchError as error:
             return error
 
-    met: dict[str, dict[str, Any]] = {}
     for target, found in visit(targets if contact else [], ask):
         if isinstance(found, IsolbenchError):
             failures[target.name] = str(found)
-            continue
-        for other, theirs in met.items():
-            if why := one_machine(theirs, found):
-                raise OneMachine(target.name, other, why)
-        met[target.name] = found
-        known[target.name] = _Known(found, time.time(), now=True)
+        else:
+            known[target.name] = _Known(found, time.time(), now=True)
+    _one_name_each(known)
     return known, failures
+
+
+def _one_name_each(known: Mapping[str, _Known]) -> None:
+    from ..campaign.machines import OneMachine, one_machine
+
+    met: dict[str, _Known] = {}
+    for name, each in known.items():
+        for other, theirs in met.items() if each.facts is not None else ():
+            if theirs.facts is not None and (why := one_machine(theirs.facts, each.facts or {})):
+                error = OneMachine(name, other, why)
+                if not (each.now and theirs.now):
+                    error.advice = (
+                        f"{error.advice}; if that has changed since they were asked: isolbench plan --contact"
+                    )
+                raise error
+        met[name] = each
 
 
 def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, Any] | None]) -> dict[str, _Verdict]:
@@ -178,6 +197,7 @@ def _print(
     failures: Mapping[str, str],
     facts: Mapping[str, _Known],
     placed: Mapping[str, dict[str, Any] | None],
+    idle: Sequence[int],
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -201,14 +221,20 @@ def _print(
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("  bench", "mode", "load", "duration", "would run"):
             table.add_column(column, no_wrap=column != "would run")
+        common = _common(rows[:_LISTED])
         for title, mode, load, duration_ns, verdict in rows[:_LISTED]:
-            shown = (f"  {title}", mode, load, f"{duration_ns / 1e9:g} s", str(verdict))
+            said = f"no ({common[verdict.reason]})" if verdict.reason in common else str(verdict)
+            shown = (f"  {title}", mode, load, f"{duration_ns / 1e9:g} s", said)
             table.add_row(*(Text(printable(text)) for text in shown))
         out.print(table)
+        for reason, number in common.items():
+            out.print(Text(printable(f"  ({number}) {reason}")))
         if len(rows) > _LISTED:
             out.print(Text(f"  ... and {plural(len(rows) - _LISTED, 'cell')} more (--json lists them all)"))
     for why, disabled in _inverted(plan.disabled).items():
         out.print(Text(printable(f"{_listed_names(disabled)}: disabled: {why}")))
+    for index in idle:
+        out.print(Text(printable(f"note: {plan.campaign.problem(('exclude', index), 'it takes no cell away')}")))
     if plan.filtered:
         out.print(Text(f"{plural(plan.filtered, 'cell')} taken away by include and exclude"))
     unsupported = sum(verdict.status == "no" for verdict in verdicts.values())
@@ -219,6 +245,12 @@ def _print(
 
 
 Row = tuple[str, str, str, int, _Verdict]
+
+
+def _common(rows: Sequence[Row]) -> dict[str | None, int]:
+    """Reason → number, of the reasons why several of ``rows`` will not run: each is said once, below them."""
+    count = Counter(verdict.reason for *_, verdict in rows if verdict.status == "no")
+    return {reason: number for number, reason in enumerate((each for each in count if count[each] > 1), start=1)}
 
 
 def _groups(

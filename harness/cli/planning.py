@@ -13,15 +13,21 @@ from .options import inventory_path
 
 
 def read_plan(
-    campaign: str, inventory: Path | None, targets: Sequence[str], sets: Sequence[str]
+    campaign: str, inventory: Path | None, targets: Sequence[str], sets: Sequence[str], *, compile_all: bool = False
 ) -> tuple[Inventory, Plan]:
-    """The inventory and the plan. Raises ConfigError or PlanError; the errors of both files at once."""
+    """The inventory and the plan. Raises ConfigError or PlanError; the errors of all files at once.
+
+    ``compile_all``: as for :func:`~harness.campaign.benches.check_benches`.
+    """
+    from ..campaign.benches import check_benches
     from ..errors import ConfigError
 
     problems: list[str] = []
     loaded = None
     try:
-        loaded = load_campaign(find_campaign(campaign))
+        path = find_campaign(campaign)
+        loaded = load_campaign(path)
+        check_benches(loaded, path, compile_all=compile_all)
     except ConfigError as error:
         problems += error.problems
     try:

@@ -114,16 +114,13 @@ class Progress:
             return
         lane = self._lanes.get(target)
         count = f"[{lane.done}/{lane.planned}]" if lane else ""
-        what = event.get("state")
+        what, reason = str(event.get("state")), str(event.get("reason") or "")
         if failed:
             again = ", will be tried again" if event.get("retried") else ""
-            fault = event.get("fault")
-            # The reason of an invalid run begins with that word already.
-            what = (
-                f"{event.get('reason')}{again}"
-                if fault == "invalid"
-                else f"failed ({fault}): {event.get('reason')}{again}"
-            )
+            what = _invalid(reason) or f"failed ({event.get('fault')}): {reason}"
+            what += again
+        elif what == "invalid":
+            what = _invalid(reason) or what
         self._say(f"{target} {count} {self._shown(event.get('run'))} {what}", important=failed)
 
     def _shown(self, run: object) -> str:
@@ -139,6 +136,12 @@ class Progress:
         if important or not self._quiet:
             with unheard():
                 self._console.print(Text(printable(text)))
+
+
+def _invalid(reason: str) -> str:
+    """``invalid (load spin had 74 % of its CPU)``: the machine did not hold still, nothing broke. Else empty."""
+    word, _, why = reason.partition(": ")
+    return f"invalid ({why})" if word == "invalid" and why else ""
 
 
 def _can_write(encoding: str, text: str) -> bool:

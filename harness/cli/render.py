@@ -107,6 +107,7 @@ def outcome_json(execution: Execution, outcome: Outcome) -> Mapping[str, Any]:
         "finished": outcome.finished,
         "usable": outcome.usable,
         "over_budget": [_budget(verdict) for verdict in outcome.over_budget],
+        "not_judged": [_budget(verdict) for verdict in outcome.not_judged],
         "lanes": [asdict(lane) for lane in outcome.lanes],
     }
 
@@ -126,6 +127,7 @@ def _budget(verdict: Verdict) -> Mapping[str, Any]:
         "runs",
         "state",
         "why",
+        "judged_at",
     )
     return {key: getattr(verdict, key) for key in keys}
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import click
 
 from . import complete, options
 from .render import echo_json, printable, restored
+from .words import plural
 
 if TYPE_CHECKING:
     from ..config.inventory import Target
@@ -33,45 +36,60 @@ def restore(targets: tuple[str, ...], inventory: Path | None, cancel: bool, as_j
     code = 0
     told: dict[str, Any] = {}
 
-    def ask(target: Target) -> list[dict[str, Any]] | IsolbenchError:
+    def ask(target: Target) -> _Restored | IsolbenchError:
         try:
             return _restore(target, cancel=cancel)
         except IsolbenchError as error:
             return error
 
-    for target, entries in visit([target_of(known, name) for name in targets or ("local",)], ask):
-        if isinstance(entries, IsolbenchError):
-            code = max(code, entries.exit_code)
-            told[target.name] = {"error": str(entries), "advice": entries.advice}
-            _say(as_json, f"{target.name}: {printable(entries)}", err=True)
-            if entries.advice:
-                _say(as_json, f"  advice: {printable(entries.advice)}", err=True)
+    for target, done in visit([target_of(known, name) for name in targets or ("local",)], ask):
+        if isinstance(done, IsolbenchError):
+            code = max(code, done.exit_code)
+            told[target.name] = {"error": str(done), "advice": done.advice}
+            _say(as_json, f"{target.name}: {printable(done)}", err=True)
+            if done.advice:
+                _say(as_json, f"  advice: {printable(done.advice)}", err=True)
             continue
-        told[target.name] = {"restored": entries}
-        failed = [entry for entry in entries if not entry.get("ok", True)]
+        told[target.name] = asdict(done)
+        failed = [entry for entry in done.restored if not entry.get("ok", True)]
         code = max(code, 3 if failed else 0)
-        for entry in entries:
+        if done.ended is not None:
+            left = plural(len(done.ended["remaining"]), "run")
+            _say(
+                as_json,
+                f"{target.name}: ended the batch of {printable(done.ended['execution'])}, {left} before its end",
+            )
+        for entry in done.restored:
             _say(as_json, f"{target.name}: {restored(entry)}")
-        if not entries:
+        if not done.restored and done.ended is None:
             _say(as_json, f"{target.name}: nothing to put back")
     if as_json:
         echo_json({"targets": told})
     return code
 
 
-def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
-    """What was put back: on the agent's waking (an earlier one had died), and now."""
+@dataclass(frozen=True)
+class _Restored:
+    """``ended``: the ``execution`` whose batch was cancelled, and its ``remaining`` runs; None: there was none."""
+
+    ended: dict[str, Any] | None
+    restored: list[dict[str, Any]]
+
+
+def _restore(target: Target, *, cancel: bool) -> _Restored:
+    """What was put back: on the agent's waking (an earlier one had died), with the batch that was ended, and now."""
     from ..deadline import Deadline
     from ..errors import Busy
     from ..target.session import open_session
 
     owner = f"restore/{target.name}"
     with open_session(target, owner, time.sleep) as session:
-        entries = list(session.welcome.get("restored") or [])
+        # What failed until now is tried again, and is in the answer to that.
+        entries = [each for each in session.welcome.get("restored") or [] if each.get("ok")]
         lease = session.welcome.get("lease")
         batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
         if batch is None:
-            return [*entries, *session.client.restore(Deadline.after(_ANSWER_S))]
+            return _Restored(None, [*entries, *session.client.restore(Deadline.after(_ANSWER_S))])
         if not cancel:
             who = ((lease or {}).get("owner") or {}).get("who", "somebody")
             raise Busy(
@@ -81,8 +99,19 @@ def _restore(target: Target, *, cancel: bool) -> list[dict[str, Any]]:
     # Only its owner may cancel a batch: a person who says --cancel speaks for the owner.
     speaking_for = ((lease or {}).get("owner") or {}).get("id", owner)
     with open_session(target, speaking_for, time.sleep) as session:
-        session.client.cancel(Deadline.after(_ANSWER_S))
-        return [*entries, *session.client.restore(Deadline.after(_ANSWER_S))]
+        ended = session.client.cancel(Deadline.after(_ANSWER_S)) or {}
+        entries += _put_back(ended)
+        again = session.client.restore(Deadline.after(_ANSWER_S))
+    return _Restored(
+        {"execution": str(ended.get("execution")), "remaining": list(ended.get("remaining") or [])} if ended else None,
+        [*entries, *(each for each in again if each not in entries)],
+    )
+
+
+def _put_back(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the end of a batch put back; without the processes of it where none was left. What failed is tried again."""
+    listed = [each for each in answer.get("restored") or [] if isinstance(each, dict) and each.get("ok")]
+    return [each for each in listed if each.get("kind") != "processes" or each.get("killed")]
 
 
 def _say(quiet: bool, text: str, *, err: bool = False) -> None:

@@ -51,7 +51,7 @@ def run(
         found = executions.load(executions.find(execution, results))
     else:
         assert campaign is not None
-        known, plan = read_plan(campaign, inventory, target_names, sets)
+        known, plan = read_plan(campaign, inventory, target_names, sets, compile_all=True)
         found = executions.create(plan, results, known.path)
     return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
 

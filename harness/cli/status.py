@@ -71,11 +71,13 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
                 "planned": lane.planned,
                 "finished": lane.finished,
                 "usable": lane.usable,
+                "valid": lane.valid,
                 "failed_attempts": len(execution.attempts(lane.target)),
                 "unsupported": lane.unsupported,
                 "last": event.get("kind"),
                 "last_at": event.get("at"),
                 "failure": failure.get("message"),
+                "failure_lasts": bool(failure.get("lasting")),
                 "path": str(execution.path),
             }
         )
@@ -92,7 +94,7 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         click.echo(f"no executions in {results}/")
         return
     columns = [Column(title) for title in ("execution", "target", "state", "runs")]
-    columns += [Column("failed attempts", right=True, group=1), Column("last", group=1)]
+    columns += [Column("v/s/i", right=True), Column("failed attempts", right=True, group=1), Column("last", group=1)]
     table(
         out,
         columns,
@@ -102,6 +104,7 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
                 plain(row["target"]),
                 plain(row["state"], _STYLES.get(row["state"], "")),
                 plain(f"{row['finished']}/{row['planned']}"),
+                plain(f"{row['valid']}/{row['usable'] - row['valid']}/{row['finished'] - row['usable']}"),
                 plain(row["failed_attempts"]),
                 plain(f"{row['last']} {_local(row['last_at'])}" if row["last"] else ""),
             ]
@@ -114,7 +117,10 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         for row in own:
             if row["failure"] and row["state"] == "failed":
                 line(out, plain(f"{row['target']} failed: {row['failure']}"), indent=2)
-        if any(row["state"] in ("failed", "stopped") for row in own):
+        if lasting := [row["target"] for row in own if row["state"] == "failed" and row["failure_lasts"]]:
+            first = f"correct that first ({', '.join(lasting)}), then: isolbench resume {name}"
+            line(out, plain(first), indent=2)
+        elif any(row["state"] in ("failed", "stopped") for row in own):
             line(out, Text(f"continue by: isolbench resume {name}"), indent=2)
     for each in broken:
         line(out, plain(each))

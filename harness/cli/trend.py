@@ -19,7 +19,12 @@ _LAST = 20
     "before; and what else changed (kernel, firmware, microcode, command line). Numbers, no verdicts."
 )
 @click.argument("campaign", shell_complete=complete.executions)
-@click.option("--metric", metavar="NAME", help="This metric.  [default: those that have a gate]")
+@click.option(
+    "--metric",
+    metavar="NAME",
+    shell_complete=complete.metrics,
+    help="This metric.  [default: those that have a gate, and beside them the scalars]",
+)
 @click.option("--bench", metavar="NAME", shell_complete=complete.benches, help="This bench alone.")
 @click.option("--target", "-t", metavar="NAME", shell_complete=complete.names, help="This target alone.")
 @click.option("--mode", metavar="NAME", shell_complete=complete.modes, help="This mode alone.")
@@ -57,7 +62,9 @@ def trend(
                 raise UserError(f"no {key} {wanted!r} in {path} (there: {known})")
             rows = kept
     if metric is None:
-        rows = [row for row in rows if row["gate"] is not None]
+        rows = [
+            row for row in rows if row["gate"] is not None or (row["kind"] == "scalar" and row["better"] != "higher")
+        ]
     found = series(rows)
     for warning in warnings:
         click.echo(f"isolbench: skipped: {printable(warning)}", err=True)

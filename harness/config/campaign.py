@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..agent.knobs import MEDDLERS
 from ..agent.knobs import NAMES as KNOBS
 from ..agent.spec import LoadSpec, ModeSpec
 from ..errors import ConfigError
@@ -46,6 +47,7 @@ from .types import (
     to_mapping,
     to_nonempty_list,
     to_number,
+    to_text,
     wrong,
     wrong_at,
 )
@@ -160,7 +162,12 @@ def to_cpus(value: Any) -> str:
 
 @accepts(one_of(KNOBS))
 def to_knob(value: Any) -> str:
-    return check_choice(value, KNOBS, "knob")
+    name = to_text(value)
+    if any(name in (unit, unit.partition(".")[0]) for unit in MEDDLERS):
+        raise wrong(f"{name!r} is no knob: services stops it, with the others that meddle")
+    if name not in KNOBS:
+        raise wrong(f"unknown knob {name!r}{suggest(name, KNOBS, most=len(KNOBS))}")
+    return name
 
 
 @accepts({"anyOf": [NUMBER, DURATION, {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"}]})
@@ -346,8 +353,12 @@ def _sound_part(
 
     None where what is left cannot be looked at: without its benches a campaign means nothing.
     """
-    bad = {tuple(item["loc"][:2]) for item in error.errors(include_url=False)}
+    places = [item["loc"] for item in error.errors(include_url=False)]
+    bad = {tuple(loc[:2]) for loc in places}
     wrong_keys = {loc[0] for loc in bad}
+    if all(loc[2:3] == ("params",) for loc in places if loc[0] == "benches"):  # only the parameters are: look past them
+        data = {**data, "benches": [_plain_use(use) for use in _as_list(data.get("benches"))]}
+        wrong_keys -= {"benches"}
     if "benches" in wrong_keys:
         return None, {}
     rest: dict[str, Any] = {"campaign": "unnamed", "targets": ["unnamed"], "duration": "1s"}
@@ -364,6 +375,14 @@ def _sound_part(
         return Campaign.model_validate(rest, context=shelf), kept
     except ValidationError:
         return None, {}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _plain_use(use: Any) -> Any:
+    return {key: value for key, value in use.items() if key != "params"} if isinstance(use, dict) else use
 
 
 def campaign_from_data(data: Any, benches: Mapping[str, Bench]) -> Campaign:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer, PlainValidator
@@ -14,7 +14,7 @@ from ..agent.modes.base import HOLDS, SCHEDS, WHERES
 from ..agent.spec import LoadSpec, ModeSpec, SpecError
 from .accepts import NAME, TEXT, Schema, accepts, one_of, word_like
 from .types import Line, Model, nested, to_line, to_name, to_nonempty_list, to_text, wrong, wrong_at
-from .yaml import describe, suggest
+from .yaml import Loc, describe, suggest
 
 #: The names of the modes and loads that isolbench brings.
 MODES: tuple[str, ...] = tuple(mode.name for mode in modes.MODES)
@@ -63,6 +63,8 @@ def to_mode(value: Any) -> ModeSpec:
     try:
         if isinstance(value, Mapping):
             parts = nested(_Composed, value)
+            if bad := list(_wrong_parts(parts)):
+                raise wrong_at(bad)
             return modes.resolve(parts.where, parts.sched, parts.hold).to_spec()
         name = to_line(value)
         if name not in MODES and ":" not in name:
@@ -70,6 +72,17 @@ def to_mode(value: Any) -> ModeSpec:
         return modes.from_name(name).to_spec()
     except SpecError as error:
         raise wrong(str(error)) from None
+
+
+def _wrong_parts(parts: _Composed) -> Iterator[tuple[Loc, str]]:
+    """Each part that there is not, with what there is."""
+    for part, known in (("where", WHERES), ("sched", (*SCHEDS, "fifo")), ("hold", HOLDS)):
+        word = getattr(parts, part)
+        try:
+            modes.resolve(**{part: word})
+        except SpecError:
+            kind = f"{part} {word!r} (also fifo:1 to fifo:99)" if part == "sched" else f"{part} {word!r}"
+            yield (part,), f"unknown {kind}{suggest(word, known)}"
 
 
 def from_mode(mode: ModeSpec) -> str | dict[str, str]:

@@ -26,6 +26,9 @@ from .nodes import FORBIDDEN, Builder, Node, Plain, describe
 MAX_BYTES = 4 * 1024 * 1024
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+#: As libyaml and PyYAML say it.
+_UNCLOSED = re.compile("expected ',' or '[]}]'|unexpected end of stream")
+_CLOSED_BY = {"[": "]", "{": "}", '"': '"', "'": "'"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 Loc = tuple[int | str, ...]
@@ -96,13 +99,14 @@ def path_text(loc: Loc) -> str:
     return text
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for a near miss, else a short list of what there is, else nothing."""
+def suggest(name: str, known: Iterable[str], most: int = 12) -> str:
+    """``"; did you mean 'x'?"`` for a near miss, else what there is, if no more than ``most``."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    lower = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if near:
-        return f"; did you mean {near[0]!r}?"
-    return f" (known: {', '.join(names)})" if 0 < len(names) <= 12 else ""
+        return f"; did you mean {lower[near[0]]!r}?"
+    return f" (known: {', '.join(names)})" if 0 < len(names) <= most else ""
 
 
 def plain_data(node: Node, memo: dict[int, Any] | None = None) -> Any:
@@ -180,4 +184,11 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, name: str) -> str:
     where = f"{name}:{mark.line + 1}:{mark.column + 1}"
     if line[: mark.column + 1].strip() == "" and "\t" in line[: len(line) - len(line.lstrip())]:
         return f"{where}: a tab: YAML is indented with spaces"
+    if str(error.problem).startswith("mapping values are not allowed"):
+        return f"{where}: a second ': ' in one value: put the text in quotes, or what follows on lines of its own"
+    opened = error.context_mark
+    bracket = "" if opened is None else text[opened.index : opened.index + 1]
+    if opened is not None and bracket in _CLOSED_BY and _UNCLOSED.search(str(error.problem)):
+        where = f"{name}:{opened.line + 1}:{opened.column + 1}"
+        return f"{where}: {bracket} without its {_CLOSED_BY[bracket]} (missed at {mark.line + 1}:{mark.column + 1})"
     return f"{where}: {error.problem}" + (f" {error.context}" if error.context else "")

@@ -42,6 +42,11 @@ class Cell:
     helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
     polls: bool = False  # the bench's
 
+    @property
+    def together(self) -> bool:
+        """May its runs have several probes, that begin at one time?"""
+        return self.control or (self.cpus == "all" and self.mode.where != "shared")
+
     def to_json(self) -> dict[str, Any]:
         """Modes and loads by name: the plan has their meaning."""
         return {

@@ -96,6 +96,20 @@ def build_cells(
     return cells, not_included + sum(excluded)
 
 
+def idle_excludes(campaign: Campaign, targets: Sequence[str], known: Mapping[str, Target]) -> list[int]:
+    """The places of the selectors of ``exclude`` that take nothing away on ``targets``."""
+    axes = campaign.axes
+    names = [
+        (target, use.bench, mode.name, load.name)
+        for target in targets
+        for use in campaign.benches
+        for mode in axes.mode
+        for load in axes.load
+    ]
+    exclude = _filters("exclude", campaign.exclude, campaign, known)
+    return [index for index, each in enumerate(exclude) if not any(each.takes(*name) for name in names)]
+
+
 def _emptied(total: int, not_included: int, excluded: Sequence[int]) -> str:
     parts = [f"include leaves out {not_included}"] if not_included else []
     parts += [f"exclude[{index}] takes {count}" for index, count in enumerate(excluded) if count]

@@ -10,6 +10,7 @@ from typing import Any
 from ..config.campaign import (
     MAX_RUNS_PER_CELL,
     Axes,
+    BenchUse,
     Campaign,
     to_cpus,
     to_knob,
@@ -86,11 +87,14 @@ def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
     axes: dict[str, Any] = {}
     problems: list[str] = []
     seen: set[str] = set()
+    later: list[tuple[str, str]] = []  # parameters of benches: of those that bench= leaves
     for text in sets:
         key = text.partition("=")[0]
         try:
             values = _values(text, seen)
-            if key in SETTINGS:
+            if "." in key:
+                later.append((key, values[0]))
+            elif key in SETTINGS:
                 fields[_FIELDS.get(key, key)] = SETTINGS[key](Plain(*values))
             elif key == "tune":
                 fields["tune"] = tuple(to_knob(Plain(value)) for value in values)
@@ -100,6 +104,11 @@ def apply_sets(campaign: Campaign, sets: Sequence[str]) -> Campaign:
                 axes[key] = tuple(_axis_value(campaign.axes, key, value) for value in values)
         except ValueError as error:
             problems.append(f"--set {text}: {error}")
+    for key, value in later:
+        try:
+            fields["benches"] = _with_param(campaign, fields.get("benches", campaign.benches), key, value)
+        except ValueError as error:
+            problems.append(f"--set {key}={value}: {error}")
     if axes:
         fields["axes"] = campaign.axes.model_copy(update=axes)
     changed = campaign.with_sets(fields, seen)
@@ -114,17 +123,19 @@ def _values(text: str, seen: set[str]) -> list[str]:
     """The values of one ``--set``; its key goes into ``seen``."""
     key, sign, rest = text.partition("=")
     values = rest.split(",")
+    if text == "tune=":  # none of those that the file asks for
+        values = []
     if not sign or not all(values):
         raise ValueError("expected axis=value[,value]")
     known = [*AXES, *SETTINGS, "tune"]
-    if key not in known:
+    if key not in known and "." not in key:
         raise ValueError(f"unknown axis {key!r}{suggest(key, known)}")
     if key in seen:
         raise ValueError(f"{key} is set twice")
     seen.add(key)
     if len(set(values)) != len(values):
         raise ValueError("a value is given twice")
-    if key in SETTINGS and len(values) > 1:
+    if (key in SETTINGS or "." in key) and len(values) > 1:
         raise ValueError(f"{key} takes one value")
     return values
 
@@ -135,6 +146,21 @@ def _benches(campaign: Campaign, name: str) -> list[Any]:
         known = [use.bench for use in campaign.benches]
         raise ValueError(f"{name!r} is no bench of this campaign{suggest(name, known)}")
     return uses
+
+
+def _with_param(campaign: Campaign, uses: Sequence[BenchUse], key: str, text: str) -> tuple[BenchUse, ...]:
+    """``uses`` with the parameter of ``bench.parameter`` changed wherever that bench is used."""
+    name, _, param = key.partition(".")
+    if name not in {use.bench for use in uses}:
+        raise ValueError(f"{name!r} is no bench of this campaign{suggest(name, [use.bench for use in uses])}")
+    bench = campaign.definitions[name]
+    if param not in bench.params:
+        raise ValueError(f"bench {name!r} has no parameter {param!r}{suggest(param, bench.params)}")
+    value = bench.params[param].parse(Plain(text))
+    return tuple(
+        use.model_copy(update={"params": bench.resolve({**use.params, param: value})}) if use.bench == name else use
+        for use in uses
+    )
 
 
 def _axis_value(axes: Axes, axis: str, name: str) -> Any:

@@ -6,6 +6,7 @@ The terminal and the page show the same groups. A run.json may lack anything: wh
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,16 @@ from ..stats.variants import parameters
 from .facts import rows as fact_rows
 from .grouping import compact
 from .modes import at, name_of, objects, text_of
-from .units import setting
+from .units import duration, setting
 
 #: A label and its text.
 Row = tuple[str, str]
 
 #: Of the facts before and after a run, what differs always and says nothing.
 _TIMES = ("realtime_ns", "boottime_ns", "monotonic_ns")
+#: Keys of a list that is a command, and from what on a number of ns is a moment and no duration.
+_COMMANDS = ("argv", "command")
+_LONGEST_NS = 10**15
 #: Interrupts of a CPU and the like: changed counters named at length; the rest is counted.
 _NAMED = 12
 
@@ -57,7 +61,7 @@ def asked(document: Mapping[str, Any]) -> Group:
     rows = [
         ("bench", " ".join([name_of(spec.get("bench")), parameters(at(spec, "probe", "params"))]).strip()),
         ("mode", short(spec.get("mode"))),
-        ("load", name_of(load) + (f": {' '.join(map(str, argv))}" if isinstance(argv, list) and argv else "")),
+        ("load", name_of(load) + (f": {shlex.join(map(str, argv))}" if isinstance(argv, list) and argv else "")),
     ]
     for label, key in (("duration", "duration_ns"), ("settle", "settle_ns")):
         if isinstance(spec.get(key), int):
@@ -74,7 +78,7 @@ def effective(document: Mapping[str, Any]) -> Group:
                 start = task.get("start") if isinstance(task, Mapping) else None
                 rows.append(("read back, not pinned" if cpu == "any" else f"read back, CPU {cpu}", short(start)))
         else:
-            rows.append((str(key), short(value)))
+            rows.append((str(key), _shown(str(key), value)))
     return Group("effective", tuple(rows))
 
 
@@ -98,7 +102,7 @@ def load(document: Mapping[str, Any]) -> Group:
     """What the load was and what it used, as measured."""
     found = document.get("load")
     known = found if isinstance(found, Mapping) else {}
-    rows = [(str(key), short(value)) for key, value in known.items() if value is not None]
+    rows = [(str(key), _shown(str(key), value)) for key, value in known.items() if value is not None]
     return Group("load", tuple(rows))
 
 
@@ -172,10 +176,19 @@ def identity(document: Mapping[str, Any]) -> Group:
     return Group("identity", tuple(rows))
 
 
+def _shown(key: str, value: object) -> str:
+    """A command as a shell would take it, a time with a unit that fits, the rest as it is."""
+    if key in _COMMANDS and isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return shlex.join(value)
+    if key.endswith("_ns") and isinstance(value, int | float) and abs(value) < _LONGEST_NS:
+        return duration(value)
+    return short(value)
+
+
 def short(value: object) -> str:
     """Any JSON value on one line."""
     if isinstance(value, Mapping):
-        parts = ((key, short(inner), isinstance(inner, Mapping)) for key, inner in value.items())
+        parts = ((key, _shown(str(key), inner), isinstance(inner, Mapping)) for key, inner in value.items())
         return ", ".join(f"{key} ({text})" if nested else f"{key} {text}" for key, text, nested in parts)
     if isinstance(value, list):
         return "; ".join(map(short, value)) or "none"

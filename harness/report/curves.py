@@ -39,7 +39,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """Curves of several runs: at each point the median over runs (the lower of two) and the range.
+    """Curves of several runs: at each point the median over runs (the worse of two) and the range.
 
     ``reach`` is where they end, in nines; ``ends`` are the median and the range of the exact maxima.
     """
@@ -88,8 +88,8 @@ def over_runs(curves: Sequence[Curve]) -> Spread | None:
     """The median and the range over runs. A run that ends before the others stays at its maximum."""
     if not curves:
         return None
-    middle = (len(curves) - 1) // 2
-    reach = reach_of(sorted(each.total for each in curves)[middle])
+    middle = len(curves) // 2
+    reach = reach_of(sorted(each.total for each in curves)[(len(curves) - 1) // 2])
     points = _points(reach)
     rows = np.array([_to_length(each, points) for each in curves])
     rows.sort(axis=0)

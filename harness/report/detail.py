@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from ..stats.quantiles import QUANTILES, enough, samples_needed
-from ..store.hdr import Counts, fraction
+from ..store.hdr import Counts
 from ..store.runs import Run, load_attempt, load_run
+from ..store.values import quantile_with_missed, samples
 from . import account
 from . import facts as fact_rows
 from .grouping import compact
@@ -29,7 +30,7 @@ _LOST = {
     "overflow": "beyond the range",
     "negative": "negative",
     "dropped": "dropped",
-    "missed": "missed: periods that gave no value",
+    "missed": "missed: periods that gave no value, each later than any",
 }
 #: Of an attempt's log, the lines shown.
 _LOG_LINES = 40
@@ -124,16 +125,18 @@ def _histogram(run: Run, metric: Mapping[str, Any], console: Console) -> None:
     lost = [f"{count(number)} {_LOST[key]}" for key, number in numbers.items() if key in _LOST and number]
     item(console, "recorded", ", ".join([count(numbers["recorded"] or 0), *(lost or ["nothing lost"])]))
     smallest, largest = metric.get("min"), metric.get("max")
+    lost_periods = int(metric.get("missed") or 0)
     step = view.granularity_ns
     note = ""
     if step and smallest is not None and smallest < step:
         note = f"the clock steps by {step:.3g} ns: a value is known to one step"
     rows = [[plain("min"), plain(quantity(smallest, unit)), plain(note, "dim")]]
     for level in QUANTILES:
-        if not enough(level, counts.total):
+        if not enough(level, samples(metric)):
             rows.append([plain(level), plain("-"), plain(f"n too small: needs {samples_needed(level):,}", "dim")])
             continue
-        rows.append([plain(level), plain(quantity(counts.value_at(fraction(level), largest), unit)), Text("")])
+        value = quantile_with_missed(counts, level, lost_periods, largest)
+        rows.append([plain(level), plain(quantity(value, unit)), Text("")])
     rows.append([plain("max"), plain(quantity(largest, unit)), Text("")])
     table(console, [Column(""), Column("", right=True), Column("")], rows, indent=4, titled=False)
     item(console, "shape", f"{sparkline(counts)}  (p50 left to p99.9999 right, height log)")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -87,5 +88,7 @@ def _numbers(of: ModeView | CpuView) -> dict[str, Any]:
     }
 
 
-def _spread(spread: Spread) -> dict[str, float | int]:
-    return {"median": spread.median, "low": spread.low, "high": spread.high, "runs": spread.runs}
+def _spread(spread: Spread) -> dict[str, float | int | None]:
+    """A quantile that lies among missed periods is more than any number: ``None``."""
+    numbers = {"median": spread.median, "low": spread.low, "high": spread.high}
+    return {**{key: None if value == math.inf else value for key, value in numbers.items()}, "runs": spread.runs}

@@ -7,6 +7,7 @@ densities, which are rates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -175,7 +176,7 @@ def scales_of(view: View) -> dict[str, Scale]:
 def _ends(run: RunView) -> tuple[int, int]:
     """The values that a plot must reach. A clock that steps makes some intervals 0: not worth two decades of paper."""
     middle = run.quantiles.get("p50") or 1
-    low = max(run.min or 0, middle * 2 // 3, 1)
+    low = max(run.min or 0, 1 if middle == math.inf else int(middle) * 2 // 3, 1)
     return low, run.max if run.max is not None else max(10, low)
 
 

@@ -111,6 +111,11 @@ def page(view: View, runs: RunCollection) -> str:
             listed=LISTED,
             bare=bare,
             at_most=at_most,
+            unkept=[
+                verdict
+                for verdict in sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result])
+                if verdict.result != PASSED
+            ],
             budgets=sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result]),
             listed_budgets=max(LISTED, sum(verdict.result != PASSED for verdict in view.budgets)),
             verdicts={PASSED: "valid", FAILED: "invalid", NOT_JUDGED: "suspect"},
@@ -136,6 +141,8 @@ def page(view: View, runs: RunCollection) -> str:
 def headlines(view: View) -> list[str]:
     """What was measured, in sentences: numbers of this execution, no judgement of significance."""
     sentences = []
+    every = [mode for target in view.targets for section in target.sections for mode in section.modes if mode.basis]
+    mixed = any(mode.basis == "valid" for mode in every)
     for target in view.targets:
         for section in target.sections:
             known = [mode for mode in section.modes if mode.maximum is not None]
@@ -143,7 +150,7 @@ def headlines(view: View) -> list[str]:
                 continue
             ordered = sorted(known, key=lambda mode: mode.maximum.high if mode.maximum else 0.0)
             parts = [
-                f"{_time(mode.maximum.high)} under {mode.name}{'' if mode.basis == 'valid' else ' (suspect runs only)'}"
+                f"{_time(mode.maximum.high)} under {mode.name}{_beside(section, mode, mixed)}"
                 for mode in ordered
                 if mode.maximum
             ]
@@ -152,7 +159,21 @@ def headlines(view: View) -> list[str]:
         if target.virtual is not None:
             text = f"{target.name} is a virtual machine ({target.virtual}): its figures include what the host took."
             sentences.append(text)
+    if every and not mixed:
+        sentences.append("No run is valid: all of these are of suspect runs.")
     return sentences
+
+
+def _beside(section: Section, mode: ModeView, mixed: bool) -> str:
+    """`` (0.7 % stolen, suspect runs only)``: what a longest value does not tell. Shares of the time, as per cent."""
+    parts = [
+        f"{units.three_digits(mode.scalars[each.metric].median / 1e4)} % {each.label}"
+        for each in section.scalars
+        if each.unit == "ppm" and each.metric in mode.scalars
+    ]
+    if mixed and mode.basis != "valid":
+        parts.append("suspect runs only")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _glance(view: View, targets: Sequence[TargetFigures]) -> list[Glance]:

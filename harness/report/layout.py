@@ -96,7 +96,7 @@ def table(
                     out.append_text(cell).append("" if last else pad)
                 out.append("" if last else " " * _GAP)
             out.rstrip()
-            _print(console, out)
+            line(console, out)
 
 
 def _blocks(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[list[int]]:

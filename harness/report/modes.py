@@ -9,6 +9,7 @@ from typing import Any
 
 from ..stats.quantiles import QUANTILES, enough, spread
 from ..store.runs import Run
+from ..store.values import quantiles_of, samples
 from .grouping import compact, one_of, pattern
 from .view import CpuView, ModeView, QuantileView, Reason, RunView
 
@@ -30,10 +31,11 @@ def mode_view(
     views = tuple(sorted((run_view(run, metric, role) for run in runs), key=lambda view: (view.repeat, view.name)))
     basis = next((state for state in ("valid", "suspect") if any(view.state == state for view in views)), None)
     used = [view for view in views if view.state == basis]
-    fewest = min((view.recorded for view in used), default=0)
+    fewest = min((view.samples for view in used), default=0)
     counts = [view.events for view in used]
     names = dict.fromkeys(name for view in used for name in view.scalars)
-    scalars = {name: spread(view.scalars.get(name) for view in used) for name in names}
+    better = {str(m["metric"]): str(m.get("better") or "lower") for run in runs for m in run.metrics}
+    scalars = {name: spread((view.scalars.get(name) for view in used), better.get(name, "lower")) for name in names}
     rate = next((name for run in runs if (name := rate_of(run, role))), None)
     mode = at(runs[0].document, "spec", "mode")
     return ModeView(
@@ -62,7 +64,7 @@ def _cpus(runs: Sequence[RunView]) -> tuple[CpuView, ...]:
     found = []
     for cpu in sorted({cpu for run in runs for cpu in run.by_cpu}):
         own = [run.by_cpu[cpu] for run in runs if cpu in run.by_cpu]
-        fewest = min((each["recorded"] or 0 for each in own), default=0)
+        fewest = min((int(each["samples"] or 0) for each in own), default=0)
         levels = (QuantileView(name, spread(each[name] for each in own), enough(name, fewest)) for name in QUANTILES)
         found.append(CpuView(cpu, tuple(levels), spread(each["max"] for each in own)))
     return tuple(found)
@@ -95,6 +97,7 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
     known = sum(int(each.get(key) or 0) for each in mine for key in _PERIODS)
     planned = sum(int(_number(at(each, "detail", "periods")) or 0) for each in results)
     repeat = run.document.get("repeat")
+    levels = [quantiles_of(run, each) for each in mine]
     return RunView(
         path=run.path,
         name=run.name,
@@ -107,20 +110,18 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
         left_out=max(0, planned - known),
         periods=max(planned, known),
         duration_s=max((_number(result.get("duration_ns")) or 0.0 for result in results), default=0.0) / 1e9,
-        quantiles={name: _worst(at(each, "quantiles", name) for each in mine) for name in QUANTILES},
+        quantiles={name: worst_of(each[name] for each in levels) for name in QUANTILES},
+        samples=min(map(samples, mine), default=0),
         min=min((each["min"] for each in mine if isinstance(each.get("min"), int)), default=None),
-        max=_worst(each.get("max") for each in mine),
+        max=max((each["max"] for each in mine if isinstance(each.get("max"), int)), default=None),
         scalars=scalars,
         events=events,
         reasons=(*objects(at(validity, "reasons")), *(() if control else _without_control(run))),
         own_cost_ns=_number(at(results, 0, "loop", "own_cost_ns")),
         granularity_ns=_number(at(results, 0, "clock", "granularity_ns")),
         by_cpu={
-            each["cpu"]: {
-                **{name: at(each, "quantiles", name) for name in QUANTILES},
-                **{key: each.get(key) for key in ("max", "recorded")},
-            }
-            for each in (mine if len(mine) > 1 else ())
+            each["cpu"]: {**own, "max": each.get("max"), "samples": samples(each)}
+            for each, own in (zip(mine, levels, strict=True) if len(mine) > 1 else ())
             if isinstance(each.get("cpu"), int)
         },
     )
@@ -191,5 +192,5 @@ def _number(value: Any) -> float | None:
     return float(value) if _is_number(value) else None
 
 
-def _worst(values: Iterable[Any]) -> int | None:
-    return max((value for value in values if isinstance(value, int)), default=None)
+def worst_of(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)

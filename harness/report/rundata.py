@@ -8,6 +8,7 @@ reasons) is kept once, by content.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,11 @@ from ..stats.quantiles import enough
 from ..store.files import BrokenResult
 from ..store.record import CONTROL_PREFIX
 from ..store.runs import Run, event_text
+from ..store.values import quantiles_of, samples
 from . import account, curves, moments
 from .curves import Curve
 from .grouping import compact
-from .modes import MEASURED, at, name_of, objects, role_of, text_of
+from .modes import MEASURED, at, name_of, objects, role_of, text_of, worst_of
 from .units import printable, quantity
 
 #: The quantiles of a row of the table of runs.
@@ -193,20 +195,24 @@ def _row(run: Run) -> dict[str, Any]:
     """The numbers of a run's row: those of its first measured histogram, of several CPUs the worst."""
     mine = [m for m in run.metrics if m.get("kind") == "histogram" and role_of(m) == MEASURED]
     mine = [m for m in mine if m["metric"] == mine[0]["metric"]]
-    fewest = min((int(m.get("recorded") or 0) for m in mine), default=0)
+    fewest = min(map(samples, mine), default=0)
+    levels = [quantiles_of(run, m) for m in mine]
     rates = [m for m in run.metrics if m.get("unit") == "Hz" and "count" in m and role_of(m) == MEASURED]
     return {
         "metric": str(mine[0]["metric"]) if mine else "",
         **{
-            level: max((q for m in mine if isinstance(q := at(m, "quantiles", level), int)), default=None)
-            if enough(level, fewest)
-            else None
+            level: _for_page(worst_of(each[level] for each in levels)) if enough(level, fewest) else None
             for level in COLUMNS
         },
         "max": max((m["max"] for m in mine if isinstance(m.get("max"), int)), default=None),
         "missed": sum(int(m.get("missed") or 0) for m in mine),
         "rate": max((float(m["value"]) for m in rates if isinstance(m.get("value"), (int, float))), default=None),
     }
+
+
+def _for_page(value: float | None) -> int | None:
+    """JSON has no infinity: what lies among missed periods is -1."""
+    return None if value is None else -1 if value == math.inf else int(value)
 
 
 def _scalars(metrics: Sequence[Mapping[str, Any]]) -> Iterable[account.Row]:

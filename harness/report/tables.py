@@ -124,16 +124,21 @@ def _scale(section: Section) -> tuple[float, float]:
 
 
 def _logs(points: Iterable[float | None]) -> Iterable[float]:
-    return (math.log10(max(1.0, point)) for point in points if point is not None)
+    return (math.log10(max(1.0, point)) for point in points if point is not None and point != math.inf)
 
 
 def shape(of: ModeView | CpuView, scale: tuple[float, float]) -> str:
-    """The percentiles from p50 to p99.99999, and the maximum, as a line of bars; ? where n is too small."""
+    """The percentiles from p50 to p99.99999, and the maximum, as a line of bars.
+
+    ? where n is too small, the highest where a percentile lies among missed periods.
+    """
     low, high = scale
     text = ""
     for point in _points(of):
         if point is None:
             text += "?"
+        elif point == math.inf:
+            text += _BARS[-1]
         else:
             (log,) = _logs([point])
             text += _BARS[round((log - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
-from ..stats.quantiles import samples_needed
+from ..stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict, counted
+from ..stats.quantiles import QUANTILES, samples_needed
 from . import grouping
 from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
@@ -65,8 +65,8 @@ def totals(view: View) -> str:
     parts = [done + (f": {states}" if states else "")]
     if view.attempts:
         parts.append(f"{plural(len(view.attempts), 'attempt')} failed")
-    if over := sum(verdict.result == FAILED for verdict in view.budgets):
-        parts.append(f"{over} over budget")
+    if checks := counted(view.budgets):
+        parts.append(checks)
     if view.unsupported:
         parts.append(f"{plural(len(view.unsupported), 'cell')} unsupported")
     return "; ".join(parts)
@@ -99,6 +99,7 @@ def _footnotes(target: TargetView, console: Console) -> None:
     """What stands below the tables of a target, once for all of them."""
     console.print()
     modes = [mode for section in target.sections for mode in section.modes]
+    item(console, "p50 to max", f"a bar each for {', '.join(QUANTILES)} and max, height log; ? where n is too small")
     small = {q.name for mode in modes for q in mode.quantiles if q.spread and not q.enough}
     if shown := [name for name in SHOWN if name in small]:
         needed = ", ".join(f"{name} {samples_needed(name):,}" for name in shown)
@@ -126,13 +127,14 @@ def _budgets(view: View, console: Console) -> None:
                 plain(verdict.where),
                 plain(verdict.result, _RESULTS.get(verdict.result, "green")),
                 plain(quantity(verdict.value, verdict.unit)),
-                plain(
-                    verdict.why or f"{plural(verdict.runs, 'run')}{', suspect' if verdict.state == 'suspect' else ''}"
-                ),
+                plain(f"{plural(verdict.runs, 'run')}{', suspect' if verdict.state == 'suspect' else ''}"),
             ]
             for verdict in listed
         ]
         table(console, [Column("cell"), Column("verdict"), Column("is", right=True), Column("of")], rows, indent=6)
+        for verdict in listed:
+            if verdict.why:
+                item(console, verdict.where, verdict.why, indent=6)
         if len(listed) < len(verdicts):
             line(console, f"and {len(kept):,} that passed", indent=6)
 

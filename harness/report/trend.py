@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -33,8 +34,13 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def document(campaign: str, path: str, found: Sequence[Series], last: int | None, warnings: Sequence[str]) -> Any:
     """For machines: the newest ``last`` points of each series."""
-    listed = [{**asdict(each), "points": [asdict(point) for point in newest(each, last)]} for each in found]
+    listed = [{**asdict(each), "points": [_point(point) for point in newest(each, last)]} for each in found]
     return {"campaign": campaign, "path": path, "series": listed, "warnings": list(warnings)}
+
+
+def _point(point: Point) -> dict[str, Any]:
+    """A quantile that lies among missed periods is more than any number: ``None``."""
+    return {key: None if value == math.inf else value for key, value in asdict(point).items()}
 
 
 def newest(series: Series, last: int | None) -> tuple[Point, ...]:
@@ -46,16 +52,27 @@ def show(campaign: str, found: Sequence[Series], last: int | None, console: Cons
     executions = {point.execution for each in found for point in newest(each, last)}
     line(console, plain(f"{campaign}: {len(found)} series, {plural(len(executions), 'execution')}", "bold"))
     line(console, plain(_LEGEND, "dim"))
-    target = None
+    gated = {_cell(each) for each in found if each.quantile}
+    beside: dict[tuple[str, ...], list[Series]] = {}
     for each in found:
+        if not each.quantile:
+            beside.setdefault(_cell(each), []).append(each)
+    target = None
+    for each in (each for each in found if each.quantile or _cell(each) not in gated):
         if each.target != target:
             console.print()
             line(console, plain(each.target, "bold"))
             target = each.target
-        _series(each, newest(each, last), console)
+        _series(each, newest(each, last), beside.get(_cell(each), []) if each.quantile else [], console)
 
 
-def _series(series: Series, points: Sequence[Point], console: Console) -> None:
+def _cell(series: Series) -> tuple[str, ...]:
+    """What the metrics of the same runs have in common."""
+    return series.target, series.cell, series.role
+
+
+def _series(series: Series, points: Sequence[Point], beside: Sequence[Series], console: Console) -> None:
+    """A table; ``beside`` are single numbers of the same runs, a column each: median, and change against before."""
     console.print()
     what = f"{series.metric} {series.quantile}" if series.quantile else series.metric
     role = "" if series.role == "measured" else f", {series.role}"
@@ -67,17 +84,28 @@ def _series(series: Series, points: Sequence[Point], console: Console) -> None:
     if series.quantile:
         columns.append(Column("max", right=True))
     columns += [Column("v/s/i", right=True), *(Column(name, right=True, group=1) for name in ("before", "earlier"))]
+    columns += [Column(each.metric, right=True, group=2) for each in beside]
+    numbers = [{point.execution: point for point in each.points} for each in beside]
     rows: list[list[Text] | Text] = []
     for point in points:
         rows += [plain(f"  {_change(change)}", "cyan") for change in point.changed]
         cells = [point.execution, *_numbers(point, series)]
         cells += [quantity(point.longest, series.unit)] if series.quantile else []
         cells += ["/".join(map(str, point.states.values())), _percent(point.change), _percent(point.change_earlier)]
+        cells += [_beside(known.get(point.execution), each) for known, each in zip(numbers, beside, strict=True)]
         rows.append([plain(cell) for cell in cells])
     table(console, columns, rows)
     if series.quantile and any(point.runs and not point.enough for point in points):
         needed = samples_needed(series.quantile)
         item(console, "n too small", f"a run has fewer than the {needed:,} samples that bound {series.quantile}")
+
+
+def _beside(point: Point | None, series: Series) -> str:
+    """``40,200 (x 4.54)``: the unit is in the metric's name, or of a time in the number."""
+    if point is None or point.median is None:
+        return "-"
+    shown = quantity(point.median, "ns" if series.unit == "ns" else "")
+    return shown if point.change is None else f"{shown} ({_percent(point.change)})"
 
 
 def _numbers(point: Point, series: Series) -> list[str]:
@@ -117,9 +145,9 @@ def _split(text: str) -> Mapping[str, None]:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """A character a value, ? where there is none. Zero is the ground."""
-    top = max((value for value in values if value is not None), default=0)
+    """A character a value, ? where there is none, the highest where it was missed. Zero is the ground."""
+    top = max((value for value in values if value is not None and value != math.inf), default=0)
     if top <= 0:
         return "".join("?" if value is None else _BARS[0] for value in values)
     steps = len(_BARS) - 1
-    return "".join("?" if value is None else _BARS[round(max(0.0, value) / top * steps)] for value in values)
+    return "".join("?" if value is None else _BARS[round(min(1.0, max(0.0, value) / top) * steps)] for value in values)

@@ -22,9 +22,13 @@ def three_digits(value: float) -> str:
 
 
 def duration(value_ns: float | None) -> str:
-    """``1.23 µs``, ``38 ns``: nanoseconds are whole, the rest has three digits. ``None`` is a dash."""
+    """``1.23 µs``, ``38 ns``: nanoseconds are whole, the rest has three digits. ``None`` is a dash,
+    infinity what lies among missed periods.
+    """
     if value_ns is None:
         return "-"
+    if value_ns == math.inf:
+        return "missed"
     if abs(value_ns) < 999.5:
         return f"{value_ns:.0f} ns"
     for size, unit in _NS:

@@ -44,12 +44,13 @@ class RunView:
     state: str
     cpus: tuple[int | None, ...]
     recorded: int
+    samples: int  # what the quantiles are of, missed periods among them
     overflow: int
     missed: int  # periods that gave no value, of all CPUs
     left_out: int  # periods that had a value which the probe kept out of the histogram
     periods: int  # all of them, of all CPUs
     duration_s: float
-    quantiles: Mapping[str, int | None]
+    quantiles: Mapping[str, float | None]  # infinite where one lies among missed periods
     min: int | None
     max: int | None
     scalars: Mapping[str, float]
@@ -57,7 +58,7 @@ class RunView:
     reasons: tuple[Mapping[str, str], ...]
     own_cost_ns: float | None
     granularity_ns: float | None
-    by_cpu: Mapping[int, Mapping[str, int | None]] = field(
+    by_cpu: Mapping[int, Mapping[str, float | None]] = field(
         default_factory=dict
     )  # quantiles, max; of several CPUs alone
 
@@ -104,7 +105,7 @@ class ModeView:
 
     @property
     def missed(self) -> int:
-        """Periods without a value in the runs that the numbers are of: no quantile knows of them."""
+        """Periods without a value in the runs that the numbers are of: the quantiles count each as later than any."""
         return sum(run.missed for run in self.used)
 
     @property

@@ -12,14 +12,18 @@ from .view import ModeView, Section, View
 
 
 def missed(mode: ModeView) -> str:
-    """``12 of 600 periods missed (2.00 %): no quantile knows of them``; empty when every period has its value."""
+    """``12 of 600 periods missed (2.00 %): each counts as later than any``; empty when every period has its value."""
     numbers = ((mode.missed, "missed"), (mode.left_out, "left out by the probe"))
     parts = [
         f"{number:,} of {plural(mode.periods, 'period')} {what} ({three_digits(100 * number / mode.periods)} %)"
         for number, what in numbers
         if number
     ]
-    return f"{', '.join(parts)}: no quantile knows of them" if parts else ""
+    if mode.left_out:
+        parts[-1] += ": no quantile knows of them"
+    if mode.missed:
+        parts[0] += ": each counts as later than any"
+    return "; ".join(parts)
 
 
 def of(view: View) -> list[tuple[str, str]]:
@@ -42,8 +46,9 @@ def of(view: View) -> list[tuple[str, str]]:
             found.setdefault(f"{scalar.label} ({scalar.metric})", str(about.get("description") or ""))
     if any(section.missed for section in sections):
         found["Missed"] = (
-            "Periods that passed before the task was ready for them. They have no value, so the percentiles are of the "
-            "others alone and look better than what the task saw: read them together with what was missed."
+            "Periods that passed before the task was ready for them. They have no value; the percentiles of the "
+            "tables, and budgets, count each as later than any, and say missed where a percentile lies among them. "
+            "The plots and max are of the others alone and look better than what the task saw."
         )
     return [(term, text) for term, text in found.items() if text]
 

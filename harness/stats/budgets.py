@@ -2,7 +2,8 @@
 """A campaign's budgets against what was measured. Pure.
 
 The unit is a run, and the same ones are judged that a report shows: the valid runs of a cell, the suspect ones only
-where none is valid, the invalid ones never. Their median counts. A period that was missed is later than any limit.
+where none is valid, the invalid ones never. Their median counts. A period that was missed is later than any limit. A
+quantile that too few samples bound cannot pass, but fails where a lower one, which enough do, is over already.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..store.hdr import fraction
 from ..store.runs import Run
 from ..store.values import missed, recorded, value_with_missed
 from .numbers import number_of
-from .quantiles import enough, samples_needed, spread
+from .quantiles import QUANTILES, enough, samples_needed, spread
 from .variants import Variant, titles, variant_of_cell, variant_of_run
 
 PASSED, FAILED, NOT_JUDGED = "pass", "fail", "not judged"
+_COUNTED = {FAILED: "failed", NOT_JUDGED: "not judged"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Limit:
 @dataclass(frozen=True)
 class RunValue:
     """What one run says of one limit. ``recorded``: the samples behind a quantile; ``missed``: the periods that have
-    none, for which ``value`` is infinite if the quantile lies among them."""
+    none, for which ``value`` is infinite if the quantile lies among them. ``lower``: the run's values of the quantiles
+    below that one, the highest first."""
 
     limit: Limit
     target: str
@@ -47,6 +51,8 @@ class RunValue:
     recorded: int = 0
     unit: str = ""
     missed: int = 0
+    lower: tuple[tuple[str, float | None], ...] = ()
+    better: str = "lower"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Verdict:
     """One limit for one cell. ``state`` is that of the ``runs`` judged; ``result`` pass, fail, or not judged.
 
     ``why`` it was not judged, or what else there is to know of it. A failure has no ``value`` where too many periods
-    were missed to have one.
+    were missed to have one. ``judged_at``: the lower quantile that ``value`` is of, where the samples suffice for no
+    higher one.
     """
 
     target: str
@@ -71,6 +78,7 @@ class Verdict:
     state: str | None
     result: str
     why: str = ""
+    judged_at: str | None = None
 
     @property
     def what(self) -> str:
@@ -93,7 +101,8 @@ class Verdict:
         if self.runs == 1:
             of = "one suspect run" if self.state == "suspect" else "one run"
         also = f"; {self.why}" if self.why else ""
-        return f"{self.where}: {self.what} is {_shown(self.value, self.unit)}, {limit} ({of}{also})"
+        least = "" if self.judged_at is None else "at least "
+        return f"{self.where}: {self.what} is {least}{_shown(self.value, self.unit)}, {limit} ({of}{also})"
 
 
 def values_of(run: Run, limits: Iterable[Limit]) -> Iterator[RunValue]:
@@ -115,6 +124,8 @@ def values_of(run: Run, limits: Iterable[Limit]) -> Iterator[RunValue]:
             recorded=recorded(run, limit.metric),
             unit=str(entry["unit"]),
             missed=missed(run, limit.metric),
+            better=str(entry.get("better") or "lower"),
+            lower=tuple((name, value_with_missed(run, limit.metric, name)) for name in _below(limit.quantile)),
         )
 
 
@@ -139,18 +150,26 @@ def judge(values: Iterable[RunValue], plan: Mapping[str, Any]) -> tuple[Verdict,
 def _verdict(limit: Limit, title: str, runs: list[RunValue]) -> Verdict:
     basis = next((state for state in ("valid", "suspect") if any(run.state == state for run in runs)), None)
     used = [run for run in runs if run.state == basis and run.value is not None]
-    found = spread(run.value for run in used)
+    found = spread((run.value for run in used), runs[0].better)
     fewest = min((run.recorded for run in used), default=0)
     why = ""
     if basis is None:
         why = "no usable run"
     elif found is None:
         why = "no run has a value"
-    elif limit.quantile not in (None, "p100") and not enough(str(limit.quantile), fewest):
-        why = f"n too small, {limit.quantile} needs {samples_needed(str(limit.quantile)):,} samples in a run"
     value = None if found is None else found.median
+    judged_at = None
+    if value is not None and limit.quantile not in (None, "p100") and not enough(str(limit.quantile), fewest):
+        judged_at, least = _bounded(used, fewest)
+        if least is not None and least > limit.at_most:
+            value = least
+        else:
+            judged_at = None
+            why = f"n too small, {limit.quantile} needs {samples_needed(str(limit.quantile)):,} samples in a run"
     result = NOT_JUDGED if why or value is None else FAILED if value > limit.at_most else PASSED
-    if result != NOT_JUDGED and limit.quantile is not None and (lost := sum(run.missed for run in used)):
+    if judged_at is not None:
+        why = f"{judged_at} is over already, n too small for {limit.quantile} itself"
+    elif result != NOT_JUDGED and limit.quantile is not None and (lost := sum(run.missed for run in used)):
         why = f"{lost:,} {'periods were' if lost > 1 else 'period was'} missed, each counted as later than any"
     first = runs[0]
     return Verdict(
@@ -168,7 +187,36 @@ def _verdict(limit: Limit, title: str, runs: list[RunValue]) -> Verdict:
         state=basis,
         result=result,
         why=why,
+        judged_at=judged_at,
     )
+
+
+def _below(quantile: str | None) -> list[str]:
+    """The quantiles that are kept of every histogram, below ``quantile``, the highest first."""
+    if quantile is None:
+        return []
+    return [name for name in reversed(QUANTILES) if fraction(name) < fraction(quantile)]
+
+
+def _bounded(runs: list[RunValue], samples: int) -> tuple[str | None, float | None]:
+    """The highest of the lower quantiles that so many samples bound, and its median over ``runs``."""
+    for place, (name, _) in enumerate(runs[0].lower):
+        if enough(name, samples):
+            found = spread(run.lower[place][1] for run in runs)
+            return name, None if found is None else found.median
+    return None, None
+
+
+def counted(verdicts: Iterable[Verdict]) -> str:
+    """``2 of 22 budget checks failed, 1 not judged``: a check is one limit for one cell. Empty where there is none."""
+    results = [verdict.result for verdict in verdicts]
+    if not results:
+        return ""
+    parts = [f"{results.count(each):,} {words}" for each, words in _COUNTED.items() if each in results]
+    parts = parts or [f"{len(results):,} passed"]
+    number, _, words = parts[0].partition(" ")
+    of = number if number == f"{len(results):,}" else f"{number} of {len(results):,}"
+    return ", ".join([f"{of} budget check{'' if len(results) == 1 else 's'} {words}", *parts[1:]])
 
 
 def limits_of(budgets: object) -> tuple[Limit, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median_low
+from statistics import median_high, median_low
 
 from ..store.hdr import QUANTILES, fraction
 
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 class Spread:
     """One number per run, over runs: median, smallest, largest, and of how many runs.
 
-    Of an even number of runs the median is the lower of the two in the middle: a value that a run had.
+    Of an even number of runs the median is the worse of the two in the middle: a value that a run had.
     """
 
     median: float
@@ -33,12 +33,13 @@ class Spread:
     runs: int
 
 
-def spread(values: Iterable[float | None]) -> Spread | None:
-    """The spread of the runs that have a value; ``None`` when none has."""
+def spread(values: Iterable[float | None], better: str = "lower") -> Spread | None:
+    """The spread of the runs that have a value; ``None`` when none has. ``better``: ``lower`` or ``higher`` values."""
     known = sorted(value for value in values if value is not None)
     if not known:
         return None
-    return Spread(median_low(known), known[0], known[-1], len(known))
+    middle = median_low if better == "higher" else median_high
+    return Spread(middle(known), known[0], known[-1], len(known))
 
 
 def samples_needed(name: str, confidence: float = CONFIDENCE) -> int:

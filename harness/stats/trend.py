@@ -8,6 +8,7 @@ valid, the invalid ones never), of several CPUs the worst.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -20,7 +21,7 @@ from .variants import Variant, titles, variant_of
 #: What a catalogue's row must have.
 COLUMNS = (
     "target", "bench", "params", "mode", "load", "duration_ns", "settle_ns", "cell", "role", "metric", "kind", "unit",
-    "better", "gate", "execution", "repeat", "state", "recorded", "max", "value", "started_ns", *QUANTILES,
+    "better", "gate", "execution", "repeat", "state", "recorded", "missed", "max", "value", "started_ns", *QUANTILES,
     "kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode",
 )  # fmt: skip
 #: Of these, what is told of when it changes between two executions.
@@ -150,7 +151,7 @@ def _point(
     runs = [_run(each, quantile) for each in by_run.values()]
     basis = next((state for state in ("valid", "suspect") if any(run.state == state for run in runs)), None)
     used = [run for run in runs if run.state == basis and run.value is not None]
-    over = spread(run.value for run in used)
+    over = spread((run.value for run in used), str(rows[0]["better"] or "lower"))
     longest = [run.longest for run in used if run.longest is not None]
     suffices = quantile is None or enough(quantile, min((run.recorded for run in used), default=0))
     medians = [known for point in before if (known := point.bounded) is not None]
@@ -174,13 +175,21 @@ def _point(
 
 def _run(rows: Sequence[Mapping[str, Any]], quantile: str | None) -> _Value:
     worst = min if rows[0]["better"] == "higher" else max
-    values = [float(value) for row in rows if (value := row[quantile or "value"]) is not None]
+    values = [value for row in rows if (value := _value(row, quantile)) is not None]
     return _Value(
         state=str(rows[0]["state"]),
         value=worst(values) if values else None,
         longest=max((float(row["max"]) for row in rows if row["max"] is not None), default=None),
-        recorded=min((int(row["recorded"] or 0) for row in rows), default=0),
+        recorded=min((int(row["recorded"] or 0) + int(row["missed"] or 0) for row in rows), default=0),
     )
+
+
+def _value(row: Mapping[str, Any], quantile: str | None) -> float | None:
+    """Infinite where the quantile lies among missed periods: a catalogue then has none."""
+    value = row[quantile or "value"]
+    if value is None:
+        return math.inf if quantile and row["missed"] else None
+    return float(value)
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -188,7 +197,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Chang
 
 
 def _ratio(now: float | None, then: float | None) -> float | None:
-    return None if now is None or not then else now / then - 1
+    return None if now is None or now == math.inf or not then or then == math.inf else now / then - 1
 
 
 def _when(row: Mapping[str, Any]) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from the index. Without the index, with a damaged one, or where it cannot be wri
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,9 +27,10 @@ from .files import BrokenResult, write_file
 from .hdr import QUANTILES
 from .hlog import find_interval, tag_of
 from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
+from .values import quantiles_of
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"4"
+INDEX_VERSION = b"5"
 INDEX_NAME = "runs.parquet"
 
 #: Of a run's identity, beside the kernel's release: what changes between two nights.
@@ -224,10 +226,16 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
     validity = run.control.get("validity") or {}
     own = {"state": validity.get("state"), "reasons": _rules(validity.get("reasons") or [])}
     for metric in run.metrics:
-        quantiles: Mapping[str, Any] = metric.get("quantiles") or {}
+        levels = quantiles_of(run, metric) if metric.get("kind") == "histogram" else {}
         numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
         judged = own if metric.get("role") == "control" else {}
-        yield {"role": "measured", **common, **judged, **numbers, **{name: quantiles.get(name) for name in QUANTILES}}
+        quantiles = {name: _finite(levels.get(name)) for name in QUANTILES}
+        yield {"role": "measured", **common, **judged, **numbers, **quantiles}
+
+
+def _finite(value: float | None) -> float | None:
+    """A quantile that lies among missed periods is none; ``missed`` beside it says why."""
+    return None if value == math.inf else value
 
 
 def _rules(reasons: Iterable[Mapping[str, Any]]) -> str:

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One number of one run, stored or read from its histogram: what reports and budgets look at."""
+"""One number of one run, stored or read from its histogram: what reports, the catalogue and budgets look at.
+
+A run.json holds the quantiles of what was recorded, and beside them how many periods were missed. A task that sleeps
+through a deadline leaves no value for it, and so the fewer values the worse it does: whoever shows or judges a quantile
+takes it from here, where each missed period counts as later than any value.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from .files import BrokenResult
-from .hdr import fraction
+from .hdr import QUANTILES, Counts, fraction
 from .runs import Run
 
 
@@ -26,10 +31,14 @@ def value_of(run: Run, metric: str, quantile: str | None) -> float | None:
     return min(values) if entries[0].get("better") == "higher" else max(values)
 
 
+def samples(entry: Mapping[str, Any]) -> int:
+    """How many values the quantiles of a metric's entry are of, missed periods among them."""
+    return int(entry.get("recorded") or 0) + int(entry.get("missed") or 0)
+
+
 def recorded(run: Run, metric: str) -> int:
-    """How many values the histogram ``metric`` has; of several CPUs the fewest. 0 without one."""
-    counts = [each.get("recorded") or 0 for each in run.metrics if each["metric"] == metric and "quantiles" in each]
-    return min(counts, default=0)
+    """How many values the quantiles of ``metric`` are of; of several CPUs the fewest. 0 without a histogram."""
+    return min((samples(each) for each in run.metrics if each["metric"] == metric and "quantiles" in each), default=0)
 
 
 def missed(run: Run, metric: str) -> int:
@@ -40,24 +49,40 @@ def missed(run: Run, metric: str) -> int:
 def value_with_missed(run: Run, metric: str, quantile: str | None) -> float | None:
     """As :func:`value_of`, where each missed period counts as later than any value; infinite, if the quantile lies
     among them.
-
-    A task that sleeps through a deadline leaves no value for it, and so the fewer values the worse it does.
     """
     if quantile is None or not missed(run, metric):
         return value_of(run, metric, quantile)
-    found = []
-    for entry in run.metrics:
-        if entry["metric"] != metric or entry.get("kind") != "histogram":
-            continue
-        try:
-            counts = run.counts(metric, entry.get("cpu"))
-        except BrokenResult:
-            continue
-        all_of_them = counts.total + (entry.get("missed") or 0)
-        level = fraction(quantile) * Fraction(all_of_them, counts.total) if counts.total else Fraction(2)
-        value = counts.value_at(level, entry.get("max")) if level <= 1 else None
-        found.append(math.inf if value is None else float(value))
-    return max(found, default=None)
+    entries = [each for each in run.metrics if each["metric"] == metric and each.get("kind") == "histogram"]
+    found = [levels[quantile] for each in entries if (levels := _levels(run, each, [quantile]))]
+    return max((value for value in found if value is not None), default=None)
+
+
+def quantiles_of(run: Run, entry: Mapping[str, Any]) -> dict[str, float | None]:
+    """The quantiles that are kept of every histogram, by name, of a metric's entry in ``run``, missed periods counted.
+
+    Infinite where one lies among them; ``None`` where nothing was recorded, or the histogram cannot be read.
+    """
+    if not entry.get("missed"):
+        stored = entry.get("quantiles")
+        stored = stored if isinstance(stored, Mapping) else {}
+        return {name: value if isinstance(value := stored.get(name), int) else None for name in QUANTILES}
+    return _levels(run, entry, QUANTILES) or dict.fromkeys(QUANTILES)
+
+
+def quantile_with_missed(counts: Counts, quantile: str, missed: int, exact_max: int | None) -> float | None:
+    """The quantile of what was recorded and of ``missed`` values that are larger than any. Pure."""
+    if not counts.total:
+        return math.inf if missed else None
+    level = fraction(quantile) * Fraction(counts.total + missed, counts.total)
+    return math.inf if level > 1 else counts.value_at(level, exact_max)
+
+
+def _levels(run: Run, entry: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+    try:
+        counts = run.counts(str(entry["metric"]), entry.get("cpu"))
+    except BrokenResult:
+        return {}
+    return {name: quantile_with_missed(counts, name, entry.get("missed") or 0, entry.get("max")) for name in names}
 
 
 def _value(run: Run, entry: Mapping[str, Any], quantile: str | None) -> float | None:

@@ -193,9 +193,13 @@ class AgentClient:
         """We have it: the target may delete it."""
         self._ask("ok", {"t": "ack", "execution": execution, "run": run}, deadline)
 
-    def cancel(self, deadline: Deadline) -> bool:
-        """End the batch now. When this returns the probe is dead and the machine as it was; False: there was none."""
-        return bool(self._ask("ok", {"t": "cancel"}, deadline).head.get("cancelled"))
+    def cancel(self, deadline: Deadline) -> Mapping[str, Any] | None:
+        """End the batch now. When this returns the probe is dead and the machine as it was.
+
+        What was ended: ``execution``, the ``remaining`` runs, what was ``restored``; None: there was no batch.
+        """
+        head = self._ask("ok", {"t": "cancel"}, deadline).head
+        return head if head.get("cancelled") else None
 
     def restore(self, deadline: Deadline) -> list[dict[str, Any]]:
         """Put back what is left in the target's undo; one report an entry."""

@@ -254,10 +254,13 @@ def agent_in(base: Path, **options: Any) -> Iterator[Agent]:
             agent.end()
 
 
+MEMORY = ("vm/stat_interval", "vm/min_free_kbytes", "vm/compact_unevictable_allowed", "vm/compaction_proactiveness")
+
+
 def settings() -> dict[str, str]:
     """The machine's own settings that a batch may touch: what they are before is what they must be after."""
     names = "kernel/sched_rt_runtime_us kernel/watchdog_cpumask kernel/timer_migration kernel/numa_balancing"
-    paths = [Path("/proc/sys", name) for name in [*names.split(), "vm/stat_interval"]]
+    paths = [Path("/proc/sys", name) for name in [*names.split(), *MEMORY]]
     paths += [Path("/sys/kernel/mm/transparent_hugepage", name) for name in ("enabled", "defrag")]
     paths += [Path("/sys/kernel/mm/ksm/run"), Path("/proc/irq/default_smp_affinity")]
     paths += [Path("/sys/devices/virtual/workqueue", name) for name in ("cpumask", "cpumask_requested")]
@@ -265,6 +268,8 @@ def settings() -> dict[str, str]:
     paths += sorted(Path("/sys/devices/system/cpu").glob("*/*boost")) + sorted(
         Path("/sys/devices/system/cpu").glob("intel_pstate/no_turbo")
     )
+    paths += sorted(Path("/sys/devices/system/cpu").glob("cpu*/power/pm_qos_resume_latency_us"))
+    paths += sorted(Path("/sys/kernel/mm/transparent_hugepage").glob("hugepages-*/enabled"))
     paths += sorted(Path("/proc/irq").glob("*/smp_affinity_list"))
     found = {}
     for path in paths:

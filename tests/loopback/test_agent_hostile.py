@@ -73,7 +73,7 @@ def test_the_stand_in_is_good_enough(agent: Agent) -> None:
     ("script", "fault", "said"),
     [
         ("echo 'not allowed: be root' >&2; exit 3", "environment", "not allowed: be root"),
-        ("echo 'usage: gap' >&2; exit 2", "bug", "called wrongly: usage: gap"),
+        ("echo 'usage: gap' >&2; exit 2", "user", "does not take what the bench file says: usage: gap"),
         ("echo 'internal' >&2; exit 1", "bug", "exit status 1: internal"),
         ("exit 1", "bug", "it said nothing"),
         ("kill -SEGV $$", "bug", "crashed with signal 11"),
@@ -142,7 +142,11 @@ def test_two_cpus_are_two_probes(agent: Agent) -> None:
     cpus = sorted(os.sched_getaffinity(0))[-2:]
     client = agent.attach()
     task = 'printf \'{"schema":1,"cpu":%s,"histograms":{"gap_ns":{"file":"gap_ns.hdr"}}}\' $cpu > $out/result.json'
-    script = HEAD.replace("out=$2; ", 'out=$2; [ "$1" = --cpu ] && cpu=$2; ') + f"echo $cpu > $out/gap_ns.hdr; {task}\n"
+    begin = "echo ready; read start; "  # as probes of one run do
+    script = (
+        HEAD.replace("out=$2; ", 'out=$2; [ "$1" = --cpu ] && cpu=$2; ')
+        + f"{begin}echo $cpu > $out/gap_ns.hdr; {task}\n"
+    )
     sha256 = client.put("gap", script.encode(), soon())
     submit(client, [run_spec(1, sha256, cpus=cpus, housekeeping=[], duration_ns=1)])
     [files] = listen(client).runs.values()

@@ -212,3 +212,23 @@ def test_a_setting_that_cannot_be_put_back_is_kept_and_told(agent: Agent, tmp_pa
     (tmp_path / "knob").write_text("0")
     assert agent.command("restore").returncode == 0
     assert (tmp_path / "knob").read_text() == "1"
+
+
+def test_a_setting_that_cannot_be_put_back_yet_is_tried_until_it_can(agent: Agent, tmp_path: Path) -> None:
+    """By the daemon that lives, which nobody has to end or to ask; and then it ends as ever."""
+    (tmp_path / "knob").mkdir()  # cannot be written, by nobody
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    entry = f'{{"boot_id": "{boot_id}", "kind": "file", "name": "x", "path": "{tmp_path}/knob", "before": "1"}}\n'
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    (tmp_path / "runtime/undo.jsonl").write_text(entry)
+    for _ in range(2):
+        client = agent.attach()
+        assert [each["ok"] for each in client.welcome["restored"]] == [False]
+        client.bye(soon())
+    (tmp_path / "knob").rmdir()
+    (tmp_path / "knob").write_text("0")
+    until(lambda: (tmp_path / "knob").read_text() == "1", "it was not tried again")
+    client = agent.attach()
+    assert [each["ok"] for each in client.welcome["restored"]] == [True]
+    client.bye(soon())
+    until(lambda: not agent.daemons(), "the daemon did not end")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.agent.probe import START_AHEAD_NS
 from harness.agent.spec import ControlSpec, LoadSpec, ProbeSpec, RunRecord, RunSpec
 from harness.build import build_probe
 from harness.errors import BuildError
@@ -83,7 +84,7 @@ def test_every_cpu_at_once(client: AgentClient, gap: str) -> None:
     assert {name for name in files if name.endswith(".hdr")} == {f"gap_ns.cpu{cpu}.hdr" for cpu in CPUS}
     # They were told when to begin, and each measures for as long as was asked from there on.
     starts = [result["started"]["boottime_ns"] for result in record.results]
-    assert min(starts) >= record.started["boottime_ns"] + 200_000_000
+    assert min(starts) >= record.started["boottime_ns"] + START_AHEAD_NS
     exact = [result["started"]["monotonic_raw_ns"] for result in record.results]
     assert record.effective["start_skew_ns"] == max(exact) - min(exact)
     assert record.control == {}

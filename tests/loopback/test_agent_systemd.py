@@ -82,6 +82,27 @@ def test_a_unit_of_its_own_that_systemd_can_stop(inside: Inside) -> None:
     assert inside.units() == []  # it leaves nothing to be cleared away
 
 
+def oom_policy(inside: Inside) -> str:
+    (unit,) = inside.units()
+    return inside.command("systemctl", "show", "--property=OOMPolicy", "--value", unit).stdout.strip()
+
+
+def test_a_load_that_memory_ran_out_for_does_not_end_the_agent(inside: Inside) -> None:
+    inside.agent("start")
+    assert oom_policy(inside) == "continue"
+
+
+def test_a_systemd_that_knows_no_such_policy_starts_it_all_the_same(inside: Inside, tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    refuse = 'case "$*" in *OOMPolicy*) echo "Unknown assignment: OOMPolicy=continue" >&2; exit 1; esac'
+    (tools / "systemd-run").write_text(f'#!/bin/sh\n{refuse}\nexec /usr/bin/systemd-run "$@"\n')
+    (tools / "systemd-run").chmod(0o755)
+    inside.agent("start", path=f"{tools}:{os.defpath}")
+    assert oom_policy(inside) != "continue"
+    assert len(inside.daemons()) == 2
+
+
 @pytest.mark.parametrize("trouble", ["refuses", "dies", "cannot execute"])
 def test_where_systemd_does_not_do_a_double_fork_does(trouble: str, inside: Inside, tmp_path: Path) -> None:
     tools = tmp_path / "tools"

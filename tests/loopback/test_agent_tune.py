@@ -37,8 +37,8 @@ pytestmark = [
     pytest.mark.skipif(without_measured() is not None, reason=str(without_measured())),
     pytest.mark.skipif(os.geteuid() != 0, reason="knobs are root's: there would be nothing to put back"),
 ]
-#: Those that are values in files of the kernel.
-FILES = [name for name in NAMES if name not in ("services", "cpu-dma-latency")]
+#: Those that are values in files of the kernel, or may be.
+FILES = [name for name in NAMES if name != "services"]
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ def refused(said: Said) -> str:
     """The one line that says why; the other one is the outcome's."""
     assert said.code == 3, said.err
     why, outcome = said.lines
-    assert outcome == "isolbench: 0 of 2 runs finished, below the quorum of 100%; resume continues"
+    done = "isolbench: 0 of 2 runs finished, below the quorum of 100%"
+    assert outcome == f"{done}; resume continues once that is corrected: box"
     return why
 
 

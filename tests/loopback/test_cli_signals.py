@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def test_the_second_one_ends_it_at_once(second: signal.Signals, lab: Lab, sshd: 
 
 def test_while_the_connection_is_gone_it_says_that_nothing_was_put_back(lab: Lab, sshd: Server, proxy: Proxy) -> None:
     lab.add(sshd, port=proxy.port, connect_timeout="1s")
-    path = lab.campaign(duration="4s", repeat=1, retry={"infrastructure": 5})
+    path = lab.campaign(duration="60s", repeat=1, retry={"infrastructure": 5})
     with lab.start("run", str(path)) as process:
         wait_for(measuring, "it measures")
         proxy.freeze()
@@ -92,7 +93,11 @@ def test_while_the_connection_is_gone_it_says_that_nothing_was_put_back(lab: Lab
         "isolbench: interrupted: 0 of 1 runs finished; NOT put back: box (isolbench restore --cancel); resume continues"
     )
     proxy.thaw()
-    assert lab.cli("restore", "box", "--cancel").code == 0
+    said = lab.cli("restore", "box", "--cancel")
+    assert said.code == 0
+    ended = said.out.splitlines()
+    assert re.fullmatch(r"box: ended the batch of \S*short\S*, 1 run before its end", ended[0])
+    assert lab.cli("restore", "box", "--cancel").out == "box: nothing to put back\n"
     assert measuring() == []
 
 

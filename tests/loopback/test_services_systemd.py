@@ -165,3 +165,17 @@ def test_a_unit_that_vanished_or_cannot_start_is_told_so(machine: Machine) -> No
     assert not told["broken.service"][0]
     assert "failed" in told["broken.service"][1]
     assert left == 1
+
+
+def test_a_unit_that_fails_again_and_again_is_left_doing_so(machine: Machine) -> None:
+    lines = ["[Unit]", "DefaultDependencies=no", "[Service]", "Type=notify", "ExecStart=/bin/false"]
+    lines += ["Restart=always", "RestartSec=1000"]
+    machine.run("sh", "-c", "printf '%s\\n' \"$@\" > /run/systemd/system/numad.service", "sh", *lines)
+    machine.run("sh", "-c", "systemctl start numad.service; test $? = 1")
+    said = "said = knob.set([1], [0], undo).to_json(), undo.entries(), undo.play()"
+    outcome, entries, report = machine.python(said)
+    assert outcome["ok"]
+    assert [each["before"] for each in entries if each["unit"] == "numad.service"] == ["activating"]
+    assert [each["ok"] for each in report if each["path"] == "numad.service"] == [True]
+    assert machine.python("said = Systemd(tree).units(['numad.service'])[0].active") == "activating"
+    machine.run("systemctl", "stop", "numad.service")

@@ -346,6 +346,27 @@ def test_a_fault_in_the_sources_is_not_blamed_on_the_compiler(bench):
     assert "gcc" not in bench.compiled()
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "core/a.h:1:2: warning: an error, perhaps\nprobes/gap.c:7:3: error: odd; x\n",
+            "probes/gap.c:7:3: error: odd; x",
+        ),
+        (
+            "in function `main':\ngap.c:(.text+0x5): undefined reference to `gone'\ncollect2: error: ld returned 1\n",
+            "gap.c:(.text+0x5): undefined reference to `gone'",
+        ),
+        ("ld.lld: error: undefined symbol: gone\n>>> referenced by gap.c\n", "ld.lld: error: undefined symbol: gone"),
+        ("/usr/bin/ld: cannot find -lm\ncollect2: error: ld returned 1 exit status\n", "/usr/bin/ld: cannot find -lm"),
+        ("collect2: error: ld returned 1 exit status\n", "collect2: error: ld returned 1 exit status"),
+    ],
+)
+def test_of_what_a_compiler_says_the_line_that_says_most(tmp_path, said, told):
+    (tmp_path / "said").write_text(said)
+    assert toolchain.run(["sh", "-c", "cat said >&2; exit 1"], tmp_path) == told
+
+
 @pytest.mark.parametrize("name", ["nonesuch", "../core/a", "", "gap.c"])
 def test_a_probe_that_does_not_exist(bench, name):
     with pytest.raises(BuildError, match="no probe") as caught:

@@ -437,6 +437,27 @@ def test_numa_balancing_leaves_its_memory_alone(gap):
             done.kill()
 
 
+def node_of(cpu: int) -> int | None:
+    return next((int(path.name[4:]) for path in Path(f"/sys/devices/system/cpu/cpu{cpu}").glob("node[0-9]*")), None)
+
+
+def test_pinned_it_has_memory_of_its_cpus_node(gap, tmp_path):
+    """It is touched from another CPU, which may be of another node."""
+    maps = Path("/proc/self/numa_maps")
+    if not maps.exists() or " default " not in maps.read_text():
+        pytest.skip("no NUMA in this kernel, or a policy inherited")
+    cpu = a_cpu()
+    with subprocess.Popen([gap, "--cpu", str(cpu), "--duration", "600s"], stdout=subprocess.DEVNULL) as done:
+        try:
+            assert wait_until(lambda: cpu_ticks(done.pid) >= 10)
+            policies = {line.split()[1] for line in Path(f"/proc/{done.pid}/numa_maps").read_text().splitlines()}
+            assert policies - {"default"} == {f"prefer:{node_of(cpu)}"}
+        finally:
+            done.kill()
+    result = measured(gap, tmp_path, "--cpu", str(cpu), "--duration", "20ms")
+    assert result["effective"]["memory_node"] == node_of(cpu)
+
+
 def test_an_ignored_or_blocked_alarm_is_put_right(gap):
     def spoil() -> None:
         signal.signal(signal.SIGALRM, signal.SIG_IGN)

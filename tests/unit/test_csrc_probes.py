@@ -31,6 +31,16 @@ from .csrc_kit import (
     wait_until,
 )
 
+
+def told_to_begin(*argv, says: str) -> tuple[int, str, str]:
+    """Status, stdout and stderr of a probe that asks when to begin, and is told this once it is ready."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*map(str, argv)], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as probe:
+        ready = probe.stdout.readline()
+        out, err = probe.communicate(says, timeout=120)
+    return probe.returncode, ready + out, err
+
+
 #: Every probe that there is a source of is tested here; only what it needs beyond a CPU is written down.
 NEEDS_TWO_CPUS = {"xwake"}
 
@@ -260,3 +270,29 @@ def test_a_cgroup_that_is_not_there(probe, tmp_path):
     done = run(probe, "--duration", "20ms", "--cgroup", "relative")
     assert done.returncode == 2
     assert "not an absolute path" in done.stderr
+
+
+def test_it_begins_when_it_is_told_to(probe, tmp_path):
+    """Several of a run begin together: each says that it is ready, and is told the time."""
+    asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    at = time.monotonic_ns() + 500_000_000
+    argv = [probe, "--duration", "20ms", "--out", tmp_path, "--start-at", "-"]
+    assert told_to_begin(*argv, says=f"{at}\n") == (0, "ready\n", "")
+    started = json.loads((tmp_path / "result.json").read_text())["started"]
+    assert started["boottime_ns"] - asleep_ns >= at - 1_000_000  # two clocks are not read at one instant
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "why"),
+    [
+        ("", 3, "nobody said when to begin"),
+        ("soon\n", 2, '"soon" on stdin'),
+        (f"{10**18}\n", 2, "more than 10 s ahead"),
+    ],
+)
+def test_who_does_not_say_when_has_no_run(probe, tmp_path, says, status, why):
+    argv = [probe, "--duration", "20ms", "--out", tmp_path, "--start-at", "-"]
+    found, out, err = told_to_begin(*argv, says=says)
+    assert (found, out) == (status, "ready\n")
+    assert why in err
+    assert list(tmp_path.iterdir()) == []

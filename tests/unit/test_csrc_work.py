@@ -67,6 +67,20 @@ def test_the_smallest_buffer(work, tmp_path):
     assert (detail["lines"], detail["steps_done"] % 7) == (2, 0)
 
 
+@pytest.mark.parametrize(("duration", "steps"), [("100ms", 2**40), ("1h", 2**40), ("1ms", 10**8)])
+def test_a_piece_without_end_is_refused_before_it_begins(work, tmp_path, duration, steps):
+    done = run(work, "--duration", duration, "--steps", steps, "--out", tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "too long for a duration of" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_largest_buffer_is_made_before_the_safety_timer_ends_it(work, tmp_path):
+    most = json.loads(run(work, "--describe").stdout)["params"]["buffer-bytes"]["max"]
+    result = measured(work, tmp_path, "--duration", "1ms", "--steps", 1000, "--buffer-bytes", most)
+    assert result["identity"]["buffer_bytes"] == most
+
+
 def test_more_steps_are_more_work(work, tmp_path):
     """It is not optimised away: the shortest quantum of eight times the steps is much longer."""
     shortest = []

@@ -10,21 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.campaign.outcome import LaneOutcome, Outcome
-from harness.stats.budgets import FAILED, Verdict
+from harness.stats.budgets import FAILED, NOT_JUDGED, PASSED, Verdict
 
 OVER = Verdict("a", "gap", "fifo", "idle", "c-1", "gap_ns", "p99.99", "ns", 31_000, 20_000, 3, "valid", FAILED)
-GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
+KEPT = replace(OVER, value=1_000, result=PASSED)
+LEFT = replace(OVER, result=NOT_JUDGED, why="n too small")
+GOOD = LaneOutcome("a", planned=10, finished=10, usable=10, valid=10)
 
 
 @pytest.mark.parametrize(
     ("lanes", "extra", "code", "words"),
     [
-        ((GOOD,), {}, 0, "10 of 10 runs finished"),
+        ((GOOD,), {}, 0, "10 of 10 runs finished: 10 valid"),
+        ((replace(GOOD, usable=7, valid=3),), {}, 0, "10 of 10 runs finished: 3 valid, 4 suspect, 3 invalid"),
         ((replace(GOOD, usable=0),), {}, 4, "none of them is valid"),
         ((LaneOutcome("a", 0, 0, 0, unsupported=3),), {}, 4, "nothing could run"),
         ((GOOD, LaneOutcome("b", 0, 0, 0, unsupported=3)), {}, 0, "10 of 10"),
         ((GOOD, LaneOutcome("b", 10, 0, 0, failure="as a", fault="user")), {"quorum": 0.5}, 2, "cannot be right: b"),
-        ((GOOD, LaneOutcome("b", 10, 0, 0, failure="as a", fault="user")), {"over_budget": (OVER,)}, 2, "10 of 20"),
+        ((GOOD, LaneOutcome("b", 10, 0, 0, failure="as a", fault="user")), {"budgets": (OVER,)}, 2, "10 of 20"),
         ((GOOD, LaneOutcome("b", 10, 0, 0, failure="as a", fault="user")), {"signum": 2}, 130, "interrupted"),
         ((LaneOutcome("a", 10, 0, 0, failure="no route", fault="infrastructure"),), {}, 3, "below the quorum"),
         ((LaneOutcome("a", 0, 0, 0, failure="no route", fault="infrastructure"),), {}, 3, "below the quorum"),
@@ -34,7 +37,18 @@ GOOD = LaneOutcome("a", planned=10, finished=10, usable=10)
         ((replace(GOOD, finished=0, usable=0, stopped="until 06:30"),), {}, 5, "0 of 10"),
         ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 2}, 130, "interrupted"),
         ((replace(GOOD, finished=4, usable=4, stopped="interrupted"),), {"signum": 15}, 143, "interrupted"),
-        ((GOOD,), {"over_budget": (OVER, OVER)}, 1, "over budget: 1 cell"),
+        (
+            (GOOD, LaneOutcome("b", 9, 0, 0, failure="host key", fault="infrastructure", lasting=True)),
+            {},
+            3,
+            "; resume continues once that is corrected: b",
+        ),
+        ((GOOD,), {"budgets": (OVER, OVER)}, 1, "; 2 budget checks failed"),
+        ((GOOD,), {"budgets": (KEPT,)}, 0, "; 1 budget check passed"),
+        ((GOOD,), {"budgets": (KEPT, LEFT)}, 0, "; 1 of 2 budget checks not judged"),
+        ((GOOD,), {"budgets": (OVER, LEFT)}, 1, "; 1 of 2 budget checks failed, 1 not judged"),
+        ((GOOD,), {"budgets": (LEFT,)}, 4, "no budget could be judged; 1 budget check not judged"),
+        ((replace(GOOD, usable=0),), {"budgets": (LEFT,)}, 4, "none of them is valid"),
         ((replace(GOOD, finished=0, usable=0, failure="x"),), {"signum": 2}, 130, "interrupted"),
     ],
 )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from ..services import DAEMONS, TIMERS
 from ..system import Tree
 from .base import Knob, Outcome
+from .compaction import Compaction
 from .cpu_dma_latency import CpuDmaLatency
 from .fair_server import FairServer
 from .governor import Governor
@@ -37,6 +39,7 @@ KNOBS: tuple[Callable[[Tree], Knob], ...] = (
     TimerMigration,
     NumaBalancing,
     Thp,
+    Compaction,
     Ksm,
     IrqAffinity,
     CpuDmaLatency,
@@ -44,7 +47,7 @@ KNOBS: tuple[Callable[[Tree], Knob], ...] = (
     FairServer,
 )
 
-__all__ = ["KNOBS", "NAMES", "Knob", "Outcome", "all_knobs", "show_all"]
+__all__ = ["KNOBS", "MEDDLERS", "NAMES", "Knob", "Outcome", "all_knobs", "show_all"]
 
 
 def all_knobs(tree: Tree) -> dict[str, Knob]:
@@ -53,6 +56,8 @@ def all_knobs(tree: Tree) -> dict[str, Knob]:
     return {knob.name: knob for knob in made}
 
 
+#: Services that are no knobs: the knob ``services`` stops them.
+MEDDLERS: tuple[str, ...] = (*DAEMONS, *TIMERS)
 #: What ``tune`` may name.
 NAMES: tuple[str, ...] = tuple(all_knobs(Tree("/absent")))
 

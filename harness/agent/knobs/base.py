@@ -55,10 +55,12 @@ class Knob(Protocol):
     """One setting. ``tree`` is where its files are: tests give an invented one.
 
     ``roams``: for a task that is not pinned it has to be set for all CPUs where that may run, not for one alone.
+    ``helpers``: it has to be set for the CPUs of probes' helpers as well.
     """
 
     name: str
     roams: bool
+    helpers: bool
 
     def show(self) -> dict[str, Any]:
         """:func:`shown` of what is there now; changes nothing."""
@@ -100,6 +102,7 @@ class FilesKnob:
     name = ""
     remedy = ""
     roams = False
+    helpers = False
     #: What is asked for in a word, for the record of a machine that has nothing to set.
     wanted: Any = None
 

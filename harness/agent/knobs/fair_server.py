@@ -11,6 +11,7 @@ from typing import Any, Sequence
 
 from .base import FilesKnob, Setting, Unavailable
 from .forms import chosen
+from .kernel import older_than
 
 _SCHED = "/sys/kernel/debug/sched"
 
@@ -22,6 +23,7 @@ class FairServer(FilesKnob):
         "Secure Boot); without it the kernel takes 5 % of the CPU back"
     )
     wanted = "0"
+    roams = True  # each CPU has one of its own
 
     def state(self) -> Any:
         self._check()
@@ -47,14 +49,6 @@ class FairServer(FilesKnob):
             return
         if self.tree.exists(_SCHED):
             raise Unavailable("this kernel has no fair server", needed=False)
-        if self._older_than_fair_server():
+        if older_than(self.tree, 6, 12):
             raise Unavailable("kernels before 6.12 have no fair server", needed=False)
         raise Unavailable("debugfs is not mounted on /sys/kernel/debug, or not readable", needed=True)
-
-    def _older_than_fair_server(self) -> bool:
-        release = self.tree.read("/proc/sys/kernel/osrelease") or ""
-        parts = release.split("-")[0].split(".")
-        try:
-            return (int(parts[0]), int(parts[1])) < (6, 12)
-        except (IndexError, ValueError):
-            return False

@@ -11,21 +11,10 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-from ..system import Tree, format_cpus
 from .base import FilesKnob, Setting, Unavailable
+from .where import by_cpu
 
 _CPU = "/sys/devices/system/cpu"
-
-
-def by_text(tree: Tree, name: str) -> dict[str, str]:
-    """What the file ``name`` of each CPU's frequency policy reads: ``{text: CPU list}``."""
-    found: dict[str, list[int]] = {}
-    for folder in tree.names(_CPU):
-        if folder.startswith("cpu") and folder[3:].isdigit():
-            text = tree.read(f"{_CPU}/{folder}/cpufreq/{name}")
-            if text is not None:
-                found.setdefault(text, []).append(int(folder[3:]))
-    return {text: format_cpus(cpus) for text, cpus in found.items()}
 
 
 class Governor(FilesKnob):
@@ -35,7 +24,7 @@ class Governor(FilesKnob):
     roams = True
 
     def state(self) -> Any:
-        found = by_text(self.tree, "scaling_governor")
+        found = by_cpu(self.tree, "cpufreq/scaling_governor")
         if not found:
             raise self.unavailable(_CPU)
         return found

@@ -24,6 +24,7 @@ class Partition:
     """Set and put back as knobs are, but no knob: what needs it is not measured without it."""
 
     name = partition.NAME
+    helpers = False
     roams = False
 
     def __init__(self, tree: Tree | None = None) -> None:

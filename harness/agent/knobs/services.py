@@ -28,6 +28,7 @@ def _by_hand(left: Sequence[str]) -> str:
 class Services:
     name = "services"
     roams = False
+    helpers = False
 
     def __init__(self, tree: Tree | None = None) -> None:
         self.tree = tree or Tree()
@@ -60,7 +61,8 @@ class Services:
         before = self._active(units)
         stop = [name for name in before if name in DAEMONS or name in TIMERS]
         try:
-            undo.record([unit_entry(self.name, name) for name in stop])
+            found = {unit.name: unit for unit in units}
+            undo.record([unit_entry(self.name, found[name]) for name in stop])
         except OSError as error:
             code = errno_name(error.errno or 0)
             return Outcome(self.name, [], before, before, code, "undo cannot be written")

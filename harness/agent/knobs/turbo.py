@@ -3,18 +3,24 @@
 
 Intel's driver has one switch for the machine, which reads the other way round. Others have one for each policy (newer
 kernels, AMD's among them), else one for the machine. Where the machine's is off, a policy's cannot be written.
+
+Both kinds drag limits along that do not come back by themselves: no_turbo=1 lowers Intel's ``min_perf_pct`` to what is
+left, and boost overwrites the limits of each policy that it is switched for.
 """
 
 from __future__ import annotations
 
 from typing import Any, Sequence
 
+from ..snapshot import cooling
 from .base import FilesKnob, Setting, Unavailable
-from .governor import by_text
+from .where import by_cpu, cpus_of
 
 _CPU = "/sys/devices/system/cpu"
 _INTEL = f"{_CPU}/intel_pstate/no_turbo"
 _MACHINE = f"{_CPU}/cpufreq/boost"
+#: Put back from the last one on: first the upper limit, below which the lower one has to be.
+_LIMITS = ("scaling_min_freq", "scaling_max_freq")
 
 
 def _policy(cpu: int) -> str:
@@ -34,7 +40,7 @@ class Turbo(FilesKnob):
             text = self.tree.read(path)
             if text is not None:
                 found[key] = text
-        policies = by_text(self.tree, "boost")
+        policies = by_cpu(self.tree, "cpufreq/boost")
         if policies:
             found["policies"] = policies
         if not found:
@@ -54,5 +60,19 @@ class Turbo(FilesKnob):
             return [Setting(f"cpu{cpu}", _policy(cpu), "0") for cpu in measured]
         return [Setting("boost", _MACHINE, "0")]
 
+    def dragged(self, change: Setting) -> list[str]:
+        if change.path == _INTEL:
+            return [f"{_CPU}/intel_pstate/min_perf_pct"]
+        # What a limit reads while the CPU is cooled is not its owner's: put back, it would stay when it is cool again.
+        limits = () if any(state > 0 for state in cooling(self.tree).values()) else _LIMITS
+        if change.path != _MACHINE:
+            return [f"{change.path.rpartition('/')[0]}/{name}" for name in limits]
+        # The machine's switch turns that of each policy as well; where CPUs share one, it is written down for each.
+        return [f"{_CPU}/cpu{cpu}/cpufreq/{name}" for cpu in cpus_of(self.tree) for name in (*limits, "boost")]
+
     def unavailable(self, path: str) -> Unavailable:  # noqa: ARG002 (the base's)
+        drivers = by_cpu(self.tree, "cpufreq/scaling_driver")
+        if drivers:
+            named = ", ".join(sorted(drivers))
+            return Unavailable(f"the driver of the frequency here ({named}) has no turbo to switch", needed=False)
         return Unavailable("no switch for turbo here: the firmware or the host decides", needed=True)

@@ -9,14 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Protocol, Sequence
 
-from ..processes import LOAD_MARKER, Stat, allowed_cpus, family, kill_family, ticks_ns
+from ..processes import LOAD_MARKER, Stat, allowed_cpus, ended, family, kill_family, ticks_ns
+from ..snapshot import USER_HZ, cpu_ticks
 from ..spec import LoadSpec
 from ..system import AgentError, Tree, format_cpus
 
 #: Between SIGTERM and SIGKILL: time to take its files and semaphores away.
 GRACE_S = 2.0
+#: How often it looks meanwhile whether they have ended, in seconds.
+_LOOK_S = 0.005
 #: Of processes that went astray so many are named.
 _NAMED = 5
 
@@ -71,6 +75,19 @@ def needs_a_cpu(spec: LoadSpec, housekeeping: Sequence[int]) -> list[str]:
     return [f"load {spec.name} has no CPU to run on but the measured one: use idle, or add a CPU"]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """The clock, how long its CPUs have been busy, and the CPU time that the load has had.
+
+    Taken right one after the other, and in this order at both ends of a measurement: what was spent is of as long a
+    time as what was due, however long it takes to look at all the processes.
+    """
+
+    clock_ns: int
+    busy_ns: int
+    spent_ns: int
+
+
 class ProcessLoad:
     """A load of child processes, each the leader of its own session and pinned to its CPUs."""
 
@@ -80,8 +97,7 @@ class ProcessLoad:
         self.tree = tree or Tree()
         self.children: list[subprocess.Popen[bytes]] = []
         self.mark = os.urandom(8).hex()
-        self._began_ns = 0
-        self._time_ns = 0
+        self._began = Reading(0, 0, 0)
         self._strayed: list[str] = []
 
     @classmethod
@@ -121,39 +137,44 @@ class ProcessLoad:
         """Of the whole family, those that ended and were waited for included."""
         return ticks_ns(sum(stat.ticks for stat in members.values()))
 
-    def due_ns(self, elapsed_ns: int) -> int | None:
+    def due_ns(self, elapsed_ns: int, busy_ns: int) -> int | None:
+        """Of ``elapsed_ns``, of which its CPUs together were busy for ``busy_ns``, by whomever."""
         raise NotImplementedError
 
     def ended(self) -> str | None:
         """How a child ended that should be running, or None."""
-        codes = [child.poll() for child in self.children]
+        codes = [ended(child.pid) for child in self.children]
         return ", ".join(f"exit status {code}" for code in codes if code is not None) or None
 
     def begin(self) -> None:
-        members = self.family()
-        self._strayed = self._astray(members)
-        self._time_ns = self.cpu_time_ns(members)
-        self._began_ns = time.monotonic_ns()
+        self._strayed = self._astray(self.family())
+        self._began = self._reading()
 
     def end(self) -> dict[str, Any]:
-        elapsed_ns = time.monotonic_ns() - self._began_ns
-        members = self.family()
-        spent_ns = max(0, self.cpu_time_ns(members) - self._time_ns)
+        began, now = self._began, self._reading()
+        due_ns = self.due_ns(now.clock_ns - began.clock_ns, now.busy_ns - began.busy_ns)
         return {
-            **report(self.spec, self.housekeeping, spent_ns, self.due_ns(elapsed_ns)),
+            **report(self.spec, self.housekeeping, max(0, now.spent_ns - began.spent_ns), due_ns),
             "ended": self.ended(),
-            "strayed": self._strayed or self._astray(members),
+            "strayed": self._strayed or self._astray(self.family()),
         }
 
+    def _reading(self) -> Reading:
+        busy = cpu_ticks(self.tree, self.housekeeping).values()
+        clock_ns = time.monotonic_ns()
+        return Reading(clock_ns, sum(ticks for ticks, _ in busy) * (10**9 // USER_HZ), self.cpu_time_ns(self.family()))
+
     def stop(self) -> list[int]:
-        """SIGTERM, a moment for what tidies up after itself, and SIGKILL for all that is left of the family."""
+        """SIGTERM, a moment for what tidies up after itself, and SIGKILL for all that is left of the family.
+
+        The children are reaped last: until then they hold their numbers, by which the others are found.
+        """
         for child in self.children:
             with contextlib.suppress(OSError):
-                child.send_signal(signal.SIGTERM)
+                os.kill(child.pid, signal.SIGTERM)  # Popen's own would reap it
         end_s = time.monotonic() + GRACE_S
-        for child in self.children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=max(0.0, end_s - time.monotonic()))
+        while any(ended(child.pid) is None for child in self.children) and time.monotonic() < end_s:
+            time.sleep(_LOOK_S)
         left = kill_family(self.tree, [child.pid for child in self.children], self.mark)
         for child in self.children:
             if child.pid not in left:

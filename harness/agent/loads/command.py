@@ -8,8 +8,7 @@ import select
 import subprocess
 from typing import Any, Mapping, Sequence
 
-from ..processes import Stat, ticks_ns
-from ..snapshot import USER_HZ, cpu_ticks
+from ..processes import Stat, ended, ticks_ns
 from ..spec import LoadSpec
 from ..system import AgentError, format_cpus
 from . import tools
@@ -51,16 +50,18 @@ class CommandLoad(ProcessLoad):
         keepers = (members[child.pid] for child in self.children if child.pid in members)
         return super().cpu_time_ns(members) - ticks_ns(sum(keeper.own for keeper in keepers))
 
-    def due_ns(self, elapsed_ns: int) -> int | None:  # noqa: ARG002 (the protocol's)
+    def due_ns(self, elapsed_ns: int, busy_ns: int) -> int | None:  # noqa: ARG002 (the protocol's)
         """What a command of the campaign's is due is its own affair: more than nothing."""
         return None
 
     def ended(self) -> str | None:
+        """What the keeper said last, which it may outlive: it still kills then what the command left behind."""
         [keeper] = self.children
-        if keeper.poll() is None:
-            return None
-        self._said = self._said or self._line(0.0) or f"its keeper ended with exit status {keeper.returncode}"
-        return self._said
+        status = ended(keeper.pid)
+        self._said = self._said or self._line(0.0)
+        if status is not None:
+            self._said = self._said or f"its keeper ended with exit status {status}"
+        return self._said or None
 
     def end(self) -> dict[str, Any]:
         return {**super().end(), "command": self._command, "tool_sha256": self._sha256}
@@ -94,17 +95,9 @@ class ToolLoad(CommandLoad):
     def command(self) -> list[str]:
         return [tools.find(self.tree, self.tool) or self.tool, *self.options()]
 
-    def begin(self) -> None:
-        super().begin()
-        self._busy = self._busy_ticks()
-
-    def due_ns(self, elapsed_ns: int) -> int:
+    def due_ns(self, elapsed_ns: int, busy_ns: int) -> int:
         """All the time that its CPUs were not idle, and at least half of the time there was.
 
         Its processes may all wait for a moment, as when it starts anew. What others used was due to it.
         """
-        busy_ns = (self._busy_ticks() - self._busy) * (10**9 // USER_HZ)
         return min(max(busy_ns, elapsed_ns * len(self.housekeeping) // 2), elapsed_ns * len(self.housekeeping))
-
-    def _busy_ticks(self) -> int:
-        return sum(busy for busy, _ in cpu_ticks(self.tree, self.housekeeping).values())

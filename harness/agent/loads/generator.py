@@ -28,5 +28,5 @@ class GeneratorLoad(ProcessLoad):
     def cpu_time_ns(self, members: Mapping[int, Stat]) -> int:
         return sum(running_ns(self.tree, pid) or 0 for pid in members)
 
-    def due_ns(self, elapsed_ns: int) -> int:
+    def due_ns(self, elapsed_ns: int, busy_ns: int) -> int:  # noqa: ARG002 (the protocol's)
         return elapsed_ns * len(self.housekeeping)

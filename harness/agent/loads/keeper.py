@@ -6,8 +6,9 @@ nothing of ours.
 
 What the command leaves behind when it forks, daemonises or changes its session comes to the keeper, as a subreaper
 (where Python has ctypes): so it stays in the load's family, and the CPU time of those that ended is the keeper's. It
-says ``started``, and at the end why it ended: when the command failed, or when the last process has gone and it is not
-to be started ``again``. SIGTERM is passed on to all, once. When PARENT is gone it kills them, and ends.
+says ``started``, and at the end why it ended: when the command failed, when the last process has gone and it is not to
+be started ``again``, or when PARENT is gone. Before it ends itself it kills all that is left: nobody else would find
+them. SIGTERM is passed on to all, once; then it waits until all have gone, however the command ended.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 #: How often it looks whether its parent is still there, in seconds. What its children do wakes it at once.
 LOOK_S = 0.2
+#: How long it goes on killing when its parent is gone.
+KILL_S = 5
 #: Kept of the last thing that the command said.
 TAIL = 300
 
@@ -63,10 +66,14 @@ def send(number: int) -> bool:
     return bool(found)
 
 
-def kill_all() -> None:
-    end_s = time.monotonic() + 5
-    while send(signal.SIGKILL) and time.monotonic() < end_s:
-        time.sleep(0.002)
+def kill_all(parent: int) -> None:
+    """Until nobody is left. What hangs in the kernel is waited for, and so stays in the family, while there is a
+    ``parent`` who asks about it."""
+    pause_s = 0.002
+    end_s = time.monotonic() + KILL_S
+    while send(signal.SIGKILL) and (os.getppid() == parent or time.monotonic() < end_s):
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, LOOK_S)
 
 
 def start(command: list[str], stderr: int) -> int:
@@ -124,7 +131,7 @@ class Keeper:
                     break
                 if pid == self.main:
                     status = found
-                    if status:
+                    if status and not self.stopping:
                         self.listen()
                         return how(status, self.said)
                     if self.again and not self.stopping:
@@ -155,10 +162,12 @@ def main() -> None:
         say("cannot run " + command[0] + ": " + (error.strerror or str(error)))
         return
     say("started")
-    ended = keeper.run()
-    say(ended)
-    if ended == "its parent is gone":
-        kill_all()
+    try:
+        say(keeper.run())
+    except OSError as error:  # it could be started once, but not again
+        say("cannot run " + command[0] + " again: " + (error.strerror or str(error)))
+    finally:
+        kill_all(parent)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,11 @@ _CPUS = "/sys/devices/system/cpu"
 UNKNOWN_CACHE_KB = 32 << 10
 #: Each process copies as much as this many caches; all of them together less than two would be no pressure.
 _CACHES, _LEAST_CACHES = 4, 2
+#: Of a cgroup: its limit, its use, and what of that in memory.stat can be had back; of version 2 and of version 1.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 #: Of the memory that is free, in percent.
 _MOST = 25
 
@@ -35,18 +40,30 @@ def cache_kb(tree: Tree) -> int | None:
 
 
 def available_kb(tree: Tree) -> int | None:
-    """What can be had without swapping, in KiB: as the kernel reckons, and as the limits of our cgroups allow."""
+    """What can be had without swapping, in KiB: as the kernel reckons, and as the limits of our cgroups allow.
+
+    A cgroup's use includes the files that it read: those that nobody needs go first, so they are as good as free.
+    """
     found = []
     for line in (tree.read("/proc/meminfo") or "").split("\n"):
         name, _, rest = line.partition(":")
         if name == "MemAvailable" and rest.split()[:1] and rest.split()[0].isdigit():
             found.append(int(rest.split()[0]))
     for folder in own_cgroups(tree, "memory"):
-        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        for limit, used, cached in _CGROUP_FILES:
             most, now = tree.number(f"{folder}/{limit}"), tree.number(f"{folder}/{used}")  # "max" is no number
             if most is not None and now is not None:
-                found.append(max(0, most - now) >> 10)
+                found.append(max(0, most - max(0, now - _stat(tree, folder, cached))) >> 10)
     return min(found, default=None)
+
+
+def _stat(tree: Tree, folder: str, key: str) -> int:
+    """A number of memory.stat, of the whole subtree, in bytes."""
+    for line in (tree.read(f"{folder}/memory.stat") or "").split("\n"):
+        name, _, number = line.partition(" ")
+        if name == key and number.isdigit():
+            return int(number)
+    return 0
 
 
 def plan_kb(cache: int, available: int | None, processes: int) -> int:

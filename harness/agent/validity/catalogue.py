@@ -173,8 +173,9 @@ RULES: Mapping[str, Rule] = {
     "minor-faults": Rule(
         INVALID,
         "the measuring loop had page faults, though all was there beforehand",
-        "tune: [thp, ksm, numa-balancing], or switch them off yourself",
-        f"{_ADMIN}/mm/transhuge.rst, {_ADMIN}/mm/ksm.rst",
+        "tune: [thp, compaction, ksm, numa-balancing], or switch them off yourself (vm.compact_unevictable_allowed=0, "
+        "vm.compaction_proactiveness=0)",
+        f"{_ADMIN}/mm/transhuge.rst, {_ADMIN}/mm/ksm.rst, {_ADMIN}/sysctl/vm.rst",
     ),
     # Heat and frequency
     "throttled": Rule(

@@ -16,12 +16,15 @@ CPU = "/sys/devices/system/cpu"
 WQ = "/sys/devices/virtual/workqueue"
 THP = "/sys/kernel/mm/transparent_hugepage"
 IRQ = "/proc/irq"
+RESUME = "power/pm_qos_resume_latency_us"
 FAIR = "/sys/kernel/debug/sched/fair_server"
 
 GOVERNORS = ("schedutil", "powersave", "performance", "userspace", "ondemand")
 TUNABLES = {"schedutil": {"rate_limit_us": "10000"}, "ondemand": {"up_threshold": "95", "sampling_rate": "4000"}}
+SIZES = ("hugepages-64kB", "hugepages-2048kB")
 CHOICES = {
     f"{THP}/enabled": ("always", "madvise", "never"),
+    **{f"{THP}/{size}/enabled": ("always", "inherit", "madvise", "never") for size in SIZES},
     f"{THP}/defrag": ("always", "defer", "defer+madvise", "madvise", "never"),
 }
 NUMBERS = {
@@ -30,7 +33,11 @@ NUMBERS = {
     "/proc/sys/kernel/watchdog": range(2),
     "/proc/sys/kernel/timer_migration": range(2),
     "/proc/sys/kernel/numa_balancing": range(3),
+    "/proc/sys/vm/min_free_kbytes": range(1 << 20),
+    "/proc/sys/vm/compact_unevictable_allowed": range(2),
+    "/proc/sys/vm/compaction_proactiveness": range(101),
     "/sys/kernel/mm/ksm/run": range(3),
+    f"{CPU}/intel_pstate/min_perf_pct": range(101),
     f"{CPU}/intel_pstate/no_turbo": range(2),
     f"{CPU}/cpufreq/boost": range(2),
 }
@@ -76,21 +83,31 @@ class Invented(Tree):
             "/proc/sys/kernel/numa_balancing": "1",
             f"{THP}/enabled": "always",
             f"{THP}/defrag": "madvise",
+            **{f"{THP}/{size}/enabled": word for size, word in zip(SIZES, ("inherit", "always"), strict=True)},
+            "/proc/sys/vm/min_free_kbytes": "70000",
+            "/proc/sys/vm/compact_unevictable_allowed": "1",
+            "/proc/sys/vm/compaction_proactiveness": "20",
             "/sys/kernel/mm/ksm/run": "1",
             f"{WQ}/cpumask_requested": every,
             f"{IRQ}/default_smp_affinity": every,
             **{f"{IRQ}/{irq}/smp_affinity_list": every for irq in range(20, 24)},
             **{f"{FAIR}/cpu{cpu}/runtime": "50000000" for cpu in self.cpus},
+            **{f"{CPU}/cpu{cpu}/{RESUME}": "0" for cpu in self.cpus},
         }
         for cpu in self.cpus if cpufreq else ():
             self.files[f"{CPU}/cpu{cpu}/cpufreq/scaling_governor"] = "schedutil"
             self.files[f"{CPU}/cpu{cpu}/cpufreq/energy_performance_preference"] = "balance_performance"
             self.files[f"{CPU}/cpu{cpu}/cpufreq/scaling_setspeed"] = "<unsupported>"
             self.files[f"{CPU}/cpu{cpu}/cpufreq/schedutil/rate_limit_us"] = "10000"
+            self.files[f"{CPU}/cpu{cpu}/cpufreq/scaling_driver"] = "cpufreq-dt"
+            # An owner's limits, which are none of the hardware's.
+            self.files[f"{CPU}/cpu{cpu}/cpufreq/scaling_min_freq"] = "1450000"
+            self.files[f"{CPU}/cpu{cpu}/cpufreq/scaling_max_freq"] = "1500000"
             if turbo == "policy":
                 self.files[f"{CPU}/cpu{cpu}/cpufreq/boost"] = "1"
         if turbo == "intel":
             self.files[f"{CPU}/intel_pstate/no_turbo"] = "0"
+            self.files[f"{CPU}/intel_pstate/min_perf_pct"] = "100"
         elif turbo in ("machine", "policy"):
             self.files[f"{CPU}/cpufreq/boost"] = "1"
         for path, value in (files or {}).items():
@@ -154,11 +171,20 @@ class Invented(Tree):
         if path in CHOICES:
             if value not in CHOICES[path]:
                 return errno.EINVAL
+            if path.endswith("/enabled") and value != self.files[path]:
+                self.files[path] = value
+                words = [self.files.get(each) for each in CHOICES if each.endswith("/enabled")]
+                self.files["/proc/sys/vm/min_free_kbytes"] = "22000" if set(words) <= {"never", "inherit"} else "67000"
         elif path in NUMBERS or path.endswith(("/runtime", "/boost")):
             if not value.lstrip("-").isdigit() or int(value) not in NUMBERS.get(path, range(1 << 40)):
                 return errno.EINVAL
-            of_policy = path.endswith("/cpufreq/boost") and path != f"{CPU}/cpufreq/boost"
-            if of_policy and self.files[f"{CPU}/cpufreq/boost"] == "0":
+            if path.endswith("/cpufreq/boost"):
+                return self._boost(path, value)
+            if path.endswith("/no_turbo") and value == "1":
+                left = min(int(self.files[path.replace("no_turbo", "min_perf_pct")]), 70)
+                self.files[path.replace("no_turbo", "min_perf_pct")] = str(left)
+        elif path.endswith(RESUME):
+            if value != "n/a" and not value.isdigit():
                 return errno.EINVAL
         elif path in (f"{WQ}/cpumask", f"{IRQ}/default_smp_affinity"):
             cpus = set(parse_mask(value)) & set(self.cpus)
@@ -178,12 +204,32 @@ class Invented(Tree):
         elif path.endswith("/energy_performance_preference"):
             if self.files[path.replace("energy_performance_preference", "scaling_governor")] == "performance":
                 return errno.EBUSY
+        elif path.endswith("/scaling_min_freq"):
+            value = min(value, self.files[path.replace("_min_", "_max_")], key=int)
         elif path.endswith("/scaling_setspeed"):
             if self.files[path] == "<unsupported>":
                 return errno.EINVAL
         elif "/cpufreq/" not in path:
             return errno.EACCES
         self.files[path] = value
+        return None
+
+    def _boost(self, path: str, value: str) -> int | None:
+        """With a policy's switch, its limits are set anew, whatever the owner made of them."""
+        machine = path == f"{CPU}/cpufreq/boost"
+        if not machine and self.files[f"{CPU}/cpufreq/boost"] == "0":
+            return errno.EINVAL
+        if value == self.files[path]:
+            return None
+        self.files[path] = value
+        for policy in [f"{CPU}/cpu{cpu}/cpufreq" for cpu in self.cpus] if machine else [path.rpartition("/")[0]]:
+            if f"{policy}/scaling_max_freq" in self.files:
+                most = "1800000" if value == "1" else "1400000"
+                self.files[f"{policy}/scaling_max_freq"] = most
+                least = min(self.files[f"{policy}/scaling_min_freq"], most, key=int)
+                self.files[f"{policy}/scaling_min_freq"] = least
+            if f"{policy}/boost" in self.files:
+                self.files[f"{policy}/boost"] = value
         return None
 
     def _govern(self, policy: str, governor: str) -> int | None:

@@ -87,14 +87,15 @@ def test_set_verify_restore(root: Path, make: Callable[[Tree], Any]) -> None:
     assert knob.verify(outcome) is not None  # and it notices that it is no longer so
 
 
-def test_irqs_of_the_measured_cpu_go_to_housekeeping(root: Path) -> None:
+def test_irqs_leave_the_measured_cpu_and_no_other(root: Path) -> None:
     tree = Kernel(root)
     outcome = IrqAffinity(tree).set([3], [0, 1], undo_of(tree))
     after = read_all(root)
-    assert after["proc/irq/1/smp_affinity_list"] == "0-1"  # of its own CPUs, those that keep house
+    assert after["proc/irq/1/smp_affinity_list"] == "0-2"  # no more is taken than needs be
     assert after["proc/irq/7/smp_affinity_list"] == "0-1"  # it had no other: housekeeping
     assert after["proc/irq/9/smp_affinity_list"] == "0-1"
-    assert after["proc/irq/default_smp_affinity"] == "3"
+    assert after["proc/irq/default_smp_affinity"] == "7"
+    assert outcome.detail["moved_irqs"] == "1,7"
     assert "/proc/irq/9/smp_affinity_list" not in tree.written
     assert outcome.before == ["1", "7"]
     assert outcome.detail["moved"] == 2
@@ -113,6 +114,30 @@ def test_irqs_leave_the_siblings_of_the_measured_cpu_too(root: Path) -> None:
     assert outcome.detail["cleared"] == [1, 3]
     tree.write("/proc/irq/9/smp_affinity_list", "1")
     assert knob.verify(outcome) == "interrupts came back to CPU 1,3: 9"
+
+
+def arrive(root: Path, irq: int, cpus: str) -> None:
+    path = root / f"proc/irq/{irq}/smp_affinity_list"
+    path.parent.mkdir()
+    path.write_text(f"{cpus}\n")
+
+
+@pytest.mark.parametrize("when", ["verify", "restore"])
+def test_an_irq_that_came_meanwhile_does_not_keep_our_default(root: Path, when: str) -> None:
+    tree = Kernel(root)
+    undo = undo_of(tree)
+    knob = IrqAffinity(tree)
+    outcome = knob.set([3], [0, 1], undo)
+    arrive(root, 30, "0-2")  # by the default as we left it
+    arrive(root, 31, "1")  # its driver's own wish
+    if when == "verify":
+        assert knob.verify(outcome) is None
+        assert knob.verify(outcome) is None
+        assert [entry["path"] for entry in undo.entries()].count("/proc/irq/30/smp_affinity_list") == 1
+    knob.restore()
+    assert all(each["ok"] for each in undo.play())
+    assert tree.read("/proc/irq/30/smp_affinity_list") == "0-3"
+    assert tree.read("/proc/irq/31/smp_affinity_list") == "1"
 
 
 def test_a_sibling_that_keeps_house_takes_them(root: Path) -> None:

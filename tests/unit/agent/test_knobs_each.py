@@ -13,7 +13,7 @@ from harness.agent.knobs import NAMES, Outcome, all_knobs
 from harness.agent.knobs.forms import CHOICE, CPU_LIST, CPU_MASK, chosen
 from harness.agent.undo import Undo
 
-from .invented import CPU, THP, WQ, Invented
+from .invented import CPU, RESUME, THP, WQ, Invented
 
 FREQUENCY = f"{CPU}/cpu3/cpufreq"
 
@@ -23,6 +23,8 @@ def turn(tree: Invented, name: str, measured: tuple[int, ...] = (3,)) -> tuple[A
     housekeeping = [cpu for cpu in tree.cpus if cpu not in measured]
     return knob, knob.set(list(measured), housekeeping, Undo(tree.root, tree))
 
+
+TURBO: dict[str, str | None] = {f"{CPU}/intel_pstate/no_turbo": "1", f"{CPU}/intel_pstate/min_perf_pct": "70"}
 
 #: By knob: what is shown before, what is asked for and then read, and the files that differ then.
 EFFECTS: list[tuple[str, Any, Any, dict[str, str | None]]] = [
@@ -36,7 +38,7 @@ EFFECTS: list[tuple[str, Any, Any, dict[str, str | None]]] = [
             f"{FREQUENCY}/schedutil/rate_limit_us": None,
         },
     ),
-    ("turbo", {"no_turbo": "0"}, {"no_turbo": "1"}, {f"{CPU}/intel_pstate/no_turbo": "1"}),
+    ("turbo", {"no_turbo": "0"}, {"no_turbo": "1"}, TURBO),
     ("workqueues", "0-3", "0-2", {f"{WQ}/cpumask_requested": "7"}),
     ("stat-interval", "1", "120", {"/proc/sys/vm/stat_interval": "120"}),
     ("watchdog", "0-3", "0-2", {"/proc/sys/kernel/watchdog_cpumask": "0-2"}),
@@ -44,14 +46,33 @@ EFFECTS: list[tuple[str, Any, Any, dict[str, str | None]]] = [
     ("numa-balancing", "1", "0", {"/proc/sys/kernel/numa_balancing": "0"}),
     (
         "thp",
-        {"enabled": "always", "defrag": "madvise"},
-        {"enabled": "never", "defrag": "never"},
         {
+            "enabled": "always",
+            "defrag": "madvise",
+            "hugepages-2048kB/enabled": "always",
+            "hugepages-64kB/enabled": "inherit",
+        },
+        {
+            "enabled": "never",
+            "defrag": "never",
+            "hugepages-2048kB/enabled": "never",
+            "hugepages-64kB/enabled": "never",
+        },
+        {
+            f"{THP}/hugepages-2048kB/enabled": "always inherit madvise [never]",  # and the one that inherits is left
+            "/proc/sys/vm/min_free_kbytes": "22000",
             f"{THP}/enabled": "always madvise [never]",
             f"{THP}/defrag": "always defer defer+madvise madvise [never]",
         },
     ),
+    (
+        "compaction",
+        {"unevictable": "1", "proactiveness": "20"},
+        {"unevictable": "0", "proactiveness": "0"},
+        {"/proc/sys/vm/compact_unevictable_allowed": "0", "/proc/sys/vm/compaction_proactiveness": "0"},
+    ),
     ("ksm", "1", "0", {"/sys/kernel/mm/ksm/run": "0"}),
+    ("cpu-dma-latency", {"0": "0-3"}, {"3": "n/a"}, {f"{CPU}/cpu3/{RESUME}": "n/a"}),
 ]
 
 
@@ -75,7 +96,9 @@ def test_what_it_changes(tmp_path: Path, name: str, shown: Any, asked: Any, file
 #: Files taken away (or set), the knob, part of the reason, whether that is a loss, part of the advice.
 LACKS: list[tuple[dict[str, Any], dict[str, str], str, str, bool, str]] = [
     ({"cpufreq": False}, {}, "governor", "no cpufreq here", True, "host"),
-    ({"turbo": "none"}, {}, "turbo", "no switch for turbo", True, "firmware"),
+    ({"turbo": "none", "cpufreq": False}, {}, "turbo", "no switch for turbo", True, "firmware"),
+    ({"turbo": "none"}, {}, "turbo", "(cpufreq-dt) has no turbo to switch", False, ""),
+    ({}, {"/proc/sys/vm/compact_unevictable_allowed": ""}, "compaction", "compacts no memory", False, ""),
     ({}, {"/proc/sys/vm/stat_interval": ""}, "stat-interval", "no vm.stat_interval", False, ""),
     ({}, {"/proc/sys/kernel/watchdog_cpumask": ""}, "watchdog", "no lockup detector", False, ""),
     ({}, {"/proc/sys/kernel/watchdog": "0"}, "watchdog", "the watchdog is off", False, ""),
@@ -165,7 +188,43 @@ def test_turbo_by_the_nearest_switch(
     _, outcome = turn(tree, "turbo")
     assert outcome.ok
     assert outcome.effective == effective
-    assert sum(found[path] != text for path, text in tree.everything().items()) <= 1
+    switches = {path: text for path, text in tree.everything().items() if path.endswith(("/no_turbo", "/boost"))}
+    assert sum(found[path] != text for path, text in switches.items()) <= 1
+    assert all(each["ok"] for each in Undo(str(tmp_path), tree).play())
+    assert tree.everything() == found  # with the owner's limits, which the switch overwrites
+
+
+def test_the_machines_switch_gives_each_policy_its_own_back(tmp_path: Path) -> None:
+    """Where the measured policy has none, the machine's is written, which turns all that there are."""
+    own = {f"{CPU}/cpu0/cpufreq/boost": "0", f"{CPU}/cpu1/cpufreq/boost": "1"}
+    tree = Invented(str(tmp_path), turbo="machine", files=own)
+    assert turn(tree, "turbo")[1].effective == {"boost": "0"}
+    assert all(each["ok"] for each in Undo(str(tmp_path), tree).play())
+    assert {path: tree.read(path) for path in own} == own
+
+
+@pytest.mark.parametrize("turbo", ["machine", "policy"])
+def test_a_limit_of_a_cooling_device_is_not_made_the_owners(tmp_path: Path, turbo: str) -> None:
+    device = "/sys/class/thermal/cooling_device0"
+    tree = Invented(str(tmp_path), turbo=turbo, files={f"{device}/type": "cpufreq-cpu0", f"{device}/cur_state": "2"})
+    turn(tree, "turbo")
+    noted = {Path(entry["path"]).name for entry in Undo(str(tmp_path), tree).entries()}
+    assert noted == {"boost"}
+
+
+@pytest.mark.parametrize(
+    ("release", "heeded"), [("6.8.0-31-generic", "all timers"), ("6.9.1", "high-resolution timers alone")]
+)
+def test_which_timers_heed_it(tmp_path: Path, release: str, heeded: str) -> None:
+    tree = Invented(str(tmp_path), files={"/proc/sys/kernel/osrelease": release})
+    _, outcome = turn(tree, "timer-migration")
+    assert outcome.ok  # what the kernel cannot do is no loss
+    assert outcome.detail["heeded_by"].startswith(heeded)
+
+
+def test_an_older_kernel_compacts_only_when_asked(tmp_path: Path) -> None:
+    tree = Invented(str(tmp_path), files={"/proc/sys/vm/compaction_proactiveness": ""})
+    assert turn(tree, "compaction")[1].effective == {"unevictable": "0"}
 
 
 def test_a_governor_that_is_not_there_is_refused(tmp_path: Path) -> None:

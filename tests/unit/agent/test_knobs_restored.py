@@ -81,19 +81,19 @@ class Sequence:
 
     def _set(self, undo: Undo, names: list[str], measured: int) -> None:
         for name, knob in all_knobs(self.tree).items():
-            if name in names and name != "cpu-dma-latency":  # the kernel's own, and in no file
+            if name in names:
                 knob.set([measured], [cpu for cpu in self.tree.cpus if cpu != measured], undo)
 
     def _meddle(self, path: str, value: str) -> None:
         if path == f"{CPU}/cpufreq/boost" and f"{CPU}/cpu0/cpufreq/boost" in self.tree.files:
             return  # with that off the kernel takes no policy's any more: then the undo says so, and keeps its entry
+        was = self.tree.everything()
         self.tree.write(path, value)
         ours = self.covered()
-        dragged = any(each.endswith("cpufreq/scaling_governor") for each in ours)
         now = self.tree.everything()
-        for each in now.keys() | self.expected.keys():
-            governed = path.endswith("scaling_governor") and each.startswith(path.rpartition("/")[0] + "/")
-            if (each == path or governed) and each not in ours and not (dragged and path in ours):
+        # It stays as they left it, with what it dragged along; but for what is ours to put back.
+        for each in now.keys() | was.keys() if path not in ours else ():
+            if each not in ours and (each == path or now.get(each) != was.get(each)):
                 self.expected.pop(each, None)
                 if each in now:
                     self.expected[each] = now[each]

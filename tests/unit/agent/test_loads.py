@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +22,20 @@ from hypothesis import strategies as st
 from harness.agent import loads
 from harness.agent.loads import memory, tools
 from harness.agent.loads.base import ProcessLoad, program
+from harness.agent.loads.keeper import PR_SET_CHILD_SUBREAPER
 from harness.agent.loads.stress_ng import StressNg
-from harness.agent.processes import LOAD_MARKER, MARKER, carries, kill_family, kill_marked, marked, pids, read_stat
+from harness.agent.processes import (
+    LOAD_MARKER,
+    MARKER,
+    carries,
+    descendants,
+    kill_family,
+    kill_marked,
+    marked,
+    pids,
+    read_stat,
+    read_stats,
+)
 from harness.agent.spec import LoadSpec, SpecError
 from harness.agent.system import AgentError, Tree
 
@@ -46,6 +61,35 @@ def alive(pid: int) -> bool:
     return stat is not None and stat.state != "Z"
 
 
+@pytest.fixture(autouse=True)
+def nobody_left() -> Iterator[None]:
+    """Whatever becomes of a test: what it left running is killed, and told. Orphans come to us for as long."""
+    subreaper = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)
+    before = set(read_stats(Tree()))
+    subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def left() -> list[int]:
+        stats = read_stats(Tree())
+        return [pid for pid in descendants(stats, [os.getpid()]) - before if stats[pid].state != "Z"]
+
+    yield
+    end_s = time.monotonic() + 5
+    while left() and time.monotonic() < end_s:  # those that were killed just now
+        time.sleep(0.01)
+    found = {pid: Tree().read_bytes(f"/proc/{pid}/cmdline") for pid in left()}
+    while pids_left := left():
+        for pid in pids_left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    subreaper(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    for pid, stat in read_stats(Tree()).items():
+        if stat.parent == os.getpid() and stat.state == "Z" and pid not in before:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+    assert not found
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., ProcessLoad]]:
     """``start(kind, *argv)`` → a load on one CPU, running. Stopped at the end, if it was not before."""
@@ -59,8 +103,7 @@ def start() -> Iterator[Callable[..., ProcessLoad]]:
         return load
 
     yield start
-    for load in made:
-        assert load.stop() == []
+    assert [load.stop() for load in made] == [[]] * len(made)
 
 
 def script(text: str) -> list[str]:
@@ -137,9 +180,9 @@ def test_a_tool_that_ends_is_started_again(start: Callable[..., ProcessLoad], mo
 def test_what_a_command_forks_off_is_counted_and_killed(start: Callable[..., ProcessLoad]) -> None:
     busy = f"exec {sys.executable} -S -c 'while True: pass'"
     forked = f'env -i setsid {script(busy)[0]} -c "{busy}" & exit 0'  # no session, no parent, no marker
-    load = start("argv", *script(forked))
     if not has_ctypes():
         pytest.skip("without ctypes an orphan without environment is nobody's")
+    load = start("argv", *script(forked))
     proof = proof_of(load)
     assert (proof["ended"], proof["due_ns"]) == (None, None)
     members = load.family()
@@ -147,6 +190,28 @@ def test_what_a_command_forks_off_is_counted_and_killed(start: Callable[..., Pro
     [orphan] = set(members) - {keeper.pid}
     assert members[orphan].session != keeper.pid
     assert members[orphan].parent == keeper.pid
+    assert load.stop() == []
+    assert not alive(orphan)
+
+
+@pytest.mark.parametrize("last", ["exec sleep 1000", "exit 3", "kill -9 $$"])
+def test_what_a_command_leaves_behind_dies_with_it_however_it_ends(
+    last: str, start: Callable[..., ProcessLoad], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without environment, in a session of its own, deaf to SIGTERM: by the keeper alone it can be found."""
+    if not has_ctypes():
+        pytest.skip("without ctypes an orphan without environment is nobody's")
+    monkeypatch.setattr("harness.agent.loads.base.GRACE_S", 0.2)
+    stray = f'trap "" TERM; echo $$ >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; sleep 1000 & wait; sleep 1000'
+    wait = f"while ! [ -e {tmp_path}/pid ]; do sleep 0.01; done"
+    load = start("argv", *script(f"env -i setsid /bin/sh -c '{stray}' & {wait}; {last}"))
+    until((tmp_path / "pid").exists, "it did not start")
+    orphan = int((tmp_path / "pid").read_text())
+    load.begin()
+    if last.startswith("exec"):
+        until(lambda: "sleep" in [Tree().read(f"/proc/{pid}/comm") for pid in load.family()], "it did not start")
+    else:
+        until(lambda: load.end()["ended"], "it did not end")
     assert load.stop() == []
     assert not alive(orphan)
 
@@ -257,6 +322,37 @@ def test_a_load_needs_a_cpu(kind: str) -> None:
         loads.make(spec, []).start()
 
 
+@pytest.mark.parametrize("kind", ["spin", "hackbench"])
+def test_its_time_and_what_was_due_are_of_the_same_while(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes to look for strays and at all processes: a load that works half the time has half."""
+
+    class Clock:
+        now_ns = 10**9
+
+        def monotonic_ns(self) -> int:
+            return self.now_ns
+
+    clock = Clock()
+    monkeypatch.setattr("harness.agent.loads.base.time", clock)
+    load = loads.make(LoadSpec("x", kind), [CPU])
+    assert isinstance(load, ProcessLoad)
+
+    def looked(_members: Any = None) -> Any:
+        clock.now_ns += 3 * 10**9
+        return {}
+
+    monkeypatch.setattr(load, "family", looked)
+    monkeypatch.setattr(load, "_astray", lambda _: looked() and [])
+    monkeypatch.setattr(load, "cpu_time_ns", lambda _: clock.now_ns // 2)
+    monkeypatch.setattr(load, "ended", lambda: None)
+    monkeypatch.setattr(load, "_command", [], raising=False)
+    monkeypatch.setattr(load, "_sha256", None, raising=False)
+    monkeypatch.setattr("harness.agent.loads.base.cpu_ticks", lambda *_: {CPU: (clock.now_ns // 10**7, 0)})
+    load.begin()
+    clock.now_ns += 10**9
+    assert load.end()["share"] == 0.5
+
+
 def test_a_load_that_cannot_be_started() -> None:
     with pytest.raises(AgentError, match="cannot run /no/such: No such file"):
         loads.make(LoadSpec("x", "argv", ["/no/such"]), [CPU]).start()
@@ -338,6 +434,24 @@ def test_memory_outgrows_the_cache_and_never_swaps(cache: int, available: int, p
                 "sys/fs/cgroup/memory/box/memory.usage_in_bytes": "9999",
             },
             0,
+        ),
+        (  # what it read fills it up
+            {
+                "proc/self/cgroup": "0::/pod",
+                "sys/fs/cgroup/pod/memory.max": "4194304",
+                "sys/fs/cgroup/pod/memory.current": "4194304",
+                "sys/fs/cgroup/pod/memory.stat": "anon 1048576\nactive_file 1048576\ninactive_file 2097152\n",
+            },
+            2048,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/box\n",
+                "sys/fs/cgroup/memory/box/memory.limit_in_bytes": "4194304",
+                "sys/fs/cgroup/memory/box/memory.usage_in_bytes": "3145728",
+                "sys/fs/cgroup/memory/box/memory.stat": "inactive_file 4096\ntotal_inactive_file 1048576\n",
+            },
+            2048,
         ),
     ],
 )

@@ -41,7 +41,8 @@ class Process:
     def poll(self) -> int | None:
         return 0 if self.clock.now >= self.ends or self.killed else None
 
-    def kill(self) -> None:
+    def expire(self) -> None:
+        self.timed_out = True
         self.killed.append(self.clock.now)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import build
 from harness.agent import modes
-from harness.agent.probe import BoundedLog, allowance_ns, command, result_files, spooled_name, start_of
+from harness.agent.probe import BoundedLog, command, result_files, spooled_name, start_of
 from harness.agent.processes import read_stat
-from harness.agent.spec import LoadSpec, ProbeSpec, RunSpec, SpecError
+from harness.agent.spec import ControlSpec, LoadSpec, ProbeSpec, RunSpec, SpecError, allowance_ns
 from harness.agent.system import Tree
 
 S = 10**9
@@ -53,27 +55,36 @@ def test_the_probes_command_line(mode: str, cpu: int | None, place: list[str]) -
 def test_a_helper_and_a_common_start_are_options_of_the_probe() -> None:
     spec = replace(spec_of("pinned"), cpus=[3, 2], probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[0, 1])
     mode = modes.from_name("pinned")
-    assert command("/b/x", spec, mode, 2, "/out", 77)[1:] == [
+    assert command("/b/x", spec, mode, 2, "/out", together=True)[1:] == [
         *("--cpu", "2", "--sched", "other", "--duration", "5ns"),
-        *("--waker-cpu", "1", "--start-at", "77", "--out", "/out"),
+        *("--waker-cpu", "1", "--start-at", "-", "--out", "/out"),
     ]
     assert command("/b/x", spec, modes.from_name("shared"), None, "/out")[5:7] == ["--waker-cpu", "0"]
 
 
 def test_only_several_probes_wait_for_each_other() -> None:
-    assert start_of(1, 5) is None
-    assert start_of(0, 5) is None
-    two, many = start_of(2, 5), start_of(200, 5)
-    assert two is not None
-    assert many is not None
-    most = start_of(5000, 5)
-    assert most is not None
+    control = ControlSpec(ProbeSpec("gap", "c" * 64), 0)
+    assert not spec_of("pinned").together
+    assert replace(spec_of("pinned"), control=control).together
+    assert replace(spec_of("pinned"), cpus=[2, 3]).together
+    assert not replace(spec_of("shared"), cpus=[2, 3]).together  # one task, wherever it runs
+
+
+def test_many_probes_take_longer_to_be_told_when_to_begin() -> None:
+    two, many, most = (start_of(processes, 5) for processes in (2, 200, 50000))
     assert 5 < two < many < most < 5 + 10 * S  # a probe takes no more ahead
 
 
-@pytest.mark.parametrize(("duration_s", "allowed_s"), [(1, 6), (50, 55), (100, 110), (3600, 3960)])
-def test_how_long_it_may_take(duration_s: int, allowed_s: int) -> None:
-    assert allowance_ns(duration_s * S) == allowed_s * S
+@given(st.integers(1, 10**6 * S))
+def test_the_agent_waits_until_the_probes_own_timer_is_over(duration_ns: int) -> None:
+    source = (build.csrc_dir() / "core/probe.c").read_text()
+    extra = re.search(r"SAFETY_EXTRA_NS UINT64_C\((\d+)\)", source)
+    asked = re.search(r"START_ASKED_MAX_NS UINT64_C\((\d+)\)", source)
+    assert extra is not None
+    assert asked is not None
+    alone = duration_ns + duration_ns // 2 + int(extra[1])
+    assert allowance_ns(duration_ns) >= alone + S
+    assert allowance_ns(duration_ns, together=True) >= alone + int(asked[1]) + S
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(1, 40))

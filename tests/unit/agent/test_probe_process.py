@@ -37,3 +37,46 @@ def test_the_signals_that_end_it(number: int, fault: str, said: str) -> None:
     error = exit_error(-number, b"")
     assert isinstance(error, AgentError)
     assert (error.fault, said in str(error)) == (fault, True)
+
+
+@pytest.mark.parametrize(
+    ("alarmed", "fault", "kind"), [(True, "environment", "probe-overtime"), (False, "bug", "deadline")]
+)
+def test_one_that_never_came_to_run_is_not_to_blame(alarmed: bool, fault: str, kind: str, tmp_path: Path) -> None:
+    """Its own timer went off, but it could not even die of that, as one that a real-time task keeps from its CPU."""
+    probe = ProbeProcess(["/bin/sh", "-c", "kill -STOP $$"], str(tmp_path), None, os.sched_getaffinity(0))
+    end_s = time.monotonic() + 30
+    while " (sh) T " not in Path(f"/proc/{probe.pid}/stat").read_text() and time.monotonic() < end_s:
+        time.sleep(0.005)
+    if alarmed:
+        os.kill(probe.pid, signal.SIGALRM)
+    probe.expire()
+    probe.close()
+    with pytest.raises(AgentError) as caught:
+        probe.result()
+    assert (caught.value.fault, caught.value.kind) == (fault, kind)
+
+
+def test_what_it_forked_is_killed_with_it(tmp_path: Path) -> None:
+    probe = ProbeProcess(["/bin/sh", "-c", "sleep 1000 & echo $!"], str(tmp_path), None, os.sched_getaffinity(0))
+    end_s = time.monotonic() + 30
+    while (probe.poll() is None or not probe.log.bytes()) and time.monotonic() < end_s:
+        probe.drain()
+        time.sleep(0.005)
+    child = int(probe.log.bytes())
+    probe.kill()
+    probe.close()
+    assert probe.poll() == 0
+    while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+        assert time.monotonic() < end_s
+        time.sleep(0.005)
+
+
+def test_what_it_said_right_before_it_ended_is_heard(tmp_path: Path) -> None:
+    probe = ProbeProcess(["/bin/sh", "-c", "echo why; exit 3"], str(tmp_path), None, os.sched_getaffinity(0))
+    end_s = time.monotonic() + 30
+    while probe.poll() is None and time.monotonic() < end_s:
+        time.sleep(0.005)
+    with pytest.raises(AgentError, match="why"):
+        probe.result()
+    probe.close()

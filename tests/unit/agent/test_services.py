@@ -79,7 +79,7 @@ def test_what_systemd_refuses_is_told_in_its_words(tmp_path: Path) -> None:
     assert outcome.reason == "systemctl stop: Interactive authentication required."
     assert "root" in str(knob.advise(outcome))
     assert all(each["ok"] for each in undo.play())  # they are still active: as they were found
-    undo.record([services.unit_entry("services", "thermald.service")])
+    undo.record([services.unit_entry("services", Unit("thermald.service", "loaded", "active"))])
     [report] = undo.play()
     assert (report["ok"], report["reason"]) == (False, "systemctl start: Interactive authentication required.")
     assert not undo.empty
@@ -98,6 +98,51 @@ def test_a_systemd_that_does_not_answer_raises_nothing(tmp_path: Path) -> None:
     assert knob.verify(outcome) == "systemctl show: not done after 5 s"
 
 
+class Failing(Invented):
+    """A daemon whose start fails, and which systemd starts again and again."""
+
+    mended = False
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
+        if argv[3] == "stop":
+            self.working.clear()
+        elif argv[3] == "start" and argv[-1] == "tuned.service" and not self.mended:
+            self.working.add("tuned.service")
+            return 1, "", "Job for tuned.service failed because the control process exited with error code."
+        return super().run(argv, timeout_s)
+
+
+def test_one_that_was_found_failing_may_fail_again(tmp_path: Path) -> None:
+    tree = Failing(str(tmp_path), units=())
+    tree.working = {"tuned.service"}
+    undo = Undo(str(tmp_path), tree)
+    assert Services(tree).set([1], [0], undo).ok
+    assert [(entry["unit"], entry["before"]) for entry in undo.entries()] == [("tuned.service", "activating")]
+    [report] = undo.play()
+    assert (report["before"], report["found"], report["ok"]) == ("activating", "inactive", True)
+    assert tree.working == {"tuned.service"}
+    assert undo.empty
+
+
+def test_one_that_was_starting_and_is_active_now_is_back(tmp_path: Path) -> None:
+    tree = Failing(str(tmp_path), units=())
+    tree.working = {"tuned.service"}
+    tree.mended = True
+    undo = Undo(str(tmp_path), tree)
+    assert Services(tree).set([1], [0], undo).ok
+    assert [report["ok"] for report in undo.play()] == [True]
+    assert tree.active == {"tuned.service"}
+
+
+def test_one_that_was_active_has_to_be_active_again(tmp_path: Path) -> None:
+    tree = Failing(str(tmp_path), units=("tuned.service",))
+    undo = Undo(str(tmp_path), tree)
+    assert Services(tree).set([1], [0], undo).ok
+    [report] = undo.play()
+    assert (report["ok"], "control process exited" in report["reason"]) == (False, True)
+    assert not undo.empty
+
+
 def test_a_service_that_was_started_too_often_is_started_all_the_same(tmp_path: Path) -> None:
     tree = Invented(str(tmp_path), units=["tuned.service"])
     tree.starts["tuned.service"] = 5
@@ -110,7 +155,7 @@ def test_a_service_that_was_started_too_often_is_started_all_the_same(tmp_path: 
 def test_a_service_that_was_removed_meanwhile_is_not_waited_for(tmp_path: Path) -> None:
     tree = Invented(str(tmp_path))
     undo = Undo(str(tmp_path), tree)
-    undo.record([services.unit_entry("services", "gone.service")])
+    undo.record([services.unit_entry("services", Unit("gone.service", "loaded", "active"))])
     [report] = undo.play()
     assert (report["ok"], report["reason"]) == (True, "gone")
 
@@ -122,7 +167,7 @@ def test_one_that_dies_again_is_no_success(tmp_path: Path) -> None:
 
     tree = Dying(str(tmp_path), units=())
     undo = Undo(str(tmp_path), tree)
-    undo.record([services.unit_entry("services", "tuned.service")])
+    undo.record([services.unit_entry("services", Unit("tuned.service", "loaded", "active"))])
     [report] = undo.play()
     assert (report["ok"], report["reason"]) == (False, "inactive after it was started")
 

@@ -49,6 +49,8 @@ CHANGES: list[tuple[str, str, str | None, str | None]] = [
     ("irq-affinity-changed", "proc/irq/36/smp_affinity_list", "0-2", "0-3"),
     ("settings-changed", "proc/sys/kernel/sched_rt_runtime_us", "-1", "950000"),
     ("settings-changed", "sys/devices/virtual/workqueue/cpumask", "7", "f"),
+    ("settings-changed", "proc/sys/vm/compact_unevictable_allowed", "0", "1"),
+    ("settings-changed", "proc/sys/vm/compaction_proactiveness", "0", "20"),
     (
         "settings-changed",
         "sys/kernel/mm/transparent_hugepage/enabled",

@@ -20,7 +20,7 @@ from harness.agent.system import AgentError
 from harness.agent.undo import Undo
 from harness.agent.validity import judge
 
-from .invented import CPU, Invented
+from .invented import CPU, FAIR, RESUME, Invented
 from .partitions import FIRST, LAST, OURS, Kernel, Whole
 from .test_validity import evidence
 
@@ -107,11 +107,12 @@ def test_what_runs_have_in_common_stays_while_the_mode_changes(machine: Machine)
     machine.step(spec_of("shared", *tune))
     assert len(machine.tree.commands) == 1
     assert machine.step(spec_of("pinned", *tune)) == [*tune, *OWN]
-    assert {path.split("/")[2] for path in machine.changed} == {"irq"}
+    own = {path for path in machine.changed if "/irq/" not in path}
+    assert own == {f"{CPU}/cpu3/{RESUME}"}
     assert machine.step(spec_of("pinned", *tune)) == [*tune, *OWN]
     assert machine.changed == []
     assert machine.step(spec_of("shared", *tune)) == list(tune)
-    assert {path.split("/")[2] for path in machine.changed} == {"irq"}
+    assert {path for path in machine.changed if "/irq/" not in path} == own
     assert len(machine.tree.commands) == 1
     assert machine.undo.entries()[0]["kind"] == "processes"  # not ours to play
     machine.leave()
@@ -135,6 +136,22 @@ def test_a_task_that_is_not_pinned_has_its_speed_fixed_wherever_it_may_run(tmp_p
     machine.step(spec_of("shared", "governor", cpu=3))
     governors = [machine.tree.read(f"{CPU}/cpu{cpu}/cpufreq/scaling_governor") for cpu in range(4)]
     assert governors == ["performance", "performance", "schedutil", "performance"]
+
+
+def test_a_fifo_task_that_is_not_pinned_has_no_fair_server_wherever_it_may_run(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.runner._affinity = [0, 1, 3]
+    free = modes.resolve("shared", "fifo:50")
+    machine.runner._set_knobs(replace(spec_of("shared"), mode=free.to_spec()), free)
+    assert [machine.tree.read(f"{FAIR}/cpu{cpu}/runtime") for cpu in range(4)] == ["0", "0", "50000000", "0"]
+
+
+def test_the_cpu_of_a_helper_stays_awake_as_well_and_no_other(machine: Machine) -> None:
+    spec = replace(spec_of("pinned"), probe=ProbeSpec("xwake", "a" * 64, {}, "waker-cpu"), helpers=[1])
+    machine.step(spec)
+    assert [machine.tree.read(f"{CPU}/cpu{cpu}/{RESUME}") for cpu in range(4)] == ["0", "n/a", "0", "n/a"]
+    machine.leave()
+    assert machine.tree.everything() == machine.found
 
 
 def test_a_name_that_this_agent_does_not_know_is_the_askers_fault(machine: Machine) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from harness.campaign import execution as executions
-from harness.campaign.budgets import over_budget
+from harness.campaign.budgets import judged
 from harness.campaign.execution import Execution
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.plan import build_plan
+from harness.stats.budgets import FAILED, Verdict
 
 from ..report import fake_execution as fake
 
@@ -32,6 +33,10 @@ def execution(folder: Path, *budgets: dict[str, Any]) -> Execution:
 def add(made: Execution, repeat: int, noise_ns: float, state: str = "valid") -> Path:
     histogram = fake.counts(np.random.default_rng(repeat), quiet=40, noise=[(noise_ns, 0.01, 0, 100_000)])
     return fake.simple_run(made.path, "local", repeat=repeat, histogram=histogram, state=state)
+
+
+def over_budget(made: Execution) -> tuple[Verdict, ...]:
+    return tuple(verdict for verdict in judged(made) if verdict.result == FAILED)
 
 
 def p9999(at_most: str, quantile: str = "p99.99") -> dict[str, Any]:
@@ -97,4 +102,4 @@ def test_a_scalar(tmp_path: Path) -> None:
 
 
 def test_no_budget_no_reading(tmp_path: Path) -> None:
-    assert over_budget(execution(tmp_path)) == ()
+    assert judged(execution(tmp_path)) == ()

@@ -143,15 +143,16 @@ def execution(tmp_path: Path) -> Execution:
 
 
 def test_a_broken_budget_is_an_object_for_machines(execution: Execution) -> None:
-    found = outcome_json(execution, Outcome((LaneOutcome("nuc", 3, 3, 3),), 1.0, (OVER,)))
+    found = outcome_json(execution, Outcome((LaneOutcome("nuc", 3, 3, 3, valid=3),), 1.0, (OVER,)))
     assert found["over_budget"] == [
         {
             "target": "nuc", "bench": "gap", "mode": "fifo", "load": "idle", "cell": "c-1", "metric": "gap_ns",
             "quantile": "p99.99", "unit": "ns", "value": 31_000, "at_most": 20_000, "runs": 3, "state": "valid",
-            "why": "",
+            "why": "", "judged_at": None,
         }
     ]  # fmt: skip
-    assert found["sentence"] == "3 of 3 runs finished; over budget: 1 cell"
+    assert found["sentence"] == "3 of 3 runs finished: 3 valid; 1 budget check failed"
+    assert found["not_judged"] == []
 
 
 def test_what_befell_many_is_said_once(execution: Execution, capsys: pytest.CaptureFixture[str]) -> None:

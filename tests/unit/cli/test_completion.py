@@ -31,6 +31,8 @@ def lab(tmp_path: Path) -> Path:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory" / "lab.yaml").write_text(INVENTORY)
     (tmp_path / "night.yaml").write_text("{campaign: night, targets: [local], benches: [gap], duration: 1s}")
+    (tmp_path / "own.yaml").write_text("{campaign: own, axes: {load: [idle, {server: [nginx]}]}}")
+    (tmp_path / "bench.yaml").write_text("{probe: gap, metrics: {}}")
     for execution in ("20261120T010000Z", "20261121T010000Z"):
         path = tmp_path / "results" / "nightly" / execution
         fake.simple_run(path)
@@ -69,6 +71,12 @@ def offered(lab: Path, line: str) -> list[str]:
         ("plan --ta", ["--target"]),
         ("plan q", ["quick"]),
         ("run ni", ["night.yaml"]),
+        ("run be", []),  # a bench file
+        ("plan own.yaml --set load=se", ["load=server"]),
+        ("plan quick --set tune=kh", []),
+        ("plan quick --set tune=thp,ks", ["tune=thp,ksm"]),
+        ("init --repin l", []),
+        ("trend c --metric ga", ["gap_ns", "gap_rate_hz"]),
         ("resume ", ["nightly"]),
         ("status nightly/", ["nightly/20261121T010000Z", "nightly/20261120T010000Z"]),
         ("run --execution nightly/20261120", ["nightly/20261120T010000Z"]),

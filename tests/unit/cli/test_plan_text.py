@@ -47,9 +47,9 @@ def know(lab: Path, name: str, **privileges: object) -> None:
     facts_cache.remember(target, {**FACTS, "privileges": {**FACTS["privileges"], **privileges}})
 
 
-def text(lab: Path, *more: str) -> list[str]:
+def text(lab: Path, *more: str, code: int = 0) -> list[str]:
     done = isolbench("plan", "c.yaml", "-i", "i.yaml", *more, cwd=lab)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stdout.splitlines()
 
 
@@ -63,7 +63,8 @@ def test_what_a_target_cannot_do_takes_no_time(lab: Path) -> None:
     lines = text(lab, "-t", "b1")
     assert re.fullmatch(r"b1: 2 of 4 runs \(4 cells x 1 run\), 5 s \(as of \d\d:\d\d; --contact asks again\)", lines[0])
     assert lines[-1] == "c: 2 of 4 runs, about 5 s without retries; 2 cells unsupported"
-    assert sum("no: fifo:1 needs CAP_SYS_NICE" in line for line in lines) == 2
+    assert sum(line.endswith("1 s       no (1)") for line in lines) == 2
+    assert sum("  (1) fifo:1 needs CAP_SYS_NICE" in line for line in lines) == 1  # a reason that many share, once
     found = json.loads("\n".join(text(lab, "-t", "b1", "--json")))
     assert (found["runs"], found["runs_feasible"], found["seconds"]) == (4, 2, 5.2)
     assert [cell["would_run"] for cell in found["cells"]] == ["yes", "no"] * 2
@@ -129,9 +130,34 @@ def test_who_would_be_measured_elsewhere_is_shown_apart(lab: Path) -> None:
 
 def test_all_where_nothing_is_isolated_runs_nothing(lab: Path) -> None:
     know(lab, "b1")
-    lines = text(lab, "-t", "b1", "--set", "cpus=all", "--set", "mode=pinned")
-    assert any("no: cpus: all measures every isolated CPU, and none is isolated here" in line for line in lines)
+    lines = text(lab, "-t", "b1", "--set", "cpus=all", "--set", "mode=pinned", code=4)
+    assert any("(1) cpus: all measures every isolated CPU, and none is isolated here" in line for line in lines)
     assert lines[-1].startswith("c: 0 of 2 runs")
+
+
+def test_two_names_that_were_found_to_be_one_machine(lab: Path) -> None:
+    """As `run` would say it, which asks the same facts; one of them alone is no mistake."""
+    for name in ("b1", "b2"):
+        facts_cache.remember(load_inventory(lab / "i.yaml").targets[name], {**FACTS, "boot_id": "b-1"})
+    done = isolbench("plan", "c.yaml", "-i", "i.yaml", cwd=lab)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "b1 and b2 are two names of one machine (boot id b-1)" in done.stderr
+    assert "isolbench plan --contact" in done.stderr
+    assert text(lab, "-t", "b1")[0].startswith("b1: 4 runs")
+
+
+def test_an_exclude_that_takes_nothing_is_told(lab: Path) -> None:
+    (lab / "c.yaml").write_text(CAMPAIGN + "exclude: [{load: spin}, {mode: fifo}]\n")
+    notes = [line for line in text(lab, "-t", "b1") if line.startswith("note: ")]
+    assert notes == ["note: c.yaml:7:11: exclude[0]: it takes no cell away"]
+
+
+def test_a_bench_file_that_its_probe_belies(lab: Path) -> None:
+    (lab / "mine.yaml").write_text("probe: gapp\nmetrics: {gap_ns: {better: lower, gate: p99}}\n")
+    (lab / "c.yaml").write_text(CAMPAIGN.replace("benches: [gap,", "benches: [mine,"))
+    done = isolbench("plan", "c.yaml", "-i", "i.yaml", cwd=lab)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "mine.yaml:1:8: probe: there is no probe 'gapp'; did you mean 'gap'?" in done.stderr
 
 
 def test_a_knob_that_a_target_lacks_is_told_before_it_costs_a_night(lab: Path) -> None:

@@ -56,6 +56,19 @@ def test_runs_are_named_by_what_they_are(
     assert lines[2] == "local: odd: left there"
 
 
+def test_an_invalid_run_is_no_failure_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = execution(tmp_path, ONE)
+    run = {"target": "local", "run": f"{made.plan.cells[-1].id}-r2", "reason": "invalid: load spin had 74 % of its CPU"}
+    with Progress(made) as progress:
+        progress.listen({"kind": "run-failed", **run, "fault": "environment", "retried": True})
+        progress.listen({"kind": "run-stored", **run, "state": "invalid"})
+        progress.listen({"kind": "run-failed", **run, "fault": "bug", "reason": "a crash"})
+    _, again, kept, failed = capsys.readouterr().err.splitlines()
+    assert again.endswith("2/3 invalid (load spin had 74 % of its CPU), will be tried again")
+    assert kept.endswith("2/3 invalid (load spin had 74 % of its CPU)")
+    assert failed.endswith("2/3 failed (bug): a crash")
+
+
 def test_one_run_is_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(execution(tmp_path, "{campaign: c, targets: [local], benches: [gap], duration: 1s}")):
         pass
@@ -92,7 +105,7 @@ def test_status_says_why_below_the_table_and_how_to_go_on_once(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     head, row, *rest = done.stdout.splitlines()
     assert "failed attempts" in head
-    assert row.split()[1:5] == ["local", "failed", "0/6", "0"]
+    assert row.split()[1:6] == ["local", "failed", "0/6", "0/0/0", "0"]
     assert rest[0].startswith("  local failed: it broke it broke")
     assert rest[1:] == [f"  continue by: isolbench resume c/{made.id}"]
     assert row.split()[0] == f"c/{made.id}"

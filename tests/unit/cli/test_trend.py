@@ -47,22 +47,35 @@ def test_a_row_an_execution_and_what_changed_between_them(lab: Path) -> None:
     text = trend(lab, "--mode", "pinned")
     assert "\x1b" not in text
     lines = text.splitlines()
-    assert lines[0] == "nightly: 1 series, 3 executions"
+    assert lines[0] == "nightly: 3 series, 3 executions"
     assert "  gap, pinned, load idle: gap_ns p99.99, median of runs of 10 s" in lines
     start = next(number for number, line in enumerate(lines) if line.startswith("  execution "))
     rows = [re.split(r"  +", line.strip()) for line in lines[start:]]
+    rows = [row[:8] for row in rows]
     assert rows[0] == ["execution", "median", "low", "high", "max", "v/s/i", "before", "earlier"]
     assert rows[1] == [DAYS[0], "1.00 µs", "1.00 µs", "1.00 µs", "1.00 µs", "2/0/0", "-", "-"]
     assert rows[2][1:] == ["2.01 µs", "2.01 µs", "2.01 µs", "2.01 µs", "1/0/1", "+100 %", "+100 %"]
     assert rows[3] == ["kernel: 6.18.5-rt2, then 6.19.0\\x1b[31m"]
     assert rows[4] == ["command line: -nohz_full=3 +quiet"]
     assert rows[5] == [DAYS[2], "3.01 µs", "3.01 µs", "3.01 µs", "3.01 µs", "2/0/0", "+49.8 %", "+99.8 %"]
-    assert max(map(len, lines[start:])) <= 80
+    alone = trend(lab, "--mode", "pinned", "--metric", "gap_ns").splitlines()
+    assert max(len(line) for line in alone if line.startswith("  20")) <= 80
+
+
+def test_what_was_stolen_stands_beside_the_gate(lab: Path) -> None:
+    """A gate quantile of 10 ns says nothing where a core loses a fifth of its time."""
+    lines = trend(lab, "--mode", "fifo").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  execution "))
+    rows = [re.split(r"  +", line.strip()) for line in lines[start:] if line.startswith("  ")]
+    assert rows[0][-2:] == ["gap_rate_hz", "stolen_ppm"]
+    assert re.fullmatch(r"[\d,.]+", rows[1][-1])
+    assert re.fullmatch(r"[\d,.]+ \(\+\d+ %\)", rows[2][-1])
+    assert sum(line.startswith("  gap, fifo") for line in lines) == 1  # no table of its own
 
 
 def test_what_is_chosen(lab: Path) -> None:
-    assert trend(lab).splitlines()[0] == "nightly: 2 series, 3 executions"
-    assert trend(lab, "--last", "1").splitlines()[0] == "nightly: 2 series, 1 execution"
+    assert trend(lab).splitlines()[0] == "nightly: 6 series, 3 executions"
+    assert trend(lab, "--last", "1").splitlines()[0] == "nightly: 6 series, 1 execution"
     text = trend(lab, "--metric", "gap_rate_hz", "--target", "nuc", "--bench", "gap", "--load", "idle")
     assert "gap_rate_hz, median" in text
     assert " max " not in text
@@ -74,7 +87,7 @@ def test_what_is_chosen(lab: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nightly", "results/nightly", f"results/nightly/{DAYS[1]}"])
 def test_a_campaign_by_name_by_folder_and_by_one_of_its_executions(lab: Path, name: str) -> None:
-    assert isolbench("trend", name, cwd=lab).stdout.startswith("nightly: 2 series, 3 executions")
+    assert isolbench("trend", name, cwd=lab).stdout.startswith("nightly: 6 series, 3 executions")
 
 
 def test_a_campaign_that_is_not_there(lab: Path) -> None:
@@ -86,7 +99,8 @@ def test_a_campaign_that_is_not_there(lab: Path) -> None:
 def test_a_machine_gets_the_same(lab: Path) -> None:
     found = json.loads(trend(lab, "--json", "--last", "2"))
     assert found["campaign"] == "nightly"
-    fifo, pinned = found["series"]
+    fifo, pinned = (each for each in found["series"] if each["metric"] == "gap_ns")
+    assert {each["metric"] for each in found["series"]} == {"gap_ns", "gap_rate_hz", "stolen_ppm"}
     assert [point["execution"] for point in pinned["points"]] == list(DAYS[1:])
     assert pinned["points"][0]["states"] == {"valid": 1, "suspect": 0, "invalid": 1}
     assert pinned["points"][0]["change"] == pytest.approx(1, abs=0.02)
@@ -101,7 +115,7 @@ def test_a_broken_run_is_named_and_the_rest_shown(lab: Path) -> None:
         done = isolbench("trend", "nightly", cwd=lab)
         assert done.returncode == 0
         assert f"skipped: {broken / 'run.json'}: not JSON" in done.stderr
-        assert "2 series" in done.stdout
+        assert "6 series" in done.stdout
     finally:
         (broken / "run.json").unlink()
         broken.rmdir()

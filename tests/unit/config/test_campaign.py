@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent.knobs import NAMES as KNOBS
 from harness.agent.loads import KINDS
 from harness.agent.spec import LoadSpec, ModeSpec
 from harness.config.campaign import Campaign, campaign_from_data, find_campaign, known_campaigns, load_campaign
@@ -122,7 +123,11 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "axes: {mode: [{where: pinned, shed: x}]}", [
         "c.yaml:5:31: axes.mode[0].shed: unknown key; did you mean 'sched'?"]),
     (HEAD + "axes: {mode: [{where: moon}]}", [
-        "c.yaml:5:15: axes.mode[0]: where: 'moon' is none of shared, pinned, nohz-full, partition"]),
+        "c.yaml:5:23: axes.mode[0].where: unknown where 'moon' (known: nohz-full, partition, pinned, shared)"]),
+    (HEAD + "axes: {mode: [{where: pined, sched: FIF}]}", [
+        "c.yaml:5:23: axes.mode[0].where: unknown where 'pined'; did you mean 'pinned'?",
+        "c.yaml:5:37: axes.mode[0].sched: unknown sched 'FIF' (also fifo:1 to fifo:99); did you mean 'fifo'?"]),
+    (HEAD + "axes: {mode: [FIFO]}", ["c.yaml:5:15: axes.mode[0]: unknown mode 'FIFO'; did you mean 'fifo'?"]),
     (HEAD + "axes: {mode: ['fifo:100']}", [
         ("c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99 nor "
          "deadline:RUNTIME/PERIOD (deadline:500us/1ms)")]),
@@ -133,7 +138,8 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "axes: {load: [stress_ng]}", [
         "c.yaml:5:15: axes.load[0]: unknown load 'stress_ng'; did you mean 'stress-ng'?"]),
     (HEAD + "axes: {load: [zz]}", [
-        f"c.yaml:5:15: axes.load[0]: unknown load 'zz' (known: {', '.join(sorted(LOADS))}); a command is written {{name: [argv…]}}"]),
+        (f"c.yaml:5:15: axes.load[0]: unknown load 'zz' (known: {', '.join(sorted(LOADS))}); "
+        "a command is written {name: [argv…]}")]),
     (HEAD + "axes: {load: [{idle: [x]}]}", [
         "c.yaml:5:15: axes.load[0]: 'idle' is a load that isolbench brings: choose another name"]),
     (HEAD + "axes: {load: [{x: [a, [b]]}]}", ["c.yaml:5:23: axes.load[0].x[1]: expected text, found a list"]),
@@ -162,6 +168,13 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "repeat: 50000\nsessions: 2", ["c.yaml:5:9: repeat: repeat × sessions is more than 99999"]),
     (HEAD + "tune: [thp, governer]", [
         "c.yaml:5:13: tune[1]: unknown knob 'governer'; did you mean 'governor'?"]),
+    (HEAD + "tune: [irqbalance]", [
+        "c.yaml:5:8: tune[0]: 'irqbalance' is no knob: services stops it, with the others that meddle"]),
+    (HEAD + "tune: [zzzz]", [
+        f"c.yaml:5:8: tune[0]: unknown knob 'zzzz' (known: {', '.join(sorted(KNOBS))})"]),
+    (HEAD.replace("[b]", "[{bench: b, params: {zz: 1}}]") + "budgets: [{bench: x, metric: gap_ns, at_most: 1us}]", [
+        "c.yaml:3:35: benches[0].params.zz: bench 'b' has no such parameter (known: ring, threshold)",
+        "c.yaml:5:19: budgets[0].bench: 'x' is no bench of this campaign (known: b)"]),
     (HEAD + "tune: [thp, ksm, thp]", ["c.yaml:5:18: tune[2]: 'thp' is listed twice"]),
     (HEAD + "tune: thp", ["c.yaml:5:7: tune: expected a list, found 'thp'"]),
     (HEAD + "quorum: 0.9", ["c.yaml:5:9: quorum: a percentage needs its sign: 0.9%"]),

@@ -187,11 +187,24 @@ def test_filters(lab: Lab, text: str, left: list[str]) -> None:
             "--set cpus=both: unknown value 'both' (known: all, one)",
             "--set control=yes: expected true or false, found 'yes'"]),
         ("", {"sets": ["repeat=0"]}, ["--set repeat=0: expected 1 to 99999, found 0"]),
+        ("", {"sets": ["gap.treshold=5us", "wake.slack=1ns"]}, [
+            "--set gap.treshold=5us: bench 'gap' has no parameter 'treshold'; did you mean 'threshold'?",
+            "--set wake.slack=1ns: 'wake' is no bench of this campaign (known: gap)"]),
+        ("", {"sets": ["gap.threshold=5"]}, [
+            "--set gap.threshold=5: a duration needs a unit: 5s, 5ms … (one of ns, us, ms, s, min, h)"]),
         ("repeat: 1000", {"sets": ["sessions=100"]}, ["--set: repeat × sessions is more than 99999"]),
     ],
 )  # fmt: skip
 def test_refusals(lab: Lab, text: str, more: dict[str, Any], expected: list[str]) -> None:
     assert lab.refused(text, **more) == expected
+
+
+def test_set_of_parameters_and_of_no_knob(lab: Lab) -> None:
+    plan = lab.plan("tune: [thp]\nbenches: [gap, wake]", sets=["gap.threshold=5us", "tune="])
+    assert {cell.bench: cell.params["threshold"] for cell in plan.cells} == {"gap": "5000ns", "wake": "1000ns"}
+    assert {cell.tune for cell in plan.cells} == {()}
+    [cell] = lab.plan("benches: [{bench: gap, params: {threshold: 5us}}]", sets=["gap.threshold=1us"]).cells
+    assert cell.id == lab.plan("benches: [gap]").cells[0].id  # the default is the default, whoever says it
 
 
 def test_set(lab: Lab) -> None:

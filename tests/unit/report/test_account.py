@@ -113,3 +113,10 @@ def test_whatever_a_file_lacks_or_has_instead_it_can_be_told(document):
     for group in account.groups(document):
         assert group.rows
         assert all(isinstance(label, str) and isinstance(text, str) for label, text in group.rows)
+
+
+def test_a_command_is_as_a_shell_takes_it_and_times_have_units():
+    found = rows(account.load({"load": {"argv": ["sh", "-c", "a b; c"], "settle_ns": 2_000_000, "at_ns": 2 * 10**18}}))
+    assert found == {"argv": "sh -c 'a b; c'", "settle_ns": "2.00 ms", "at_ns": str(2 * 10**18)}
+    asked = rows(account.asked({"spec": {"bench": "gap", "load": {"name": "x", "argv": ["echo", "a b"]}}}))
+    assert asked["load"] == "x: echo 'a b'"

@@ -67,14 +67,14 @@ def test_the_same_execution_gives_the_same_bytes(night, tmp_path):
 
 def test_it_says_what_was_measured_and_what_was_not(page):
     for sentence in (
-        "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported",
+        "33 of 33 runs: 26 valid, 6 suspect, 1 invalid; 1 attempt failed; 13 of 22 budget checks failed; ",
         "nuc, gap, load idle: the longest interval was",
         "box is a virtual machine (kvm): its figures include what the host took.",
         "SCHED_FIFO was refused (EPERM)",
         "the kernel's RT throttling stopped the task for 50 ms in every second",
         "To change it: set kernel.sched_rt_runtime_us to -1",
         "shared (all loads) : no valid run; the numbers are of suspect ones",
-        "ms under shared (suspect runs only).",
+        "% stolen, suspect runs only).",
         "fifo (load spin) , 1 run invalid:",
         "gap_ns p99.9999",
         "the probe was killed: no progress for 16 s",
@@ -279,3 +279,17 @@ def test_what_is_no_execution_is_said(tmp_path):
     with pytest.raises(UserError):
         write_report(tmp_path, tmp_path / "x.html")
     assert not (tmp_path / "x.html").exists()
+
+
+def test_what_failed_stands_at_the_top_with_its_number_and_the_limit(page, night):
+    top = page.text.partition("At a glance")[0]
+    assert "over budget nuc, gap, shared, idle: gap_ns p99.9999 " in top
+    assert re.search(r"gap_ns p99\.9999 [\d.]+ µs against at most 20 µs", top)
+    assert '<a href="#budgets">and 5 more budget checks</a>' in render(night)
+
+
+def test_what_holds_for_all_runs_is_said_once(tmp_path):
+    fake.simple_run(tmp_path, state="suspect")
+    top = Page(render(tmp_path)).text.partition("At a glance")[0]
+    assert top.count("suspect runs") == 1
+    assert "No run is valid: all of these are of suspect runs." in top

@@ -65,3 +65,11 @@ def test_an_item_hangs_on_a_terminal_and_is_one_line_in_a_pipe():
 
 def test_without_rows_there_is_no_table():
     assert printed(True, 40, table, COLUMNS, []) == []
+
+
+def test_a_table_that_cannot_fit_is_broken_between_words():
+    lines = printed(
+        True, 30, table, [Column("cell"), Column("is")], [[Text("nuc, gap, fifo, idle"), Text("word " * 8)]]
+    )
+    assert max(map(len, lines)) <= 30
+    assert {word for line in lines for word in line.split()} == {"cell", "is", "nuc,", "gap,", "fifo,", "idle", "word"}

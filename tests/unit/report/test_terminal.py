@@ -78,8 +78,7 @@ def test_a_terminal_gets_colour(night):
 
 def test_it_says_what_there_is(night):
     text = flat(printed(summary, night))
-    totals_line = "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 over budget; 1 cell unsupported"
-    assert totals_line in text
+    assert "22 of 22 runs: 17 valid, 4 suspect, 1 invalid; 1 attempt failed; 13 of 22 budget checks failed; " in text
     assert "nuc: 6.18.5-rt2" in text
     assert "box: 6.12.48+deb13-amd64" in text
     assert "virtual machine (kvm)" in text
@@ -95,7 +94,7 @@ def test_it_says_what_there_is(night):
 
 def test_rows_have_the_quantiles_with_units(night):
     row = next(line for line in printed(summary, night).splitlines() if line.startswith("  fifo"))
-    assert row.split()[:7] == ["fifo", "37", "ns", "40", "ns", "41", "ns"]
+    assert row.split()[:7] == ["fifo", "38", "ns", "40", "ns", "41", "ns"]
     assert re.search(r"<0\.150 +0 +0 ppm +0 ppm  2 valid  [▁-█]{9}$", row)
 
 
@@ -177,8 +176,10 @@ def test_a_budget_kept_beside_missed_periods_is_never_only_counted(tmp_path):
     fake.plan(tmp_path, ["nuc"], [], 1, [budget])
     text = flat(printed(summary, tmp_path))
     assert "and 22 that passed" in text
-    assert re.search(r"m7, idle pass [\d.]+ µs 3 periods were missed, each counted as later than any", text)
-    assert re.search(r"m8, idle fail - 5,000 periods were missed", text)
+    assert re.search(
+        r"m7, idle pass [\d.]+ µs 1 run .* m7, idle: 3 periods were missed, each counted as later than any", text
+    )
+    assert re.search(r"m8, idle fail - 1 run .* m8, idle: 5,000 periods were missed", text)
 
 
 def test_too_few_samples_are_said(tmp_path):
@@ -269,3 +270,8 @@ def test_the_sparkline_rises_with_the_curve():
     assert [ord(c) for c in line] == sorted(ord(c) for c in line)
     assert sparkline(noisy) != sparkline(quiet)
     assert sparkline(fake.Counts(fake.GEOMETRY, np.zeros(fake.GEOMETRY.length, dtype=np.int64))) == "empty"
+
+
+def test_what_the_bars_mean_is_said_once_a_target(night):
+    text = flat(printed(summary, night))
+    assert text.count("p50 to max: a bar each for p50, p90, ") == 2

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from harness.report.detail import show
+from harness.report.document import document
 from harness.report.html import headlines, render
 from harness.report.model import build_view
 from harness.report.modes import run_view
 from harness.report.terminal import summary
 from harness.store.catalogue import load
+from harness.store.hdr import QUANTILES
 from harness.store.runs import load_run
+from harness.store.values import value_with_missed
 
 from . import fake_execution as fake
 from .test_html import Page
@@ -61,7 +66,7 @@ def test_a_probe_without_events_has_no_rate_and_no_threshold(tmp_path):
 def test_missed_periods_are_said_everywhere(tmp_path):
     for repeat, missed in ((1, 0), (2, 500)):
         folder = fake.wake_run(tmp_path, repeat=repeat, missed=missed)
-    said = "shared: 500 of 20,000 periods missed (2.50 %): no quantile knows of them"
+    said = "shared: 500 of 20,000 periods missed (2.50 %): each counts as later than any"
     text, page = flat(printed(summary, tmp_path)), of_page(tmp_path)
     assert said in text
     assert re.search(r"late/s worst missed runs p50 to max shared .* 500 2 valid", text)
@@ -70,6 +75,27 @@ def test_missed_periods_are_said_everywhere(tmp_path):
     assert "Missed Periods that passed" in page
     assert "recorded: 9,500, 500 missed" in printed(show, folder)
     assert load(tmp_path).missed.sum() == 500
+
+
+def test_a_quantile_of_the_tables_is_that_of_the_budgets(tmp_path):
+    """A run that misses periods leaves fewer values: a table of those alone would look the better the worse it was."""
+    missing = {"cell": "wake.fifo.idle-000000000002", "mode": {"name": "fifo"}, "missed": 500}
+    folder = fake.wake_run(tmp_path, value=60_000, **missing)
+    view = build_view(tmp_path)
+    (section,) = view.targets[0].sections
+    (mode,) = section.modes
+    levels = {name: value_with_missed(load_run(folder), "wake_ns", name) for name in QUANTILES}
+    assert {each.name: each.spread.median for each in mode.quantiles} == levels
+    assert (levels["p90"] < math.inf, levels["p99"]) == (True, math.inf)
+    row = next(line for line in printed(summary, tmp_path).splitlines() if line.startswith("  fifo"))
+    assert re.search(r"fifo  6\d\.\d µs +missed +missed", row)
+    assert re.search(r"p99 +missed", printed(show, folder))
+    cells = document(view)["targets"][0]["cells"][0]["quantiles"]
+    assert (cells["p90"]["median"], cells["p99"]["median"]) == (levels["p90"], None)
+    (row,) = [row for row in load(tmp_path).itertuples() if row.metric == "wake_ns"]
+    assert (row.p50, row.p90, row.missed) == (levels["p50"], levels["p90"], 500)
+    assert pd.isna(row.p99)
+    assert "missed" in of_page(tmp_path)
 
 
 def test_every_period_missed_is_no_value_and_not_no_run(tmp_path):
@@ -81,7 +107,10 @@ def test_every_period_missed_is_no_value_and_not_no_run(tmp_path):
 
 def test_periods_that_the_probe_left_out_are_said(tmp_path):
     fake.wake_run(tmp_path, missed=10, awake=40)
-    said = "10 of 10,000 periods missed (0.100 %), 40 of 10,000 periods left out by the probe (0.400 %)"
+    said = (
+        "10 of 10,000 periods missed (0.100 %): each counts as later than any; "
+        "40 of 10,000 periods left out by the probe (0.400 %): no quantile knows of them"
+    )
     assert said in flat(printed(summary, tmp_path))
     assert said in of_page(tmp_path)
 

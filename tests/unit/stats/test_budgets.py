@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.budgets import FAILED, NOT_JUDGED, PASSED, Limit, RunValue, judge, limits_of
+from harness.stats.budgets import FAILED, NOT_JUDGED, PASSED, Limit, RunValue, counted, judge, limits_of
 from harness.stats.numbers import number_of
 from harness.stats.variants import Variant
 
@@ -34,6 +34,13 @@ def test_the_median_run_decides():
     assert (over.result, over.value, over.runs, over.state) == (FAILED, 31_000, 3, "valid")
     text = "nuc, gap, fifo, idle: gap_ns p99.99 is 31,000 ns, at most 20,000 ns allowed (median of 3 runs)"
     assert over.sentence == text
+
+
+def test_of_two_runs_the_worse_decides():
+    assert (only(run(5_000), run(90_000)).result, only(run(5_000), run(90_000)).value) == (FAILED, 90_000)
+    quiet = Limit("gap", "quiet_max_ns", None, 20_000)
+    longer = [replace(run(value, limit=quiet), better="higher") for value in (5_000, 90_000)]
+    assert only(*longer).value == 5_000
 
 
 def test_at_most_includes_the_limit():
@@ -60,6 +67,30 @@ def test_what_says_nothing_is_neither_a_pass_nor_a_failure(runs, why):
     verdict = only(*runs)
     assert (verdict.result, verdict.why) == (NOT_JUDGED, why)
     assert f"not judged: {why}" in verdict.sentence
+
+
+def test_a_quantile_fails_where_a_lower_one_that_is_bounded_is_over_already():
+    few = replace(run(90_000, recorded=5_000), lower=(("p99.9", 40_000), ("p99", 900)))
+    verdict = only(few)
+    assert (verdict.result, verdict.value, verdict.judged_at) == (FAILED, 40_000, "p99.9")
+    assert "gap_ns p99.99 is at least 40,000 ns, at most 20,000 ns allowed (one run; p99.9 is over" in verdict.sentence
+    # The highest that is bounded: with 400 samples p99.9 says as little as p99.99.
+    fewer = only(replace(few, recorded=400))
+    assert (fewer.result, fewer.value, fewer.judged_at) == (NOT_JUDGED, 90_000, None)
+    lost = only(replace(few, lower=(("p99.9", math.inf), ("p99", 900))))
+    assert (lost.result, lost.value, lost.judged_at) == (FAILED, None, "p99.9")
+    # It is the median of the runs that is over.
+    kept = replace(few, lower=(("p99.9", 5_000), ("p99", 900)))
+    assert only(few, kept, kept).result == NOT_JUDGED
+    assert only(few, few, kept).result == FAILED
+
+
+def test_checks_are_counted_in_one_way():
+    kept, over, left = only(run(5_000)), only(run(90_000)), only(run(None))
+    assert counted([]) == ""
+    assert counted([kept]) == "1 budget check passed"
+    assert counted([kept, over, left, over]) == "2 of 4 budget checks failed, 1 not judged"
+    assert counted([over, over]) == "2 budget checks failed"
 
 
 def test_missed_periods_are_said_and_never_pass_in_silence():

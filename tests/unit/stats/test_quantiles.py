@@ -20,8 +20,13 @@ def test_spread_is_over_runs():
 
 def test_a_median_is_a_value_that_a_run_had():
     """Not 15 ns of runs that had 10 and 20, on a clock that knows nothing between."""
-    assert spread([4, 1, 2, 3]) == Spread(2, 1, 4, 4)
-    assert spread([20, 10]) == Spread(10, 10, 20, 2)
+    assert spread([4, 1, 2, 3]) == Spread(3, 1, 4, 4)
+    assert spread([20, 10]) == Spread(20, 10, 20, 2)
+
+
+def test_of_two_in_the_middle_the_worse_is_the_median():
+    assert spread([20, 10], "lower").median == 20
+    assert spread([20, 10], "higher").median == 10
 
 
 @given(st.lists(st.integers(0, 10**10), min_size=1))

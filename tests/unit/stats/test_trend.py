@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_changes_are_against_the_one_before_and_the_median_of_all_before() -> No
     (found,) = series([row(str(n), value=value) for n, value in enumerate((100, 100, 400, 200))])
     assert [point.change for point in found.points] == [None, 0, 3, pytest.approx(-0.5)]
     assert [point.change_earlier for point in found.points] == [None, 0, 3, 1]
+
+
+def test_a_quantile_among_missed_periods_is_the_worst_there_is() -> None:
+    rows = [row("1"), row("2", 1, None, missed=10**7), row("2", 2, 50), row("3", 1, None), row("3", 2, 50)]
+    (found,) = series(rows)
+    assert [point.median for point in found.points] == [100, math.inf, 50]
+    assert [point.change for point in found.points] == [None, None, None]
 
 
 def test_a_point_of_too_few_samples_is_compared_with_nothing() -> None:
