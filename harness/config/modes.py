@@ -76,13 +76,16 @@ def to_mode(value: Any) -> ModeSpec:
 
 def _wrong_parts(parts: _Composed) -> Iterator[tuple[Loc, str]]:
     """Each part that there is not, with what there is."""
-    for part, known in (("where", WHERES), ("sched", (*SCHEDS, "fifo")), ("hold", HOLDS)):
+    for part, known in (("where", WHERES), ("sched", (*SCHEDS, "fifo", "deadline")), ("hold", HOLDS)):
         word = getattr(parts, part)
         try:
             modes.resolve(**{part: word})
-        except SpecError:
-            kind = f"{part} {word!r} (also fifo:1 to fifo:99)" if part == "sched" else f"{part} {word!r}"
-            yield (part,), f"unknown {kind}{suggest(word, known)}"
+        except SpecError as error:
+            if word.startswith("deadline:"):  # its durations are wrong, not its name
+                yield (part,), str(error)
+                continue
+            more = " (also fifo:1 to fifo:99, deadline:RUNTIME/PERIOD)" if part == "sched" else ""
+            yield (part,), f"unknown {part} {word!r}{more}{suggest(word, known)}"
 
 
 def from_mode(mode: ModeSpec) -> str | dict[str, str]:

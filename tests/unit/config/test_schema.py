@@ -142,6 +142,7 @@ CASES = [
     *(("campaign", text, problems) for text, problems in test_campaign.BAD),
     *(("bench", text, problems) for text, problems in test_bench.BAD),
     *(("inventory", text, problems) for text, problems in test_inventory.BAD),
+    "of the period: the kernel keeps",
 ]
 
 
