@@ -73,7 +73,7 @@ def make(tree: Tree, cpus: str) -> tuple[int, str]:
 def play(recorded: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
     """End the partition that ``recorded`` is about; the outcome as :meth:`harness.agent.undo.Undo.play` reports it."""
     cpus = parse_cpus(str(recorded.get("cpus")))
-    outcome: dict[str, Any] = {"kind": NAME, "name": NAME, "path": PATH, "before": None, "found": state(tree)}
+    outcome: dict[str, Any] = {"kind": NAME, "name": NAME, "path": PATH, "before": "absent", "found": state(tree)}
     before = affinity.unpacked(recorded.get("tasks"))
     there = tree.exists(PATH)
     home = str(recorded.get("home") or cgroups.ROOT)
