@@ -211,6 +211,8 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
     for name, knob in known.items():
         if not knob.get("available") and not (name == "services" and _get(facts, "meddlers")):  # told by name, below
             reason, advice = str(knob.get("reason") or "no reason given"), str(knob.get("advice") or "")
+            if name == "governor" and _get(facts, "virtual"):
+                advice = "set it on the host: a virtual machine has no frequency of its own to govern"
             lost.setdefault((reason, advice) if knob.get("needed", True) else ("", ""), []).append(name)
     if unneeded := lost.pop(("", ""), []):
         yield Finding("ok", "knobs", f"nothing to set here: {', '.join(unneeded)}")

@@ -30,7 +30,7 @@ _SCAN_S = 30.0
     "pin the new key of a target that is there already: it was reinstalled."
 )
 @click.argument("address", required=False)
-@click.option("--name", help="Its name in the inventory.  [default: the host's first label]")
+@click.option("--name", help="Its name in the inventory.  [default: the host's first label, or its address]")
 @click.option("--identity", type=click.Path(path_type=Path, dir_okay=False), help="The private key to log in with.")
 @click.option("--tag", "tags", multiple=True, help="Repeatable.")
 @click.option(
@@ -110,20 +110,28 @@ def _add(
     path: Path,
 ) -> _Done:
     from ..campaign.enrol import enrol, entry_of
-    from ..config.inventory import Target
+    from ..config.inventory import Target, load_inventory
     from ..deadline import Deadline
     from ..errors import UserError
     from ..target.connect import scan_host_key
 
+    if address == "local":
+        raise UserError("local is this machine: it is always there, and needs no entry")
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise UserError(f"{address!r}: expected user@host or user@host:port")
     host = match["host"].strip("[]")
     port = int(match["port"]) if match["port"] else None
     keys = entry_of(address=host, user=match["user"], port=port, identity=identity, tags=tags)
-    name = name or (host if re.fullmatch(r"[0-9.:]+", host) else host.partition(".")[0]).replace(":", "-")
+    name = name or _name_of(host)
     key = scan_host_key(Target(name=name, address=host, user=match["user"], port=port), Deadline.after(_SCAN_S))
     click.echo(f"{address} shows the host key {key.type} {key.fingerprint}", err=True)
+    for other in load_inventory(path if path.exists() else None).targets.values():
+        if (other.address, other.port or 22, other.host_key) == (host, port or 22, str(key)) and other.name != name:
+            raise UserError(
+                f"{other.name} is this machine already: the same address, port and host key",
+                advice=f"measure it under that name; to rename it, edit {path}",
+            )
     if not _accepted(key, address, fingerprint, yes):
         return _Done(name, key, written=False, found=[], code=2)
     check = _Check()
@@ -133,15 +141,24 @@ def _add(
     return _Done(name, key, written=True, found=check.found)
 
 
+def _name_of(host: str) -> str:
+    """A host's first label; of an address all of it, in what a name may hold: ``10.0.0.5``, ``fe80--1``."""
+    numeric = ":" in host or re.fullmatch(r"[0-9.]+", host)
+    return host.replace(":", "-").strip("-") if numeric else host.partition(".")[0]
+
+
 def _repin(name: str, fingerprint: str | None, yes: bool, path: Path) -> _Done:
     from ..campaign.enrol import repin
     from ..campaign.execution import target_of
     from ..config.inventory import load_inventory
     from ..deadline import Deadline
+    from ..errors import UserError
     from ..target.connect import scan_host_key
     from ..target.keys import HostKey
 
     target = target_of(load_inventory(path), name)
+    if target.local:
+        raise UserError(f"{name} is this machine: it is not reached by SSH, and has no host key")
     key = scan_host_key(target, Deadline.after(_SCAN_S))
     if target.host_key:
         old = HostKey.parse(target.host_key)
@@ -174,10 +191,17 @@ def _accepted(key: HostKey, address: str, fingerprint: str | None, yes: bool) ->
         return True
     if not sys.stdin.isatty():
         raise UserError("the host key has to be confirmed: name it by --fingerprint, or trust it by --yes")
+    click.echo(f"on the machine's own console it is shown by: ssh-keygen -lf {_key_file(key)}", err=True)
     if click.confirm("is this the machine's own key?", err=True):
         return True
     click.echo("nothing was written", err=True)
     return False
+
+
+def _key_file(key: HostKey) -> str:
+    """Where sshd keeps it: ``ssh-ed25519`` is ``ed25519``, ``ecdsa-sha2-nistp256`` is ``ecdsa``."""
+    kind = next((kind for kind in ("ed25519", "ecdsa", "rsa") if kind in key.type), "*")
+    return f"/etc/ssh/ssh_host_{kind}_key.pub"
 
 
 class _Check:
@@ -198,14 +222,17 @@ class _Check:
 
     def __call__(self, target: Target) -> None:
         from ..errors import ConnectionLost, HostKeyError, IsolbenchError, Unreachable
+        from ..target.transport import AuthenticationFailed
         from .doctor import examine, failure
 
         try:
             facts, self.found = examine(target.model_copy(update={"serial": None}))  # a new one may be pinned
             serial = facts.get("serial")
             self.serial = serial if isinstance(serial, str) and _SERIAL.fullmatch(serial) else None
-        except (ConnectionLost, HostKeyError, Unreachable):  # a refused login is one of the last
+        except (ConnectionLost, HostKeyError, Unreachable) as error:
             click.echo("nothing was written:", err=True)
+            if isinstance(error, AuthenticationFailed):
+                error.advice = f"name the private key by --identity FILE; {error.advice or ''}".removesuffix("; ")
             raise
         except IsolbenchError as error:
             self.found = [failure(error)]

@@ -27,7 +27,8 @@ def section_table(section: Section, console: Console) -> None:
     console.print()
     line(console, _title(section), indent=2)
     several = any(mode.maximum and mode.maximum.runs > 1 for mode in section.modes)
-    columns = [Column("mode"), *(Column(name, right=True) for name in (*SHOWN, "max"))]
+    shown = _telling(section)
+    columns = [Column("mode"), *(Column(name, right=True) for name in (*shown, "max"))]
     if section.events:
         columns += _with_worst(f"{section.events}/s", several)
     for scalar in section.scalars:
@@ -38,7 +39,7 @@ def section_table(section: Section, console: Console) -> None:
     rows: list[list[Text]] = []
     scale = _scale(section)
     for mode in section.modes:
-        cells = [plain(mode.name), *_levels(mode, section.unit)]
+        cells = [plain(mode.name), *_levels(mode, section.unit, shown)]
         if section.events:
             cells += _median_and_worst(_rate(mode), mode.rate, "", several)
         for scalar in section.scalars:
@@ -49,7 +50,7 @@ def section_table(section: Section, console: Console) -> None:
             cells.append(plain(f"{mode.missed:,}", "yellow" if mode.missed else ""))
         rows.append([*cells, _states(mode), plain(shape(mode, scale))])
         for cpu in mode.cpus:
-            cells = [plain(f"  CPU {cpu.cpu}"), *_levels(cpu, section.unit)]
+            cells = [plain(f"  CPU {cpu.cpu}"), *_levels(cpu, section.unit, shown)]
             cells += [Text("")] * (len(columns) - len(cells) - 1)
             rows.append([*cells, plain(shape(cpu, scale))])
     table(console, columns, rows)
@@ -68,6 +69,28 @@ def _title(section: Section) -> str:
     return f"{what}: {section.metric}, median of runs{of} (max: the longest of any){over}"
 
 
+def _telling(section: Section) -> list[str]:
+    """Of the quantiles those that say something: the first, and each that does not read in all rows as the next one.
+
+    A loop of 10 ns reads 10 ns four times, and what befell it would be in another table.
+    """
+    rows: list[ModeView | CpuView] = []
+    for mode in section.modes:
+        rows += [mode, *mode.cpus]
+    texts = {name: [_quantile(each, name, section.unit).plain for each in rows] for name in SHOWN}
+    told = [not {"-", "n too small"} & set(texts[name]) for name in SHOWN]
+    pairs = zip(SHOWN, SHOWN[1:], told, strict=False)
+    return [
+        SHOWN[0],
+        *(
+            name
+            for name, after, all_told in pairs
+            if name != SHOWN[0] and not (all_told and texts[name] == texts[after])
+        ),
+        SHOWN[-1],
+    ]
+
+
 def _with_worst(title: str, several: bool) -> list[Column]:
     """A median hides what befell one run of many: the worst stands beside it."""
     return [Column(name, right=True, group=1) for name in ([title, "worst"] if several else [title])]
@@ -78,9 +101,9 @@ def _median_and_worst(median: str, spread: Spread | None, unit: str, several: bo
     return [plain(text) for text in ([median, worst] if several else [median])]
 
 
-def _levels(of: ModeView | CpuView, unit: str) -> list[Text]:
+def _levels(of: ModeView | CpuView, unit: str, shown: Sequence[str]) -> list[Text]:
     longest = plain(quantity(of.maximum.high, unit) if of.maximum else "-")
-    return [*(_quantile(of, name, unit) for name in SHOWN), longest]
+    return [*(_quantile(of, name, unit) for name in shown), longest]
 
 
 def _notes(section: Section, console: Console) -> None:

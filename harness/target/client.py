@@ -81,6 +81,13 @@ def error_of(head: Mapping[str, Any]) -> IsolbenchError:
     return kind(f"agent: {head.get('message') or head.get('kind')}", advice=str(advice) if advice else None)
 
 
+def _for_what(owner: object) -> str:
+    """The execution, or the command, whose session has the id ``owner``: ``quick/20261120T010000Z-1f/box``."""
+    parts = str(owner or "").split("/")
+    named = f"{parts[0]}/{parts[1].rpartition('-')[0]}" if len(parts) == 3 else parts[0] if len(parts) == 2 else ""
+    return f" ({named})" if named else ""
+
+
 def split_files(frame: Frame) -> dict[str, bytes]:
     """The files of a ``run`` frame by name, each checked. :class:`Corrupt` if one is not what its hash says."""
     run = frame.head.get("run")
@@ -150,9 +157,10 @@ class AgentClient:
             head = answer.head
             owner = head.get("owner") or {}
             who = owner.get("who") or owner.get("id") or "somebody"
+            lasts = f"its lease ends in {float(head.get('expires_s', 0)):.0f} s unless it is renewed"
             raise Busy(
-                f"in use by {who} for {float(head.get('age_s', 0)):.0f} s",
-                advice=f"its lease ends in {float(head.get('expires_s', 0)):.0f} s unless it is renewed",
+                f"in use by {who}{_for_what(owner.get('id'))} for {float(head.get('age_s', 0)):.0f} s",
+                advice=f"wait ({lasts}); if that is yours and forgotten: isolbench restore --cancel NAME",
                 owner=str(owner.get("id") or ""),
             )
         return int(self._expect("lease", answer).head["token"])

@@ -44,6 +44,7 @@ def test_only_who_lets_us_in_is_written(
     assert done.returncode == 3
     assert "nothing was written" in done.stderr
     assert "login refused" in done.stderr
+    assert "advice: name the private key by --identity FILE; " in done.stderr
     assert not (tmp_path / "lab.yaml").exists()
     done = isolbench(*words, "--identity", str(user_key), "--json", cwd=tmp_path)  # the name is not taken
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,6 +53,8 @@ def test_only_who_lets_us_in_is_written(
     assert list(told) == ["target", "inventory", "host_key", "written", "findings"]
     assert (told["target"], told["inventory"], told["written"]) == ("box", "lab.yaml", True)
     assert told["host_key"]["fingerprint"] == fingerprint(sshd.host_key)
+    again = isolbench(*words[:2], "--name", "again", *words[4:], cwd=tmp_path)
+    assert (again.returncode, "box is this machine already" in again.stderr) == (2, True), again.stderr
     assert ("ok", "reached") in {(each["level"], each["topic"]) for each in told["findings"]}
 
 

@@ -176,3 +176,11 @@ def test_smt_is_advised_upon_as_a_run_would_be() -> None:
     topology = {"0": {"siblings": [0, 1]}, "1": {"siblings": [0, 1]}}
     [found] = [f for f in findings({**GOOD, "cpus": {**GOOD["cpus"], "topology": topology}}) if f.topic == "SMT"]
     assert RULES["sibling-busy"].remedy in found.advice
+
+
+@pytest.mark.parametrize(("virtual", "advice"), [("kvm", "set it on the host"), (None, "modprobe it")])
+def test_a_governor_is_the_hosts_on_a_virtual_machine(virtual: str | None, advice: str) -> None:
+    governor = {"available": False, "needed": True, "reason": "no cpufreq here", "advice": "modprobe it"}
+    found = findings({"virtual": virtual, "knobs": {"governor": governor}})
+    [knob] = [each for each in found if each.topic == "knobs"]
+    assert knob.advice.startswith(advice)

@@ -185,6 +185,17 @@ def test_busy_says_who_and_how_long() -> None:
     assert "44 s" in str(caught.value.advice)
 
 
+@pytest.mark.parametrize(
+    ("owner", "what"),
+    [("quick/20261120T010000Z-1f/box", "quick/20261120T010000Z"), ("doctor/box", "doctor")],
+)
+def test_busy_says_with_what_and_how_to_end_it(owner: str, what: str) -> None:
+    client, _ = client_of(says("busy", owner={"id": owner, "who": "ann@lab"}, age_s=1, expires_s=2))
+    with pytest.raises(Busy, match=rf"in use by ann@lab \({what}\) for 1 s") as caught:
+        client.acquire(60, soon())
+    assert "isolbench restore --cancel NAME" in str(caught.value.advice)
+
+
 def run_frame(contents: dict[str, bytes], **wrong: Any) -> Answer:
     listed = [
         {"name": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
 
 from harness import build
+from harness.config.types import to_duration
+from harness.stats.quantiles import samples_needed
 
 from .csrc_kit import ROOT, run
 
@@ -77,3 +80,14 @@ def test_common_options():
     said = re.search(r"^\*\*Options\*\*: (.*?)\n\n", PAGE, re.M | re.S)
     assert said
     assert set(re.findall(r"--[a-z-]+", said[1])) == set(re.findall(r"^  (--[a-z-]+)", text, re.M))
+
+
+def test_how_long_and_how_often():
+    text = section("How long, and how often")
+    for quantile, samples, gap, wake in table(text, "quantile"):
+        needed = samples_needed(quantile)
+        assert samples == f"{needed:,}"
+        assert to_duration(gap.replace(" ", "")) == pytest.approx(needed * 10, rel=0.01)
+        assert to_duration(wake.replace(" ", "")) == pytest.approx(needed * 10**6, rel=0.01)
+    for repeat, chance in table(text, "`repeat`"):
+        assert chance == f"1 in {math.comb(2 * int(repeat), int(repeat)) // 2}"

@@ -275,3 +275,11 @@ def test_the_sparkline_rises_with_the_curve():
 def test_what_the_bars_mean_is_said_once_a_target(night):
     text = flat(printed(summary, night))
     assert text.count("p50 to max: a bar each for p50, p90, ") == 2
+
+
+def test_a_quantile_that_reads_as_the_next_one_is_left_out(tmp_path):
+    values = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
+    values[fake.GEOMETRY.index(10)], values[fake.GEOMETRY.index(4_000_000)] = 10**8, 200
+    fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, values))
+    head = next(line for line in printed(summary, tmp_path).splitlines() if line.startswith("  mode"))
+    assert head.split()[:5] == ["mode", "p50", "p99.99", "p99.9999", "max"]
