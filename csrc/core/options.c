@@ -193,12 +193,35 @@ static const struct {
 	{ "rr", SCHED_RR, true },
 };
 
+/* "RUNTIME/PERIOD", durations both. What the kernel wants of them it says itself. */
+static bool parse_reservation(const char *text, struct sched_request *request)
+{
+	const char *slash = strchr(text, '/');
+	char runtime[32];
+
+	if (!slash || (size_t)(slash - text) >= sizeof(runtime))
+		return false;
+	memcpy(runtime, text, (size_t)(slash - text));
+	runtime[slash - text] = '\0';
+	return options_parse_duration(runtime, &request->runtime_ns) &&
+	       options_parse_duration(slash + 1, &request->period_ns) &&
+	       request->runtime_ns && request->runtime_ns <= request->period_ns;
+}
+
 static struct sched_request parse_sched(const char *text)
 {
+	static const char deadline[] = "deadline:";
+	struct sched_request reserved = { .policy = PLACEMENT_DEADLINE };
 	const size_t length = strcspn(text, ":");
 	const bool with_priority = text[length] == ':';
 	uint64_t priority = 0;
 
+	if (!strncmp(text, deadline, sizeof(deadline) - 1)) {
+		if (parse_reservation(text + sizeof(deadline) - 1, &reserved))
+			return reserved;
+		fault_usage("--sched %s: wanted is deadline:RUNTIME/PERIOD, two durations"
+			    " (deadline:500us/1ms), the runtime within the period", text);
+	}
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
 		if (strlen(policies[i].name) != length || strncmp(text, policies[i].name, length) ||
 		    policies[i].realtime != with_priority)
@@ -206,9 +229,11 @@ static struct sched_request parse_sched(const char *text)
 		if (with_priority && (!options_parse_int(text + length + 1, &priority) ||
 				      priority < 1 || priority > 99))
 			break;
-		return (struct sched_request){ policies[i].policy, (int)priority };
+		return (struct sched_request){ .policy = policies[i].policy,
+					       .priority = (int)priority };
 	}
-	fault_usage("--sched %s: none of other, batch, idle, fifo:N, rr:N with N in 1..99", text);
+	fault_usage("--sched %s: none of other, batch, idle, fifo:N, rr:N with N in 1..99,"
+		    " deadline:RUNTIME/PERIOD", text);
 }
 
 /* ---- the common table ---- */
@@ -242,6 +267,13 @@ static void set_duration(struct options *options, const char *text)
 static void set_sched(struct options *options, const char *text)
 {
 	options->sched = parse_sched(text);
+}
+
+static void set_cgroup(struct options *options, const char *text)
+{
+	if (text[0] != '/')
+		fault_usage("--cgroup %s: not an absolute path", text);
+	options->cgroup = text;
 }
 
 static void set_out(struct options *options, const char *text)
@@ -291,7 +323,10 @@ static const struct common {
 	  OPTIONS_ALONE },
 	{ "duration", "TIME", "measure this long (default " DURATION_PRESET ")", set_duration,
 	  OPTIONS_ALONE },
-	{ "sched", "POLICY", "other, batch, idle, fifo:N or rr:N (default: as inherited)", set_sched, OPTIONS_ALONE },
+	{ "sched", "POLICY", "other, batch, idle, fifo:N, rr:N or deadline:RUNTIME/PERIOD"
+	  " (default: as inherited)", set_sched, OPTIONS_ALONE },
+	{ "cgroup", "DIR", "measure in this cgroup of version 2 (default: where it is started)",
+	  set_cgroup, OPTIONS_ALONE },
 	{ "out", "DIR", "write the result here (default: a summary on stdout)", set_out,
 	  OPTIONS_ALONE },
 	{ "parent", "PID", "end at once unless this is the parent", set_parent, OPTIONS_ALONE },
@@ -344,7 +379,7 @@ void options_parse(int argc, char **argv, enum option_scope scope, const struct 
 		.action = ACTION_MEASURE,
 		.cpu = -1,
 		.duration_ns = known(&duration_param, DURATION_PRESET),
-		.sched = { PLACEMENT_INHERIT, 0 },
+		.sched = { .policy = PLACEMENT_INHERIT },
 		.waker_cpu = -1,
 	};
 	for (size_t p = 0; p < count; p++)

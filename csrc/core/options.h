@@ -31,6 +31,7 @@ struct options {
 	int cpu;			/* -1: not pinned */
 	uint64_t duration_ns;
 	struct sched_request sched;
+	const char *cgroup;		/* the folder of the cgroup to measure in; NULL: stay */
 	const char *out;		/* NULL: a summary on stdout */
 	int64_t parent;			/* 0: not given */
 	int waker_cpu;			/* -1: not given */

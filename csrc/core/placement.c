@@ -2,6 +2,7 @@
 #include "core/placement.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +23,6 @@
 #define HUGE_BYTES ((size_t)2 << 20)
 
 /* Not in every C library's headers. */
-#define POLICY_DEADLINE 6
 #define POLICY_EXT 7
 #define POLICY_RESET_ON_FORK 0x40000000
 #define MEMORY_DEFAULT 0
@@ -33,6 +33,15 @@
 
 /* What the probe allocated first stands for all of it. */
 static void *allocated;
+
+/* The first of its versions, which every kernel takes. */
+struct scheduling {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
 
 void placement_die_with_parent(int64_t expected)
 {
@@ -228,9 +237,49 @@ static const char *policy_name(long policy)
 	case SCHED_RR: return "rr";
 	case SCHED_BATCH: return "batch";
 	case SCHED_IDLE: return "idle";
-	case POLICY_DEADLINE: return "deadline";
+	case PLACEMENT_DEADLINE: return "deadline";
 	case POLICY_EXT: return "ext";
 	default: return "unknown";
+	}
+}
+
+/* Why not: the kernel has four errnos for it, and none of them is plain. */
+static const char *deadline_advice(int error)
+{
+	switch (error) {
+	case EPERM:
+		return "root or CAP_SYS_NICE is needed, and a root domain that is this task's CPUs and no"
+		       " others: a cpuset partition of its own, or sched_rt_runtime_us=-1";
+	case EBUSY:
+		return "the root domain's bandwidth is given away: ask for less, end other tasks of"
+		       " SCHED_DEADLINE, or raise sched_rt_runtime_us";
+	case EINVAL:
+		return "the kernel takes runtimes from 1024 ns, and periods from sched_deadline_period_min_us"
+		       " to sched_deadline_period_max_us";
+	default:
+		return "a sandbox or container may forbid it";
+	}
+}
+
+static void set_deadline(const struct sched_request *request)
+{
+	const struct scheduling wanted = {
+		.size = sizeof(wanted), .policy = PLACEMENT_DEADLINE,
+		.runtime = request->runtime_ns,
+		.deadline = request->period_ns, .period = request->period_ns,
+	};
+
+	const struct timespec pause = { .tv_sec = (time_t)(request->period_ns / 4 / 1000000000),
+					.tv_nsec = (long)(request->period_ns / 4 % 1000000000) };
+
+	/* What a task had that has just ended is given back at the end of its period, not before. */
+	for (int tries = 0; syscall(SYS_sched_setattr, 0, &wanted, 0U) < 0; tries++) {
+		if (errno != EBUSY || tries == 8)
+			fault_environment(errno, deadline_advice(errno),
+					  "cannot set SCHED_DEADLINE, %llu of each %llu ns",
+					  (unsigned long long)request->runtime_ns,
+					  (unsigned long long)request->period_ns);
+		(void)nanosleep(&pause, NULL);
 	}
 }
 
@@ -240,6 +289,10 @@ void placement_set_sched(const struct sched_request *request)
 
 	if (request->policy == PLACEMENT_INHERIT)
 		return;
+	if (request->policy == PLACEMENT_DEADLINE) {
+		set_deadline(request);
+		return;
+	}
 	if (syscall(SYS_sched_setscheduler, 0, request->policy, &param) < 0) {
 		if (request->priority)
 			fault_environment(errno,
@@ -251,6 +304,63 @@ void placement_set_sched(const struct sched_request *request)
 		fault_environment(errno, "run as root, or give CAP_SYS_NICE",
 				  "cannot set the policy \"%s\"", policy_name(request->policy));
 	}
+}
+
+static void read_reservation(struct placement *placement)
+{
+	struct scheduling now = { .size = sizeof(now) };
+
+	placement->runtime_ns = placement->period_ns = 0;
+	if (strcmp(placement->policy, "deadline"))
+		return;
+	if (syscall(SYS_sched_getattr, 0, &now, (unsigned int)sizeof(now), 0U) < 0)
+		fault_environment(errno, "a sandbox may forbid it", "cannot read what SCHED_DEADLINE grants");
+	placement->runtime_ns = now.runtime;
+	placement->period_ns = now.period;
+}
+
+/* The line of version 2: "0::/path". */
+static void read_cgroup(char *path, size_t size)
+{
+	FILE *groups = fopen("/proc/self/cgroup", "re");
+	char line[512];
+
+	path[0] = '\0';
+	while (groups && fgets(line, sizeof(line), groups)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (!strncmp(line, "0::/", 4) && strlen(line + 3) < size)
+			memcpy(path, line + 3, strlen(line + 3) + 1);
+	}
+	if (groups)
+		fclose(groups);
+}
+
+static bool in_cgroup;
+
+static int open_members(const char *folder)
+{
+	char path[sizeof(((struct placement *)0)->cgroup) + 64];
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/cgroup.procs", folder) >= sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return open(path, O_WRONLY | O_CLOEXEC);
+}
+
+void placement_enter_cgroup(struct placement_origin *origin, const char *path)
+{
+	char here[sizeof(((struct placement *)0)->cgroup)], home[sizeof(here) + 16];
+	const int there = open_members(path);
+
+	read_cgroup(here, sizeof(here));
+	snprintf(home, sizeof(home), "/sys/fs/cgroup%s", here);
+	origin->cgroup = here[0] ? open_members(home) : -1;
+	if (there < 0 || write(there, "0", 1) != 1)
+		fault_environment(errno, "root is needed, and a cgroup of version 2 that is there",
+				  "cannot go to the cgroup %s", path);
+	close(there);
+	in_cgroup = true;
 }
 
 void placement_read(struct placement *placement)
@@ -267,6 +377,11 @@ void placement_read(struct placement *placement)
 	placement->policy = policy_name(policy);
 	placement->priority = param.sched_priority;
 	placement->cpu = (int)cpu;
+	read_reservation(placement);
+	/* Not without need: a file that is opened here leaves work behind on the measured CPU. */
+	placement->cgroup[0] = '\0';
+	if (in_cgroup)
+		read_cgroup(placement->cgroup, sizeof(placement->cgroup));
 }
 
 void placement_remember(struct placement_origin *origin)
@@ -278,6 +393,7 @@ void placement_remember(struct placement_origin *origin)
 	origin->policy = (int)syscall(SYS_sched_getscheduler, 0);
 	(void)syscall(SYS_sched_getparam, 0, &param);
 	origin->priority = param.sched_priority;
+	origin->cgroup = -1;
 }
 
 int placement_other_cpu(const struct placement_origin *origin, int cpu)
@@ -367,12 +483,31 @@ void placement_stay_off(const struct placement_origin *origin, int cpu)
 		      any ? mask : origin->mask);
 }
 
+/*
+ * The kernel gives a reservation back at the end of its period, and to the root domain
+ * where the task is then: one that has moved away meanwhile leaves its share taken for good.
+ */
+static void await_end_of_reservation(uint64_t period_ns)
+{
+	const uint64_t enough_ns = period_ns + 1000000;
+	const struct timespec pause = { .tv_sec = (time_t)(enough_ns / 1000000000),
+					.tv_nsec = (long)(enough_ns % 1000000000) };
+
+	if (period_ns)
+		(void)nanosleep(&pause, NULL);
+}
+
 void placement_return(const struct placement_origin *origin, int cpu)
 {
 	const struct sched_param param = { .sched_priority = origin->priority };
+	struct placement now;
 
 	(void)munlockall();
+	placement_read(&now);
 	if (origin->policy >= 0)
 		(void)syscall(SYS_sched_setscheduler, 0, origin->policy, &param);
+	await_end_of_reservation(now.period_ns);
+	if (origin->cgroup >= 0 && write(origin->cgroup, "0", 1) == 1)
+		close(origin->cgroup);
 	placement_stay_off(origin, cpu);
 }

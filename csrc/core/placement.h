@@ -17,10 +17,12 @@
 
 #define PLACEMENT_CPUS_MAX 8192
 #define PLACEMENT_INHERIT (-1)
+#define PLACEMENT_DEADLINE 6	/* SCHED_DEADLINE, which is not in every C library's headers */
 
 struct sched_request {
 	int policy;		/* SCHED_FIFO and so on, or PLACEMENT_INHERIT: leave it alone */
 	int priority;
+	uint64_t runtime_ns, period_ns;	/* of SCHED_DEADLINE; its deadline is the period's end */
 };
 
 /* What the kernel says about this task now. */
@@ -28,6 +30,8 @@ struct placement {
 	char affinity[1024];	/* a CPU list: "1", "0-3,6" */
 	const char *policy;	/* "other", "fifo", ... */
 	int priority;
+	uint64_t runtime_ns, period_ns;	/* of SCHED_DEADLINE, else 0 */
+	char cgroup[256];	/* as /proc/self/cgroup has it; "" unless it was asked for */
 	int cpu;
 };
 
@@ -85,7 +89,14 @@ struct placement_origin {
 	unsigned long mask[PLACEMENT_CPUS_MAX / (8 * sizeof(unsigned long))];
 	long mask_bytes;
 	int policy, priority;
+	int cgroup;		/* its cgroup.procs, open, or -1: nothing to go back to */
 };
+
+/*
+ * Goes to the cgroup in folder `path`, with all threads: to be done before pinning, for its
+ * cpuset decides what CPUs there are. placement_return() goes back.
+ */
+void placement_enter_cgroup(struct placement_origin *origin, const char *path);
 
 void placement_remember(struct placement_origin *origin);
 

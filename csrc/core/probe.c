@@ -93,6 +93,8 @@ static void calibrate(struct run *run)
 
 static void place(struct run *run)
 {
+	if (run->options.cgroup)
+		placement_enter_cgroup(&run->origin, run->options.cgroup);
 	if (run->options.cpu >= 0)
 		placement_pin(run->options.cpu);
 	placement_set_sched(&run->options.sched);

@@ -10,13 +10,13 @@
  *   memory of the CPU's node; prepare()	(before it is locked)
  *   lock and prefault memory
  *   calibrate the counter		(10 ms of busy waiting)
- *   CPU and scheduler, read back
+ *   cgroup, CPU and scheduler, read back
  *   warm(): the loop, once		(code, data and branches are then known to the CPU)
  *   wait for --start-at			(several probes of a run begin together)
  *   brackets, rusage			(armed: from here on nothing is opened or allocated)
  *   measure(): the loop
  *   rusage, bracket, read back
- *   off the measured CPU; collect(); write
+ *   off the measured CPU and out of the cgroup; collect(); write
  */
 #ifndef ISOLBENCH_PROBE_H
 #define ISOLBENCH_PROBE_H

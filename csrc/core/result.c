@@ -210,6 +210,12 @@ static void write_placement(const char *key, const struct placement *placement, 
 	json_string(json, "affinity", placement->affinity);
 	json_string(json, "policy", placement->policy);
 	json_i64(json, "priority", placement->priority);
+	if (placement->period_ns) {
+		json_u64(json, "runtime_ns", placement->runtime_ns);
+		json_u64(json, "period_ns", placement->period_ns);
+	}
+	if (placement->cgroup[0])
+		json_string(json, "cgroup", placement->cgroup);
 	json_i64(json, "cpu", placement->cpu);
 	json_close(json, '}');
 }

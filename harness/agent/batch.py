@@ -13,6 +13,7 @@ from .blobs import Blobs
 from .control import Control
 from .kmsg import Kmsg
 from .knobs import Knob, Outcome, all_knobs
+from .knobs.partition import Partition
 from .loads import Load
 from .loads import make as make_load
 from .loads import needs as load_needs
@@ -79,6 +80,7 @@ class Runner:
         self._kmsg = Kmsg(tree)
         self._affinity = sorted(os.sched_getaffinity(0))
         self._all_knobs: dict[str, Knob] = all_knobs(tree)
+        self._partition: Knob = Partition(tree)
         self._knobs: list[tuple[Knob, Outcome]] = []
         self._segment: list[tuple[str, list[int], list[int]]] = []
         self._load: Load | None = None
@@ -191,6 +193,7 @@ class Runner:
     def _admit(self, spec: RunSpec) -> Mode:
         mode = mode_from_spec(spec.mode)
         reasons = mode.needs(self._facts, spec.cpus, spec.housekeeping)
+        reasons += mode.suits(helper=bool(spec.helpers), polls=False)  # which bench polls, the plan knows
         reasons += load_needs(spec.load, self._facts, spec.rest)
         if reasons:
             raise AgentError("environment", "unsupported", "; ".join(reasons))
@@ -224,9 +227,18 @@ class Runner:
         self._restore_knobs(keep=same)
         for step in wanted[same:]:
             name, cpus, housekeeping = step
-            knob = self._all_knobs[name]
+            knob = self._partition if name == self._partition.name else self._all_knobs[name]
             self._segment.append(step)
             self._knobs.append((knob, knob.set(cpus, housekeeping, self._undo)))
+        if mode.partitioned and not self._knobs[-1][1].ok:
+            self._refuse_partition()
+
+    def _refuse_partition(self) -> None:
+        """The run is not measured in another mode than was asked for."""
+        knob, outcome = self._knobs[-1]
+        self._restore_knobs(keep=len(self._knobs) - 1)
+        errno = f" ({outcome.errno})" if outcome.errno else ""
+        raise AgentError("environment", "partition", f"no partition: {outcome.reason}{errno}", knob.advise(outcome))
 
     def _wanted(self, spec: RunSpec, mode: Mode) -> list[tuple[str, list[int], list[int]]]:
         """Names of knobs, each with the CPUs that it is for."""
@@ -240,6 +252,8 @@ class Runner:
                 cpus = self._affinity if knob.roams and not mode.pinned else spec.cpus
                 beside = spec.helpers if knob.helpers else []
                 found.append((name, list(dict.fromkeys([*cpus, *beside])), list(spec.housekeeping)))
+        if mode.partitioned:  # last: what it takes from others is given back before anything else is
+            found.append((self._partition.name, list(spec.cpus), list(spec.housekeeping)))
         return found
 
     def _restore_knobs(self, keep: int = 0) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-from . import board, services
+from . import board, cgroups, services
 from .knobs import show_all
 from .loads import memory, tools
 from .system import Tree, parse_cpus
@@ -44,7 +44,7 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "tsc": _tsc(tree, cpuinfo),
         "virtual": _virtual(tree, cpuinfo),
         "cpus": cpus(tree),
-        "cgroup": _cgroup(tree),
+        "cgroup": cgroups.gather(tree),
         "privileges": privileges(tree),
         "tracefs": any(
             tree.exists(f"{at}/current_tracer") for at in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -206,18 +206,6 @@ def _topology(tree: Tree, cpu: int) -> dict[str, Any]:
         "capacity": tree.number(f"{folder}/cpu_capacity"),
         "max_khz": tree.number(f"{folder}/cpufreq/cpuinfo_max_freq"),
     }
-
-
-def _cgroup(tree: Tree) -> dict[str, Any]:
-    unified = tree.read("/sys/fs/cgroup/cgroup.controllers")
-    if unified is not None:
-        return {"version": 2, "controllers": sorted(unified.split())}
-    legacy = [
-        line.split()[0]
-        for line in (tree.read("/proc/cgroups") or "").split("\n")
-        if line and not line.startswith("#") and line.split()[1:2] != ["0"]
-    ]
-    return {"version": 1 if legacy else None, "controllers": sorted(legacy)}
 
 
 def privileges(tree: Tree) -> dict[str, Any]:

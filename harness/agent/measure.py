@@ -230,7 +230,7 @@ class Measurement:
                 "nice": probe.nice,
                 **({} if helper is None else {"helper_cpu": helper}),
             }
-        effective: dict[str, Any] = {"provider": "scheduler", "tasks": tasks}
+        effective: dict[str, Any] = {"provider": self._mode.provider, "tasks": tasks}
         if len(measured) > 1:
             effective["start_skew_ns"] = start_skew_ns(result for _, result in measured)
         return effective

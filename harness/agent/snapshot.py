@@ -12,7 +12,7 @@ import re
 import time
 from typing import Any, Sequence
 
-from . import services
+from . import partition, services
 from .system import Tree, format_cpus, parse_cpus
 
 _CPU = "/sys/devices/system/cpu"
@@ -62,6 +62,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
         "kernel_version": tree.read("/proc/sys/kernel/version"),
         "online": tree.read(f"{_CPU}/online"),
         "isolated": _isolated(tree),
+        "partition": partition.state(tree),
         "microcode": tree.read(f"{_CPU}/cpu{min(cpus)}/microcode/version") if cpus else None,
         "clocksource": tree.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "clocksources": tree.read("/sys/devices/system/clocksource/clocksource0/available_clocksource"),

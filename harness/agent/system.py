@@ -75,6 +75,37 @@ class Tree:
         finally:
             os.close(fd)
 
+    def make_folder(self, path: str) -> int:
+        """The errno, or 0."""
+        try:
+            os.mkdir(self.root + path, 0o755)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    def remove_folder(self, path: str) -> int:
+        """An empty one; of a control group the kernel's files do not count. The errno, or 0."""
+        try:
+            os.rmdir(self.root + path)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    def affinity(self, tid: int) -> list[int] | None:
+        """The CPUs of a thread, or None where there is none such."""
+        try:
+            return sorted(os.sched_getaffinity(tid))
+        except OSError:
+            return None
+
+    def set_affinity(self, tid: int, cpus: Iterable[int]) -> int:
+        """The errno, or 0."""
+        try:
+            os.sched_setaffinity(tid, cpus)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
     def run(self, argv: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
         """A command of this machine, by its path and without a shell: exit status, output, errors.
 

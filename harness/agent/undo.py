@@ -5,6 +5,8 @@
 
     {"boot_id": …, "kind": "file", "name": knob, "path": …, "before": text as read, "vanishes": bool, "write": text}
     {"boot_id": …, "kind": "unit", "name": knob, "unit": "irqbalance.service", "before": "active" or "activating"}
+    {"boot_id": …, "kind": "partition", "name": "partition", "path": …, "cpus": "2", "enabled": bool, "home": …,
+     "tasks": {"0-2": [[tid, start], …]}}
     {"boot_id": …, "kind": "processes", "marker": …}
 
 ``write`` is there where a file does not take what it says: of ``always [madvise] never`` the word alone.
@@ -21,6 +23,7 @@ import json
 import os
 from typing import Any
 
+from . import partition
 from .processes import kill_marked, marked
 from .services import play_unit
 from .system import Tree, errno_name, write_durably
@@ -97,6 +100,8 @@ class Undo:
             return self._play_file(entry)
         if kind == "unit":
             return play_unit(entry, self._tree)
+        if kind == "partition":
+            return partition.play(entry, self._tree)
         told = {"kind": kind, "name": entry.get("name"), "path": None, "before": entry.get("before"), "found": None}
         return {**told, "ok": False, "reason": f"a newer agent's entry ({str(kind)[:40]!r}): restore by that one"}
 

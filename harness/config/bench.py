@@ -30,6 +30,7 @@ from .types import (
     build,
     check_choice,
     choice,
+    to_bool,
     to_duration,
     to_int,
     to_list,
@@ -198,6 +199,9 @@ class Bench(Model):
     params: Annotated[dict[str, Param], BeforeValidator(_named(_PARAM)), Field(default_factory=dict)]
     metrics: Annotated[dict[str, Metric], BeforeValidator(_named(_METRIC))]
     helper: Annotated[str | None, BeforeValidator(to_option)] = None  # the option for the CPU of the probe's helper
+    polls: Annotated[bool, BeforeValidator(to_bool)] = (
+        False  # it never sleeps: SCHED_DEADLINE would throttle it in each period
+    )
 
     @model_validator(mode="after")
     def _helper_is_no_parameter(self) -> Bench:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from ..agent import loads, modes
+from ..agent.modes import sched as policies
 from ..agent.modes.base import HOLDS, SCHEDS, WHERES
 from ..agent.spec import LoadSpec, ModeSpec, SpecError
 from .accepts import NAME, TEXT, Schema, accepts, one_of, word_like
@@ -20,12 +21,13 @@ MODES: tuple[str, ...] = tuple(mode.name for mode in modes.MODES)
 LOADS: tuple[str, ...] = loads.NAMES
 
 
-_FIFO = word_like("fifo:[1-9][0-9]?")
+_FIFO = word_like(policies.FIFO)
+_DEADLINE = word_like(policies.DEADLINE)
 _COMPOSED: Schema = {
     "type": "object",
     "properties": {
         "where": one_of(WHERES),
-        "sched": {"anyOf": [one_of([*SCHEDS, "fifo"]), _FIFO]},
+        "sched": {"anyOf": [one_of([*SCHEDS, "fifo"]), _FIFO, _DEADLINE]},
         "hold": one_of(HOLDS),
     },
     "additionalProperties": False,
@@ -50,9 +52,12 @@ class _Composed(Model):
     hold: Line = "none"
 
 
-@accepts({"anyOf": [one_of(MODES), _FIFO, _COMPOSED]})
+@accepts({"anyOf": [one_of(MODES), _FIFO, _DEADLINE, _COMPOSED]})
 def to_mode(value: Any) -> ModeSpec:
-    """A shipped name, ``fifo:N``, or ``{where, sched, hold}``; the composed one is named by its parts."""
+    """A shipped name, ``fifo:N``, ``deadline:RUNTIME/PERIOD``, or ``{where, sched, hold}``.
+
+    A composed one is named by its parts.
+    """
     if isinstance(value, ModeSpec):
         return value
     try:
@@ -71,20 +76,23 @@ def to_mode(value: Any) -> ModeSpec:
 
 def _wrong_parts(parts: _Composed) -> Iterator[tuple[Loc, str]]:
     """Each part that there is not, with what there is."""
-    for part, known in (("where", WHERES), ("sched", (*SCHEDS, "fifo")), ("hold", HOLDS)):
+    for part, known in (("where", WHERES), ("sched", (*SCHEDS, "fifo", "deadline")), ("hold", HOLDS)):
         word = getattr(parts, part)
         try:
             modes.resolve(**{part: word})
-        except SpecError:
-            kind = f"{part} {word!r} (also fifo:1 to fifo:99)" if part == "sched" else f"{part} {word!r}"
-            yield (part,), f"unknown {kind}{suggest(word, known)}"
+        except SpecError as error:
+            if word.startswith("deadline:"):  # its durations are wrong, not its name
+                yield (part,), str(error)
+                continue
+            more = " (also fifo:1 to fifo:99, deadline:RUNTIME/PERIOD)" if part == "sched" else ""
+            yield (part,), f"unknown {part} {word!r}{more}{suggest(word, known)}"
 
 
 def from_mode(mode: ModeSpec) -> str | dict[str, str]:
     """What :func:`to_mode` reads back."""
     if mode.name in MODES:
         return mode.name
-    if mode.name == mode.sched.replace(":", ""):
+    if mode.name == policies.word(mode.sched):
         return mode.sched
     return {"where": mode.where, "sched": mode.sched, "hold": mode.hold}
 

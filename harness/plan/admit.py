@@ -27,6 +27,9 @@ def admit(cell: Cell, facts: Mapping[str, Any] | None, placement: Placement | No
             f"cpus: all measures each CPU by a task of its own, and mode {cell.mode.name} is not pinned: "
             "exclude the mode, or measure one (cpus: one)"
         )
+    unfit = mode.suits(helper=cell.helper is not None, polls=cell.polls)
+    if unfit:
+        return "; ".join(unfit)
     if facts is None:
         return UNKNOWN
     if placement is None:

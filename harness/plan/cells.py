@@ -57,6 +57,7 @@ class Cell:
     control: bool = False
     tune: tuple[str, ...] = ()  # sorted
     helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
+    polls: bool = False  # the bench's
     kernel: str = DEFAULT_KERNEL
     boot: str = PLAIN_BOOT
 

@@ -98,6 +98,7 @@ def build_cells(
                     control=campaign.control,
                     tune=tuple(sorted(campaign.tune)),
                     helper=benches[use.bench].helper,
+                    polls=benches[use.bench].polls,
                     kernel=each.kernel,
                     boot=each.boot,
                 )

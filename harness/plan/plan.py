@@ -165,7 +165,7 @@ def _cell(
     )
     if cell.bench not in benches:
         raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")
-    return replace(cell, helper=benches[cell.bench].helper)
+    return replace(cell, helper=benches[cell.bench].helper, polls=benches[cell.bench].polls)
 
 
 def build_plan(

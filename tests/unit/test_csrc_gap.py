@@ -261,6 +261,10 @@ def test_version_and_help(gap):
             (["--sched", text], "none of other,")
             for text in ("fifo", "fifo:", "fifo:0", "rr:100", "batch:1", "deadline")
         ),
+        *(
+            (["--sched", f"deadline:{text}"], "deadline:RUNTIME/PERIOD")
+            for text in ("", "1ms", "1ms/", "/1ms", "2ms/1ms", "0ns/1ms", "1/2", "1ms/2ms/3ms", "x" * 40 + "/1ms")
+        ),
         (["--frobnicate"], "unknown option --frobnicate"),
         (["--thresholds", "1us"], "unknown option"),
         (["stray"], 'unexpected argument "stray"'),

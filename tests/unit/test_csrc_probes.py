@@ -230,6 +230,48 @@ def test_it_dies_with_its_parent(probe):
             parent.kill()
 
 
+def test_a_reservation_is_read_back(probe, tmp_path):
+    done = run(probe, "--duration", "20ms", "--sched", "deadline:300us/1ms", "--out", tmp_path)
+    if done.returncode:
+        pytest.skip(f"no SCHED_DEADLINE here: {done.stderr.strip()}")
+    effective = json.loads((tmp_path / "result.json").read_text())["effective"]
+    for when in ("start", "end"):
+        state = effective[when]
+        assert (state["policy"], state["priority"]) == ("deadline", 0)
+        assert (state["runtime_ns"], state["period_ns"]) == (300_000, 1_000_000)
+        assert "cgroup" not in state
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--sched", "deadline:10us/50us"], "periods from sched_deadline_period_min_us"),
+        (["--sched", "deadline:1000ns/1ms"], "runtimes from 1024 ns"),
+    ],
+)
+def test_a_reservation_that_the_kernel_does_not_grant(probe, argv, said):
+    done = run(probe, "--duration", "20ms", *argv)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "cannot set SCHED_DEADLINE" in done.stderr
+    if not re.search(r"not permitted", done.stderr):  # without the right there is no other reason
+        assert said in done.stderr
+
+
+def test_a_reservation_without_the_right(probe):
+    done = run(*unprivileged(probe, "--sched", "deadline:300us/1ms", "--duration", "20ms"))
+    assert done.returncode == 3
+    assert "CAP_SYS_NICE" in done.stderr
+
+
+def test_a_cgroup_that_is_not_there(probe, tmp_path):
+    done = run(probe, "--duration", "20ms", "--cgroup", tmp_path / "absent")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"cannot go to the cgroup {tmp_path}/absent" in done.stderr
+    done = run(probe, "--duration", "20ms", "--cgroup", "relative")
+    assert done.returncode == 2
+    assert "not an absolute path" in done.stderr
+
+
 def test_it_begins_when_it_is_told_to(probe, tmp_path):
     """Several of a run begin together: each says that it is ready, and is told the time."""
     asleep_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()

@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
+from .. import cgroups
 from ..spec import ModeSpec, SpecError
+from . import sched as policies
+from .needs import needs_of_deadline, needs_of_fifo, needs_of_nohz_full, needs_of_partition, needs_of_pinned
 
-WHERES = ("shared", "pinned")
+WHERES = ("shared", "pinned", "nohz-full", "partition")
 HOLDS = ("none",)
-#: The policies without a priority, as a probe's ``--sched`` names them.
-SCHEDS = ("other",)
-_FIFO = re.compile(r"fifo:([1-9][0-9]?)")
+SCHEDS = policies.SCHEDS
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,28 @@ class Mode:
         return self.where != "shared"
 
     @property
+    def partitioned(self) -> bool:
+        """Does it need a cpuset partition? That is no knob: without it the run is not what was asked for."""
+        return self.where == "partition"
+
+    @property
+    def provider(self) -> str:
+        """What puts it into effect, as the record names it."""
+        return {"partition": "cgroup", "nohz-full": "boot parameter"}.get(self.where, "scheduler")
+
+    @property
     def priority(self) -> int:
         """The real-time priority, 0 without."""
-        match = _FIFO.fullmatch(self.sched)
-        return int(match.group(1)) if match else 0
+        return policies.priority(self.sched)
+
+    @property
+    def reservation(self) -> policies.Reservation | None:
+        """What it asks of SCHED_DEADLINE."""
+        return policies.reservation(self.sched)
 
     @property
     def policy(self) -> str:
-        """As the probe names it when it reads back its own: ``other``, ``fifo``."""
+        """As the probe names it when it reads back its own: ``other``, ``fifo``, ``deadline``."""
         return self.sched.partition(":")[0]
 
     @property
@@ -55,7 +69,13 @@ class Mode:
 
         Also ``other`` is asked for: whoever started the agent may have left it SCHED_BATCH or SCHED_IDLE.
         """
-        return [*([] if cpu is None else ["--cpu", str(cpu)]), "--sched", self.sched]
+        reserved = self.reservation
+        return [
+            *([] if cpu is None else ["--cpu", str(cpu)]),
+            *(["--cgroup", cgroups.PARTITION] if self.partitioned else []),
+            "--sched",
+            self.sched if reserved is None else reserved.option,
+        ]
 
     def to_spec(self) -> ModeSpec:
         return ModeSpec(self.name, self.where, self.sched, self.hold)
@@ -66,40 +86,34 @@ class Mode:
         What ``facts`` does not say is not held against the machine: it is found out there.
         """
         reasons = []
-        known = facts.get("cpus") or {}
-        online, allowed = known.get("online"), known.get("allowed")
         if not cpus:
             reasons.append("no CPU to measure: name one in the inventory (isolated: …)")
         if self.pinned:
-            for cpu in cpus:
-                if online is not None and cpu not in online:
-                    reasons.append(f"CPU {cpu} is not online: bring it up, or measure another (isolated: …)")
-                elif allowed is not None and cpu not in allowed:
-                    reasons.append(f"CPU {cpu} is outside the CPU set of the agent: widen its cgroup's cpuset.cpus")
+            reasons += needs_of_pinned(facts, cpus)
+        if self.where == "nohz-full":
+            reasons += needs_of_nohz_full(facts, cpus)
+        if self.partitioned:
+            reasons += needs_of_partition(facts, cpus, housekeeping)
         if self.priority:
-            reasons += self._needs_of_fifo(facts, housekeeping)
+            reasons += needs_of_fifo(self.sched, facts, housekeeping, pinned=self.pinned, priority=self.priority)
+        if self.reservation:
+            reasons += needs_of_deadline(facts, cpus, pinned=self.pinned, partitioned=self.partitioned)
         return reasons
 
-    def _needs_of_fifo(self, facts: Mapping[str, Any], housekeeping: Sequence[int]) -> list[str]:
+    def suits(self, *, helper: bool, polls: bool) -> list[str]:
+        """Why a probe cannot be measured in this mode, on whatever machine: with a ``helper``, or that ``polls``."""
         reasons = []
-        known = facts.get("cpus") or {}
-        # Not pinned, a task stays on what isolcpus leaves: of a single CPU it would leave nothing to anybody.
-        shared = set(known.get("allowed") or known.get("online") or ()) - set(known.get("isolated") or ())
-        if not self.pinned and len(shared) == 1:
+        if helper and self.partitioned:
             reasons.append(
-                f"{self.sched}, not pinned, would starve CPU {min(shared)}, the only one that is not isolated: "
-                "use where: pinned, or isolate fewer CPUs"
+                "a probe with a helper is one process, and a partition takes all of it: the helper would run on the "
+                "measured CPU; use mode: pinned or nohz-full for this bench"
             )
-        elif not housekeeping:
+        elif helper and self.reservation:
+            reasons.append("a task of SCHED_DEADLINE may start no helper: use another sched for this bench")
+        if polls and self.reservation:
             reasons.append(
-                f"{self.sched} on a machine without a housekeeping CPU would starve it: use pinned, or add a CPU"
-            )
-        privileges = facts.get("privileges") or {}
-        limit = privileges.get("rtprio_limit")
-        if privileges.get("sys_nice") is False and isinstance(limit, int) and 0 <= limit < self.priority:
-            reasons.append(
-                f"{self.sched} needs CAP_SYS_NICE or an rtprio limit of {self.priority} (it is {limit}): "
-                f"become: sudo in the inventory, or `USER - rtprio {self.priority}` in /etc/security/limits.conf"
+                "deadline with a bench that polls measures how the kernel throttles it: exclude the mode, or take a "
+                "bench that sleeps (wake)"
             )
         return reasons
 
@@ -108,7 +122,6 @@ def check(where: str, sched: str, hold: str) -> None:
     """Raise :class:`SpecError`, naming what there is, unless all three parts exist."""
     if where not in WHERES:
         raise SpecError(f"where: {where!r} is none of {', '.join(WHERES)}")
-    if sched not in SCHEDS and not _FIFO.fullmatch(sched):
-        raise SpecError(f"sched: {sched!r} is neither {', '.join(SCHEDS)} nor fifo:1 to fifo:99")
+    policies.canonical(sched)
     if hold not in HOLDS:
         raise SpecError(f"hold: {hold!r} is none of {', '.join(HOLDS)}")

@@ -17,7 +17,7 @@ from .instrument import clock, counts, knobs
 from .load import load
 from .machine import heat, kernel_log, settings, unchanged
 from .neighbours import meddlers, siblings, taken
-from .task import faults, placement, together
+from .task import faults, partition, placement, together
 
 __all__ = [
     "CHECKS",
@@ -37,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     unchanged,
     settings,
     placement,
+    partition,
     together,
     faults,
     heat,

@@ -144,6 +144,18 @@ RULES: Mapping[str, Rule] = {
         "stop what renices tasks: rtkit, ananicy, uresourced",
         "sched(7)",
     ),
+    "partition-lost": Rule(
+        INVALID,
+        "the cpuset partition, or the task's place in it, did not last for the whole run",
+        "stop what changes control groups: container managers, cset; under systemd, what has units reloaded",
+        f"{_ADMIN}/cgroup-v2.rst",
+    ),
+    "fifo-throttled": Rule(
+        SUSPECT,
+        "the scheduler itself takes time from FIFO tasks, and that could not be switched off",
+        "see the reason",
+        f"{_DOC}/scheduler/sched-rt-group.rst",
+    ),
     "started-apart": Rule(
         SUSPECT,
         "the probes of one run did not begin together",

@@ -11,6 +11,11 @@ from .evidence import Evidence, Finding
 
 #: Two calibrations of a sound counter agree far better, beyond what either states as its own error.
 MAX_DRIFT_PPM = 100.0
+#: What the scheduler takes from a FIFO task that never sleeps, by the knob that has it stop.
+_TAKEN = {
+    "rt-throttling": "for what is over sched_rt_runtime_us of each sched_rt_period_us (50 ms of each second)",
+    "fair-server": "50 ms of each second where an ordinary task waits",
+}
 
 
 def clock(seen: Evidence) -> Iterator[Finding]:
@@ -64,8 +69,8 @@ def knobs(seen: Evidence) -> Iterator[Finding]:
         if name in seen.spec.tune and name != "irq-affinity":
             yield Finding("knob-ineffective", f"{name} was asked for (tune) and is not in effect: {why}", advice)
         elif name in ("rt-throttling", "fair-server") and seen.mode.priority:
-            text = f"{name} is in force ({why}): the scheduler may hold the task off its CPU, by design"
-            yield Finding("knob-ineffective", text, advice)
+            text = f"{name} is in force ({why}): the scheduler holds the task off its CPU, {_TAKEN[name]}, by design"
+            yield Finding("fifo-throttled", text, advice)
 
 
 def _interrupts(seen: Evidence, knob: Mapping[str, Any]) -> Iterator[Finding]:

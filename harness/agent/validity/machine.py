@@ -9,6 +9,8 @@ from .evidence import Evidence, Finding, shortened
 
 #: Two clocks cannot be read at one instant: less than this between them is no suspend.
 SUSPEND_NS = 50 * 10**6
+#: Said once a boot: the scheduler stopped a real-time task, of whoever.
+_RT_THROTTLING = "RT throttling activated"
 #: Of a log full of warnings the first few.
 _MOST_LINES = 5
 
@@ -60,7 +62,11 @@ def heat(seen: Evidence) -> Iterator[Finding]:
 
 
 def kernel_log(seen: Evidence) -> Iterator[Finding]:
-    for line in (seen.kmsg or {}).get("matches", [])[:_MOST_LINES]:
+    matches = (seen.kmsg or {}).get("matches", [])
+    ours = [line for line in matches if seen.mode.priority and _RT_THROTTLING in line]
+    for line in ours[:1]:
+        yield Finding("fifo-throttled", f"the kernel said: {line[:200]}")
+    for line in [line for line in matches if line not in ours][:_MOST_LINES]:
         yield Finding("dmesg", f"the kernel said: {line[:200]}")
     if (seen.kmsg or {}).get("lost"):
         yield Finding("dmesg-lost", "the kernel's log was overwritten before it could be read")

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Iterator, Mapping
 
+from ..cgroups import PARTITION, ROOT
+from ..partition import WANTED
 from ..system import parse_cpus
 from .evidence import Evidence, Finding
 
 #: Probes that begin together do so within microseconds; one that was late has another start and end.
 MAX_SKEW_NS = 10 * 10**6
+#: As /proc/self/cgroup names it.
+IN_CGROUP = PARTITION[len(ROOT) :]
 
 
 def placement(seen: Evidence) -> Iterator[Finding]:
     """At its start and at its end."""
     if seen.mode.pinned and {result.get("cpu") for result in seen.results} != set(seen.spec.cpus):
         yield Finding("wrong-cpu", "not each asked CPU was measured")
+    reserved = seen.mode.reservation
     for result in seen.results:
         cpu = result.get("cpu")
         effective = result.get("effective") or {}
@@ -35,8 +40,32 @@ def placement(seen: Evidence) -> Iterator[Finding]:
             if (state.get("policy"), state.get("priority") or 0) != (seen.mode.policy, seen.mode.priority):
                 text = f"asked for {seen.mode.sched}, at its {when} {state.get('policy')}:{state.get('priority')}"
                 yield Finding("policy-lost", text)
+            elif reserved and (state.get("runtime_ns"), state.get("period_ns")) != (
+                reserved.runtime_ns,
+                reserved.period_ns,
+            ):
+                text = (
+                    f"asked for {seen.mode.sched}, at its {when} {state.get('runtime_ns')}/{state.get('period_ns')} ns"
+                )
+                yield Finding("policy-lost", text)
         if effective.get("memory_locked") is False:
             yield Finding("memory-unlocked", f"memory not locked: {effective.get('memory_error') or 'refused'}")
+
+
+def partition(seen: Evidence) -> Iterator[Finding]:
+    """It was one before and after, and the task was in it at its start and at its end."""
+    if not seen.mode.partitioned:
+        return
+    for when, side in (("before", seen.before), ("after", seen.after)):
+        if side.get("partition", WANTED) != WANTED:
+            yield Finding("partition-lost", f"{when} the run the partition reads {side.get('partition')!r}")
+    for result in seen.results:
+        effective = result.get("effective") or {}
+        for when in ("start", "end"):
+            found = (effective.get(when) or {}).get("cgroup")
+            if found != IN_CGROUP:
+                text = f"asked for cgroup {IN_CGROUP}, at its {when} in {found}"
+                yield Finding("partition-lost", text)
 
 
 def start_skew_ns(results: Iterable[Mapping[str, Any]]) -> int:

@@ -99,7 +99,7 @@ def test_a_server(tmp_path: Path) -> None:
         "capacity": None,
         "max_khz": 3_000_000,
     }
-    assert found["cgroup"] == {"version": 2, "controllers": ["cpu", "cpuset"]}
+    assert found["cgroup"] == {"version": 2, "controllers": ["cpu", "cpuset"], "root": True, "isolated": None}
     assert found["privileges"]["sys_nice"] is True
     assert found["privileges"]["rtprio_limit"] == 7
     assert found["privileges"]["memlock_limit"] == -1

@@ -61,7 +61,12 @@ def test_composed_modes() -> None:
         ({"where": "moon"}, "where: 'moon' is none of shared, pinned"),
         ({"sched": "fifo:0"}, "fifo:1 to fifo:99"),
         ({"sched": "fifo:100"}, "fifo:1 to fifo:99"),
-        ({"sched": "deadline"}, "neither other nor"),
+        ({"sched": "deadline:"}, "neither other nor"),
+        ({"sched": "deadline:1ms"}, "neither other nor"),
+        ({"sched": "deadline:50us/99us"}, "periods are of 100us to 1s"),
+        ({"sched": "deadline:1s/2s"}, "periods are of 100us to 1s"),
+        ({"sched": "deadline:1023ns/1ms"}, "1024ns or more"),
+        ({"sched": "deadline:900us/1ms"}, "at most 85 %"),
         ({"hold": "strict"}, "hold: 'strict' is none of none"),
     ],
 )
@@ -115,3 +120,45 @@ def test_a_cpu_that_is_not_there_or_not_ours() -> None:
     assert "no CPU" in pinned.needs(facts(), [], [0])[0]
     assert modes.from_name("shared").needs(facts(), [2], [0]) == []
     assert pinned.needs(facts(), [3], []) == []  # a machine of one CPU can still be measured
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "argv"),
+    [
+        ("partition", "cgroup", ["--cgroup", "/sys/fs/cgroup/isolbench", "--sched", "other"]),
+        ("nohz-full", "boot parameter", ["--sched", "other"]),
+        ("deadline", "cgroup", ["--cgroup", "/sys/fs/cgroup/isolbench", "--sched", "deadline:500000ns/1000000ns"]),
+        ("fifo", "scheduler", ["--sched", "fifo:1"]),
+    ],
+)
+def test_what_puts_a_mode_into_effect(name: str, provider: str, argv: list[str]) -> None:
+    mode = modes.from_name(name)
+    assert mode.provider == provider
+    assert mode.probe_argv(1) == ["--cpu", "1", *argv]
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "sched", "name"),
+    [
+        ("deadline:500us/1ms", "partition", "deadline", "deadline"),
+        ("deadline:500000ns/1000us", "partition", "deadline", "deadline"),
+        ("deadline:0200us/1ms", None, None, None),
+        ("deadline:200us/1ms", "partition", "deadline:200us/1ms", "deadline-200us-1ms"),
+        ("deadline:200000ns/1000us", "partition", "deadline:200us/1ms", "deadline-200us-1ms"),
+    ],
+)
+def test_one_reservation_has_one_spelling(said: str, where: str | None, sched: str | None, name: str | None) -> None:
+    if where is None:
+        with pytest.raises(SpecError):
+            modes.from_name(said)
+        return
+    mode = modes.from_name(said)
+    assert (mode.where, mode.sched, mode.name) == (where, sched, name)
+    assert modes.from_spec(ModeSpec.from_json(vars(mode.to_spec()))) == mode  # and the name is safe
+
+
+def test_the_policies_compose_with_every_place() -> None:
+    assert modes.resolve("nohz-full", "fifo:50").name == "nohz-full-fifo50"
+    assert modes.resolve("partition", "fifo").key == ("partition", "fifo:1", "none")
+    assert modes.resolve("pinned", "deadline:1ms/10ms").name == "pinned-deadline-1ms-10ms"
+    assert modes.resolve("shared", "deadline").reservation == modes.from_name("deadline").reservation

@@ -21,6 +21,7 @@ from harness.agent.undo import Undo
 from harness.agent.validity import judge
 
 from .invented import CPU, FAIR, RESUME, Invented
+from .partitions import FIRST, LAST, OURS, Kernel, Whole
 from .specs import spec_of
 from .test_validity import evidence
 
@@ -35,10 +36,10 @@ def spec_with(mode: str, *tune: str, cpu: int = 3) -> RunSpec:
 class Machine:
     """A runner without a batch on an invented machine; ``changed`` is what the last step wrote or commanded."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kernel: Kernel | None = None) -> None:
         (folder / "dev").mkdir()
         (folder / "dev/cpu_dma_latency").write_bytes(bytes(4))
-        self.tree = Invented(str(folder))
+        self.tree = Invented(str(folder)) if kernel is None else Whole(str(folder), kernel)
         self.found = self.tree.everything()
         self.changed: list[str] = []
         self.tree.before_change = self.changed.append
@@ -145,6 +146,44 @@ def test_a_name_that_this_agent_does_not_know_is_the_askers_fault(machine: Machi
     with pytest.raises(AgentError, match="no knob magic") as raised:
         machine.step(spec_with("shared", "magic"))
     assert raised.value.fault == "user"
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["6.1", "6.12"])
+def test_a_partition_is_made_last_stays_for_runs_that_ask_for_it_and_goes_first(tmp_path: Path, *, old: bool) -> None:
+    kernel = Kernel(str(tmp_path), old=old)
+    machine = Machine(tmp_path, kernel)
+    assert machine.step(spec_with("partition", "thp")) == ["thp", *OWN, "partition"]
+    assert kernel.groups[OURS].state == "isolated"
+    assert machine.step(spec_with("partition", "thp")) == ["thp", *OWN, "partition"]
+    assert machine.changed == []
+    assert machine.step(spec_with("pinned", "thp")) == ["thp", *OWN]
+    assert OURS not in kernel.groups
+    assert not [path for path in machine.changed if "/irq/" in path]
+    assert (kernel.tasks[FIRST].now, kernel.tasks[LAST].now) == ({0}, {3})
+    machine.step(spec_with("deadline"))
+    machine.leave()
+    assert machine.tree.everything() == machine.found
+
+
+def test_a_run_whose_partition_the_kernel_rejects_is_not_measured_and_nor_is_the_next(tmp_path: Path) -> None:
+    kernel = Kernel(str(tmp_path), old=False, isolcpus={3})
+    machine = Machine(tmp_path, kernel)
+    for _ in range(2):  # what was rejected is not taken for set
+        with pytest.raises(
+            AgentError, match=r"no partition: the kernel says 'isolated invalid \(.*housekeeping"
+        ) as raised:
+            machine.step(spec_with("partition"))
+        assert (raised.value.fault, raised.value.kind) == ("environment", "partition")
+        assert "without isolcpus" in str(raised.value.advice)
+        assert OURS not in kernel.groups
+    assert machine.step(spec_with("pinned")) == list(OWN)
+    machine.leave()
+    assert machine.tree.everything() == machine.found
+
+
+def test_a_partition_is_nothing_to_ask_for_by_tune(machine: Machine) -> None:
+    with pytest.raises(AgentError, match="no knob partition"):
+        machine.step(spec_with("pinned", "partition"))
 
 
 def reasons(*tune: str, **outcome: Any) -> list[dict[str, str]]:

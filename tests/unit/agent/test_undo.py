@@ -183,7 +183,7 @@ def test_what_only_a_newer_agent_can_put_back_is_kept_for_it(tmp_path: Path, tre
 def test_the_kinds_of_entries_are_those_of_the_document(tmp_path: Path, tree: Tree) -> None:
     text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text().partition("\n## Undo\n")[2]
     kinds = re.findall(r"^\| `([a-z]+)` \|", text.partition("\n## ")[0], re.MULTILINE)[1:]  # without the heading
-    assert sorted(kinds) == ["file", "processes", "unit"]
+    assert sorted(kinds) == ["file", "partition", "processes", "unit"]
     undo = undo_of(tmp_path, tree)
     undo.record([{"kind": kind, "name": kind} for kind in kinds])
     report = undo.play()

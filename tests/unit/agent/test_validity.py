@@ -148,6 +148,37 @@ def unpinned_and_moved(seen: Any) -> None:
     seen.results[0].update(cpu=None, effective={"start": start, "end": {**start, "affinity": "0,2"}})
 
 
+def kmsg(lines: list[str]) -> Change:
+    return lambda seen: seen.kmsg.update(matches=lines)
+
+
+def partitioned(seen: Any) -> None:
+    """A run of that mode, of which nothing is wrong."""
+    object.__setattr__(seen, "mode", modes.resolve("partition", "fifo:1"))
+    seen.before["partition"] = seen.after["partition"] = "isolated"
+    task = {**TASK, "cgroup": "/isolbench"}
+    seen.results[0]["effective"] = {**RESULT["effective"], "start": task, "end": dict(task)}
+
+
+def reserved(seen: Any) -> None:
+    object.__setattr__(seen, "mode", modes.resolve("pinned", "deadline"))
+    task = {**TASK, "policy": "deadline", "priority": 0, "runtime_ns": 500_000, "period_ns": 1_000_000}
+    seen.results[0]["effective"] = {**RESULT["effective"], "start": task, "end": dict(task)}
+
+
+@pytest.mark.parametrize("change", [partitioned, reserved])
+def test_a_mode_that_was_had(change: Change) -> None:
+    seen = evidence()
+    change(seen)
+    assert judge(seen).state == "valid"
+
+
+def test_throttling_of_somebody_elses_task_is_no_cause_of_ours() -> None:
+    seen = evidence()
+    several(kmsg(["sched: RT throttling activated"]), reserved)(seen)
+    assert [each["rule"] for each in judge(seen).reasons] == ["dmesg"]
+
+
 def beside(skew_ns: int) -> Change:
     """Another probe of the same run, that began so much later."""
 
@@ -175,6 +206,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("affinity-lost", "invalid", result("effective", "end", "cpu", value=2)),
     ("policy-lost", "invalid", result("effective", "start", "policy", value="other")),
     ("policy-lost", "invalid", result("effective", "end", "priority", value=2)),
+    ("policy-lost", "invalid", several(reserved, result("effective", "end", "runtime_ns", value=400_000))),
     ("unknown-placement", "invalid", result("effective", "end", value=None)),
     ("wrong-cpu", "invalid", lambda seen: seen.results.clear()),
     ("memory-unlocked", "suspect", result("effective", "memory_locked", value=False)),
@@ -216,7 +248,11 @@ CASES: list[tuple[str, str, Change]] = [
     ("counts-not-conserved", "suspect", result("gaps", "stored", value=9)),
     ("ring-loss", "suspect", result("late", value={"count": 3, "stored": 1, "dropped": 2})),
     ("counts-not-conserved", "suspect", result("late", value={"count": 3, "stored": 2, "dropped": 0})),
-    ("knob-ineffective", "suspect", knob(1, ok=False, reason="EPERM", advice="be root")),
+    ("fifo-throttled", "suspect", knob(1, ok=False, reason="EPERM", advice="be root")),
+    ("fifo-throttled", "suspect", kmsg(["sched: RT throttling activated"])),
+    ("partition-lost", "invalid", several(partitioned, after("partition", "isolated invalid (…)"))),
+    ("partition-lost", "invalid", several(partitioned, after("partition", None))),
+    ("partition-lost", "invalid", several(partitioned, result("effective", "end", "cgroup", value="/"))),
     (
         "knob-ineffective",
         "suspect",
@@ -366,4 +402,4 @@ def test_what_the_scheduler_takes_back_is_said_in_words_true_of_each_bench(name:
     knob(1, name=name, ok=False, reason="EPERM")(seen)
     [found] = judge(replace(seen, spec=replace(seen.spec, bench=bench))).reasons
     assert "stolen" not in found["text"]  # gap's own word
-    assert f"{name} is in force (EPERM): the scheduler may hold the task off its CPU" in found["text"]
+    assert f"{name} is in force (EPERM): the scheduler holds the task off its CPU" in found["text"]

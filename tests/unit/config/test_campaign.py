@@ -124,14 +124,19 @@ BAD: list[tuple[str, list[str]]] = [
     (HEAD + "axes: {mode: [fifo, fifo]}", ["c.yaml:5:21: axes.mode[1]: 'fifo' is listed twice"]),
     (HEAD + "axes: {mode: [{where: pinned, shed: x}]}", [
         "c.yaml:5:31: axes.mode[0].shed: unknown key; did you mean 'sched'?"]),
-    (HEAD + "axes: {mode: [{where: partition}]}", [
-        "c.yaml:5:23: axes.mode[0].where: unknown where 'partition' (known: pinned, shared)"]),
+    (HEAD + "axes: {mode: [{where: moon}]}", [
+        "c.yaml:5:23: axes.mode[0].where: unknown where 'moon' (known: nohz-full, partition, pinned, shared)"]),
     (HEAD + "axes: {mode: [{where: pined, sched: FIF}]}", [
         "c.yaml:5:23: axes.mode[0].where: unknown where 'pined'; did you mean 'pinned'?",
-        "c.yaml:5:37: axes.mode[0].sched: unknown sched 'FIF' (also fifo:1 to fifo:99); did you mean 'fifo'?"]),
+        ("c.yaml:5:37: axes.mode[0].sched: unknown sched 'FIF' (also fifo:1 to fifo:99, deadline:RUNTIME/PERIOD); "
+         "did you mean 'fifo'?")]),
+    (HEAD + "axes: {mode: [{where: partition, sched: 'deadline:900us/1ms'}]}", [
+        ("c.yaml:5:41: axes.mode[0].sched: sched: 'deadline:900us/1ms': at most 85 % of the period: the kernel keeps "
+         "5 % for other tasks, and from 6.12 another 5 % for its fair server")]),
     (HEAD + "axes: {mode: [FIFO]}", ["c.yaml:5:15: axes.mode[0]: unknown mode 'FIFO'; did you mean 'fifo'?"]),
     (HEAD + "axes: {mode: ['fifo:100']}", [
-        "c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99"]),
+        ("c.yaml:5:15: axes.mode[0]: sched: 'fifo:100' is neither other nor fifo:1 to fifo:99 nor "
+         "deadline:RUNTIME/PERIOD (deadline:500us/1ms)")]),
     (HEAD + "axes: {load: [spinn]}", [
         "c.yaml:5:15: axes.load[0]: unknown load 'spinn'; did you mean 'spin'?"]),
     (HEAD + "axes: {load: [hackbnech]}", [

@@ -134,7 +134,7 @@ def test_results_carry_no_keys_and_no_paths() -> None:
     )
     assert set(public) == {
         "name", "local", "address", "port", "user", "become", "arch", "class_name", "tags", "isolated", "smt",
-        "disabled", "virtual", "virtual"
+        "disabled", "virtual"
     }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ BEYOND = (
     r"no (mode|bench|load|kernel) is called|unknown bench|no such parameter|is no bench of|has no metric",  # names
     r"is a histogram|is one number per run|gap_ns: expected a duration|stolen_ppm: expected a number",  # of a bench
     r"less than the minimum|more than the maximum|less than min|unknown choice 'c'",  # of another key
-    r"expected (0s to 24h|1ms to 1h|1ms to 168h)|× sessions",  # arithmetic
+    r"expected (0s to 24h|1ms to 1h|1ms to 168h)|× sessions|of the period: the kernel keeps",  # arithmetic
     r"whole number, found '(1\.0|022|1e9|1e3)'|runs backwards|stands for \d+ names|more than \d+ targets",
     r"benches\[1\]\.params\.ring",  # typed by the bench
     r"unknown class|no address|'n2' is already in|'local' is this machine|not base64|not a key of type",
