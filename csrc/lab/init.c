@@ -1,17 +1,18 @@
-// SPDX-License-Identifier: Apache-2.0
-//
-// The whole user space of a count board. As process 1 it runs one program, given by the lines of /job, and says over the
-// serial console what the kernel counted meanwhile and what the program left in /out/result.json; then it
-// switches the machine off.
-//
-// Each thing said is one block:
-//
-//     isolbench-file NAME SIZE CRC32
-//     ...hex, 64 digits a line...
-//     isolbench-end
-//
-// The kernel's own messages go to the same console: they are silenced before the first block, and a block that one of
-// them got into is found out by its CRC.
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole user space of a count board. As process 1 it runs one program, given by the lines of /job, and says over the
+ * serial console what the kernel counted meanwhile and what the program left in /out/result.json; then it
+ * switches the machine off.
+ *
+ * Each thing said is one block:
+ *
+ *     isolbench-file NAME SIZE CRC32
+ *     ...hex, 64 digits a line...
+ *     isolbench-end
+ *
+ * The kernel's own messages go to the same console: they are silenced before the first block, and a block that one of
+ * them got into is found out by its CRC.
+ */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +53,7 @@ static void say(const char *name, const char *data, size_t size)
 	fflush(stdout);
 }
 
-// A file of /proc has no size: it is read until it ends. What is longer than the buffer is cut, and so is its CRC.
+/* A file of /proc has no size: it is read until it ends. What is longer than the buffer is cut, and so is its CRC. */
 static size_t take(const char *path, char *into, size_t most)
 {
 	size_t size = 0;
@@ -117,7 +118,7 @@ int main(void)
 	for (char *word = strtok(job, "\n"); word && words < MOST_WORDS; word = strtok(NULL, "\n"))
 		argv[words++] = word;
 
-	// Device probes that the kernel put off end within the first second; nothing of theirs is to be counted.
+	/* Device probes that the kernel put off end within the first second; nothing of theirs is to be counted. */
 	if (words)
 		sleep(1);
 	before_size = take("/proc/interrupts", before, sizeof(before));
