@@ -14,14 +14,42 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import EnvironmentFault, StorageFull
+from .pause import POLL_S
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+_FREE_MORE = "free 0.5 GB for each image to be built, or set XDG_CACHE_HOME to another disk"
+
+
+def _full(folder: Path, what: str, advice: str | None) -> StorageFull:
+    return StorageFull(f"no space left for {what} in {folder}", advice=advice)
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path, what: str, advice: str | None = None) -> Iterator[None]:
+    """A full disk becomes :class:`StorageFull`, which says for ``what`` there is no space left in ``folder``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise _full(folder, what, advice) from error
+
+
+def _flocked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def cache_dir() -> Path:
@@ -45,27 +73,21 @@ class Cache:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """A full disk becomes :class:`StorageFull`, which names the folder."""
-        try:
+        with full_disk_named(self.folder, "images", _FREE_MORE):
             yield
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise self.full() from error
 
     def full(self) -> StorageFull:
-        return StorageFull(
-            f"no space left for images in {self.folder}",
-            advice="free 0.5 GB for each image to be built, or set XDG_CACHE_HOME to another disk",
-        )
+        return _full(self.folder, "images", _FREE_MORE)
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """One at a time; the others wait and then find it done."""
+    def locked(self, name: str, waiting: Callable[[], object] = lambda: time.sleep(POLL_S)) -> Iterator[None]:
+        """One at a time; the others wait and then find it done. ``waiting`` waits a moment, and may raise."""
         with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / f"{name}.lock").open("w")
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _flocked(lock):
+                waiting()
             yield
 
     @contextlib.contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -133,31 +132,3 @@ def _counted(arch: str, kernel: Kernel, said: str) -> Counted:
         clocksource=texts["clocksource"].strip(),
         console=said,
     )
-
-
-def accelerator(arch: str, kernel: Kernel, trials: Path) -> str:
-    """``kvm`` where a guest of ``arch`` really boots with it, else ``tcg``.
-
-    That /dev/kvm can be opened proves little: in a virtual machine a guest may start and never get anywhere. So one
-    boot is tried, with a deadline, once for each boot of this machine; the outcome lies in the folder ``trials``.
-    """
-    from ..toolchain import native_arch
-
-    if arch != native_arch() or not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
-    note = trials / f"kvm-{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
-    if not note.exists():
-        try:
-            run(arch, kernel, cpus=1, accel="kvm", deadline=Deadline.after(_TRIAL_S))
-            outcome = "kvm"
-        except InfrastructureFault:
-            outcome = "tcg"
-        trials.mkdir(parents=True, exist_ok=True)
-        for old in trials.glob("kvm-*"):
-            old.unlink(missing_ok=True)
-        note.write_text(outcome)
-    return note.read_text()
-
-
-#: A guest is up in 2 s with KVM.
-_TRIAL_S = 15.0

@@ -19,8 +19,9 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,7 @@ from typing import IO, Any
 from ..errors import EnvironmentFault, UserError
 from . import grub, newc, recipes
 from .cache import Cache
+from .pause import Pause, Stopped, wait
 from .recipes import DEBIAN_ARCH, RECIPES, File, Recipe
 
 #: command → Debian package
@@ -103,10 +105,23 @@ def _image(wanted: Recipe, key: str, entry: dict[str, Any], cache: Cache) -> Ima
     )
 
 
-def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False) -> Image:
-    """The image, from the cache, or built now (one that is damaged is built again). Needs the network only then."""
+def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False, pause: Pause = time.sleep) -> Image:
+    """The image, from the cache, or built now (one that is damaged is built again). Needs the network only then.
+
+    ``pause`` waits for so many seconds, or until somebody asks for an end: then what it returns is true, and Stopped
+    is raised.
+    """
     key = recipes.key(wanted)
-    with cache.locked(key):
+
+    said: list[str] = []
+
+    def waiting() -> None:
+        if not said:
+            said.append(f"{wanted.name}: somebody else is building it, or looking for it: waiting")
+            say(said[0])
+        wait(pause, f"image {wanted.name}")
+
+    with cache.locked(key, waiting):
         if not again:
             try:
                 found = find(wanted, cache)
@@ -118,7 +133,7 @@ def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False) -> Im
         cache.drop_entry(key)
         say(f"{wanted.name}: fetching and unpacking Debian {wanted.suite}'s packages")
         with cache.scratch() as scratch, cache.writing():
-            entry = _Build(wanted, cache, scratch, say).run()
+            entry = _Build(wanted, cache, scratch, say, pause).run()
             cache.write_entry(key, entry)
         return _image(wanted, key, entry, cache)
 
@@ -133,11 +148,12 @@ def _path() -> str:
 
 
 class _Build:
-    def __init__(self, wanted: Recipe, cache: Cache, scratch: Path, say: _SAY) -> None:
+    def __init__(self, wanted: Recipe, cache: Cache, scratch: Path, say: _SAY, pause: Pause) -> None:
         self.wanted = wanted
         self.cache = cache
         self.scratch = scratch
         self.say = say
+        self.pause = pause
         self.modules: dict[str, dict[str, bytes]] = {}  # release → path in its folder → bytes
         self.boot: dict[str, bytes] = {}
         self.busybox = b""
@@ -205,7 +221,8 @@ class _Build:
             assert sink.stdin is not None
             broken: Exception | None = None
             try:
-                self._filter(source.stdout, sink.stdin)
+                with self._ended_on_request(source):
+                    self._filter(source.stdout, sink.stdin)
                 sink.stdin.close()
             except (tarfile.TarError, BrokenPipeError) as error:
                 broken = error
@@ -227,6 +244,34 @@ class _Build:
             f"image {self.wanted.name}: the packages cannot be unpacked: {why}",
             advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root or user namespaces",
         )
+
+    @contextlib.contextmanager
+    def _ended_on_request(self, source: subprocess.Popen[bytes]) -> Iterator[None]:
+        """While nothing may come out of ``source`` for long: somebody may ask for an end: it is ended, Stopped raised."""
+        done = threading.Event()
+        stopped: list[Stopped] = []
+
+        def watch() -> None:
+            while not done.is_set():
+                try:
+                    wait(self.pause, f"image {self.wanted.name}")
+                except Stopped as error:
+                    stopped.append(error)
+                    source.terminate()
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        except (tarfile.TarError, BrokenPipeError):
+            if not stopped:
+                raise
+        finally:
+            done.set()
+            watcher.join()
+        if stopped:
+            raise stopped[0]
 
     def _filter(self, source: IO[bytes], sink: IO[bytes]) -> None:
         own = dict(recipes.own_files(self.wanted))

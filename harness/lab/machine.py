@@ -23,11 +23,16 @@ _BOOT_DISK = 1
 
 @dataclass(frozen=True)
 class Boot:
-    """What QEMU itself loads: a kernel, its first root, and its command line but for what the board always adds."""
+    """What QEMU itself loads: a kernel, its first root, and its command line but for what the board always adds.
+
+    ``whole``: ``append`` is all of the command line. ``once``: where the board would boot again, QEMU ends instead.
+    """
 
     kernel: Path
     initrd: Path | None
     append: tuple[str, ...] = ()
+    whole: bool = False
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,11 @@ class Hardware:
     disks: tuple[Disk, ...] = ()
     ssh_port: int | None = None
     socket: str | None = None
+
+
+def qemu_name(board: str) -> str:
+    """What a board's QEMU is called on its command line."""
+    return f"isolbench-{board}"
 
 
 def program(arch: str) -> str:
@@ -87,7 +97,7 @@ def argv(hardware: Hardware, qemu: str) -> list[str]:
     """The call. No monitor, no display, nothing that QEMU adds by itself; it ends by a signal."""
     machine, cpu = _QEMU[hardware.arch][2:4]
     multi = hardware.accel == "tcg"
-    call = [qemu, "-name", f"isolbench-{hardware.name}", "-nodefaults", "-no-user-config", "-display", "none"]
+    call = [qemu, "-name", qemu_name(hardware.name), "-nodefaults", "-no-user-config", "-display", "none"]
     call += ["-machine", machine, "-accel", "tcg,thread=multi" if multi else "kvm"]
     call += ["-cpu", cpu if multi else "host", "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M"]
     log = f"logfile={_escaped(hardware.console)},logappend=on"
@@ -120,7 +130,9 @@ def argv(hardware: Hardware, qemu: str) -> list[str]:
         call += ["-kernel", str(hardware.boot.kernel)]
         if hardware.boot.initrd is not None:
             call += ["-initrd", str(hardware.boot.initrd)]
-        call += ["-append", command_line(hardware, hardware.boot.append)]
+        append = hardware.boot.append
+        call += ["-append", " ".join(append) if hardware.boot.whole else command_line(hardware, append)]
+        call += ["-no-reboot"] if hardware.boot.once else []
     return call
 
 

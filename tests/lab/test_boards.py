@@ -17,7 +17,7 @@ import pytest
 from harness.config.targets import Target, Virtual
 from harness.deadline import Deadline
 from harness.errors import EnvironmentFault, HostKeyError, Unreachable, UserError
-from harness.lab import boards, images
+from harness.lab import boards, images, way
 from harness.lab import state as states
 from harness.lab.cache import Cache
 from harness.lab.recipes import RECIPES
@@ -61,7 +61,7 @@ def test_a_user_without_sudo(box: Board) -> None:
 
 def test_its_host_key_is_pinned(box: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKP03q4G8DHzMY1dJCEwHAj1FjZHdjsf6BYSqq81tmK5"
-    monkeypatch.setattr(boards, "up_now", lambda name: replace(box.record, host_key=other))
+    monkeypatch.setattr(way, "up_now", lambda name: replace(box.record, host_key=other))
     with pytest.raises(HostKeyError, match="wrong host key"):
         open_transport(box.target)
 
@@ -141,7 +141,7 @@ def test_killed_in_mid_flight_and_down_nothing_is_left(box: Board, state: Path) 
     while box.record.is_alive() and not deadline.expired:
         time.sleep(0.05)
     with pytest.raises(Unreachable, match="ended by itself"):
-        boards.up_now("box")
+        way.up_now("box")
     assert boards.down("box")
     assert not (state / "isolbench/lab").exists()
     assert boards.down("box") is False
