@@ -69,8 +69,12 @@ def table(
     rows: Sequence[Sequence[Text] | Text],
     indent: int = 2,
     titled: bool = True,
+    repeated: bool = False,
 ) -> None:
-    """A row has a text for each of ``columns``, or is one text that goes across. Without any nothing is printed."""
+    """A row has a text for each of ``columns``, or is one text that goes across. Without any nothing is printed.
+
+    ``repeated``: a text that goes across stands in each of the tables that a wide one becomes, as a heading does.
+    """
     cells = [row for row in rows if not isinstance(row, Text)]
     if not cells:
         return
@@ -83,7 +87,7 @@ def table(
         titles = [Text(column.title, style="dim") for column in columns]
         for row in (titles, *rows) if titled else rows:
             if isinstance(row, Text):
-                if not number_of_block:
+                if repeated or not number_of_block:
                     line(console, row, indent=indent)
                 continue
             out = Text(" " * indent)
