@@ -204,6 +204,22 @@ def judged(validity: Mapping[str, Any], reasons: list[dict[str, str]]) -> dict[s
     return {**validity, "state": state, "reasons": [*(validity.get("reasons") or []), *reasons]}
 
 
+def interrupts_of(record: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """By CPU, also the control's: how often each line of /proc/interrupts came between the two snapshots, if it did.
+
+    The probe's start and end lie in between, so of a short run that is a little more than what its loop saw.
+    """
+    sides = [mapping(record.get(f"facts_{when}") or {}, f"record.facts_{when}") for when in ("before", "after")]
+    before, after = (mapping(side.get("interrupts") or {}, "interrupts") for side in sides)
+    found = {}
+    for cpu, counts in after.items():
+        earlier = mapping(before.get(cpu) or {}, f"interrupts.{cpu}")
+        now = mapping(counts, f"interrupts.{cpu}").items()
+        came = {name: whole(count, name) - whole(earlier.get(name, 0), name) for name, count in now}
+        found[cpu] = {name: count for name, count in came.items() if count > 0}
+    return found
+
+
 def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
     """What must be equal for two runs to be compared (the axis under comparison excepted)."""
     facts = context.facts

@@ -80,6 +80,21 @@ def test_the_runs_own_kernel_counts_not_the_one_at_first_contact(tmp_path, made)
     assert load_run(folder).document["identity"]["kernel_release"] == "6.19.0"
 
 
+def test_what_came_to_each_cpu_is_told_in_counts(tmp_path, made):
+    record, files = made
+    record["facts_before"]["interrupts"] = {"3": {"LOC": 1000, "36": 7}, "0": {"LOC": 5}}
+    record["facts_after"]["interrupts"] = {"3": {"LOC": 1002, "36": 7}, "0": {"LOC": 505, "9": 1}}
+    found = load_run(write_run(tmp_path, "nuc", record, files, fake.context())).document["interrupts"]
+    assert found == {"3": {"LOC": 2}, "0": {"LOC": 500, "9": 1}}
+
+
+def test_counts_that_are_none_are_no_run(tmp_path, made):
+    record, files = made
+    record["facts_after"]["interrupts"] = {"3": {"LOC": "many"}}
+    with pytest.raises(SpecError, match="not an integer: 'many'"):
+        write_run(tmp_path, "nuc", record, files, fake.context())
+
+
 def test_what_the_probe_says_must_be_equal_is_identity(tmp_path, made):
     record, files = made
     record["results"][0]["identity"] = {"steps": 16384, "huge_pages": True}
