@@ -97,7 +97,7 @@ def make(path: Path, boot: dict[str, bytes], scratch: Path, loader: bytes = b"")
     if done.returncode:
         said = done.stderr.strip().splitlines()
         if "No space" in done.stderr:
-            raise StorageFull(f"no space left for a board's disk in {path.parent}")
+            raise StorageFull(f"no space left for board {path.parent.name}'s disk in {path.parent}")
         raise EnvironmentFault(f"mkfs.ext4: {said[-1] if said else done.returncode}")
     with path.open("r+b") as disk:
         disk.write(partition_table(sectors, loader) + loader[_SECTOR:])

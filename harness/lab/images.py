@@ -247,7 +247,7 @@ class _Build:
 
     @contextlib.contextmanager
     def _ended_on_request(self, source: subprocess.Popen[bytes]) -> Iterator[None]:
-        """While nothing may come out of ``source`` for long: somebody may ask for an end: it is ended, Stopped raised."""
+        """``source`` may say nothing for long: if an end is asked for, it is ended, and Stopped raised."""
         done = threading.Event()
         stopped: list[Stopped] = []
 

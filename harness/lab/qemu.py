@@ -136,9 +136,9 @@ def _listens(port: int, pid: int) -> bool:
         if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
             inodes.add(f"socket:[{fields[9]}]")
     with contextlib.suppress(OSError):  # it ended
-        for each in os.scandir(f"/proc/{pid}/fd"):
+        for each in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):  # closed meanwhile
-                if os.readlink(each.path) in inodes:
+                if os.readlink(f"/proc/{pid}/fd/{each}") in inodes:
                     return True
     return False
 
