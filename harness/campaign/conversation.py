@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -37,8 +37,6 @@ CANCEL_S = 60.0
 WIRE_SLACK_S = 30.0
 #: The lease outlives the work that is planned by this many seconds.
 LEASE_SLACK_S = 300.0
-#: While a target boots, its lease is kept: for the longest boot, its power switched, and another try.
-BOOT_LEASE_S = 1800.0
 #: What an agent tells unasked.
 AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
 #: Before the length of the work is known.
@@ -70,10 +68,11 @@ class Conversation:
             self._refused = {str(each.get("cell")): str(each.get("reason")) for each in lane.get("unsupported") or []}
             self.running = Running.from_json(lane.get("boot"))
 
-    def hold(self, session: Session) -> PlannedSession | None:
+    def hold(self, session: Session, boot_lease_s: Callable[[PlannedSession], float]) -> PlannedSession | None:
         """From the lease to the goodbye: returns when nothing is left to do here, or we are asked to stop.
 
-        If the next runs want another boot than the one that runs, what to boot for them; the lease is kept meanwhile.
+        If the next runs want another boot than the one that runs, what to boot for them; the lease is kept meanwhile,
+        for the time that ``boot_lease_s`` says.
 
         Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held;
         OneMachine where another lane of this execution is carried out on this very machine.
@@ -110,7 +109,7 @@ class Conversation:
                 self._leave(client, token, cancel=True)
             raise
         if booting is not None and not self._stop:
-            client.renew(token, BOOT_LEASE_S, Deadline.after(ANSWER_S))
+            client.renew(token, boot_lease_s(booting), Deadline.after(ANSWER_S))
             client.bye(Deadline.after(ANSWER_S))
             return booting
         self._leave(client, token, cancel=bool(self._stop))

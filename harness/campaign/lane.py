@@ -100,7 +100,7 @@ class Lane:
                 with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
                     self._met, away_since = True, None
                     self._emit("connected", notes=list(session.contact.notes))
-                    wanted = self._talk.hold(session)
+                    wanted = self._talk.hold(session, self._boots.lease_s)
                 if wanted is None:
                     break
                 self._boots.boot(wanted)

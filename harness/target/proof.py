@@ -10,12 +10,11 @@ from typing import Any
 from ..config.kernels import BootProfile
 from ..config.units import format_cpu_list
 from ..errors import InfrastructureFault
+from ..lab.console import last_lines, trouble
 from . import cmdline
 
 #: Of a console's end, what is quoted in a message: lines, and characters of each.
-_QUOTED_LINES, _QUOTED_COLUMNS = 6, 160
-#: What a line of a console has in it that is worth more than the last line.
-_TELLING = ("Kernel panic", "BUG:", "Unable to mount", "VFS:", "Oops", "soft lockup", "rcu_sched", "Give root password")
+_QUOTED_LINES, _QUOTED_COLUMNS = 4, 160
 
 
 class BootFailed(InfrastructureFault):
@@ -82,9 +81,12 @@ class Proof:
         }
 
 
-def not_back(seconds: float, said: str | None = None, console: str | None = None) -> NotBack:
-    """The error of a machine that did not answer within ``seconds``; ``said`` is what the last try to connect met."""
-    what = f"did not come back within {seconds:.0f} s"
+def not_back(seconds: float | None, said: str | None = None, console: str | None = None) -> NotBack:
+    """The error of a machine that did not answer within ``seconds`` (None: it was not waited for to the end).
+
+    ``said`` is what the last try to connect met.
+    """
+    what = "did not come back" if seconds is None else f"did not come back within {seconds:.0f} s"
     if said:
         what += f" ({said})"
     if console is not None and (quoted := quote_console(console)):
@@ -94,19 +96,17 @@ def not_back(seconds: float, said: str | None = None, console: str | None = None
 
 def told_by(error: BootFailed, console: str | None) -> str:
     """The error's message, with what a console says of why, if it says anything of the kind."""
-    if console is None or "its console ends" in str(error) or not any(word in console for word in _TELLING):
+    if console is None or "its console ends" in str(error) or trouble(console) is None:
         return str(error)
     return f"{error}; its console said: {quote_console(console)}"
 
 
 def quote_console(console: str) -> str:
-    """The end of a console, in one line: from the last telling line on, if there is one."""
-    plain = "".join(char if char.isprintable() or char == "\n" else " " for char in console)
-    lines = [" ".join(line.split())[:_QUOTED_COLUMNS] for line in plain.split("\n")]
-    lines = [line for line in lines if line]
-    telling = [at for at, line in enumerate(lines) if any(word in line for word in _TELLING)]
-    start = telling[-1] if telling else max(0, len(lines) - _QUOTED_LINES)
-    return " | ".join(lines[start : start + _QUOTED_LINES])
+    """A panic, an oops or a lockup that a console tells of, else its end; in one line."""
+    found = trouble(console)
+    lines = found.quote[:_QUOTED_LINES] if found is not None else last_lines(console, _QUOTED_LINES)
+    plain = ("".join(char if char.isprintable() else " " for char in line) for line in lines)
+    return " | ".join(" ".join(line.split())[:_QUOTED_COLUMNS] for line in plain)
 
 
 def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> Proof:

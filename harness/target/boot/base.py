@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a boot method is: from what is to be booted and what the target says of itself to what has to be done. Pure.
+"""What a boot method is: from what is to be booted and what the target says of itself to what has to be done.
+
+What is done on the target is only said (``arm``, ``go``); what has to be done on the controller a method does itself
+(``here``, ``leave``, ``clean_up``), and most have nothing to do there.
 
 The default entry of a boot loader is never changed: what a method arms is booted once. So a kernel that panics (it has
 ``panic=10``), or that is switched off because it hangs, is followed by what the machine boots by itself.
@@ -9,9 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...config.inventory import Target
 from ...errors import TargetUnfit
+
+if TYPE_CHECKING:
+    from ..hands import Hands
+    from ..kernels import Bundle
 
 #: What the agent reads and does: see harness/agent/kernels.py.
 State = Mapping[str, Any]
@@ -20,7 +28,10 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bootable:
-    """A kernel that lies on the target, and the command line that it is to get. Paths are the target's."""
+    """A kernel that lies on the target, and the command line that it is to get. Paths are the target's.
+
+    ``bundle`` is the same kernel here, where it is one of ours.
+    """
 
     kernel: str
     boot: str
@@ -30,6 +41,7 @@ class Bootable:
     cmdline: str
     dtbs: str | None = None
     build: str | None = None  # of ours
+    bundle: Bundle | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,19 @@ class Method:
     def go(self, state: State) -> list[str]:
         """The command that then boots."""
         return reboot(state)
+
+    def here(self, target: Target, what: Bootable | None, release: str) -> None:
+        """What the controller does before, on itself; ``what`` is None for what the target boots by itself.
+
+        ``release`` is what will run then. Raises EnvironmentFault, TargetUnfit.
+        """
+
+    def leave(self, target: Target, hands: Hands, what: Bootable | None, state: State) -> None:  # noqa: ARG002
+        """Send the target into ``what``; returns once it is on its way."""
+        hands.leave(reboot(state) if what is None else self.go(state))
+
+    def clean_up(self, target: Target) -> None:
+        """Remove what :meth:`here` left for one boot, once that is over."""
 
     def check(self, state: State) -> None:
         """TargetUnfit unless the target has what this method uses."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.campaign import boots, execution
+from harness.campaign import boot_times, boots, execution
 from harness.campaign.execution import Execution, Stop
 from harness.campaign.ledger import Ledger
 from harness.campaign.running import Running
@@ -23,7 +23,7 @@ from harness.config.kernels import BootProfile
 from harness.errors import StorageFull, TargetUnfit, Unreachable
 from harness.plan import Booted, build_plan
 from harness.target.booting import Wanted
-from harness.target.proof import Expected, NotBack, OldKernel
+from harness.target.proof import Expected, NotBack
 
 LAB = """\
 targets: {nuc: {address: n, boot: kexec, isolated: 1}}
@@ -34,6 +34,7 @@ CAMPAIGN: dict[str, Any] = {
     "campaign": "c", "targets": ["nuc"], "benches": ["gap"], "duration": "1s", "sessions": 2,
     "axes": {"kernel": ["default", "next"], "boot": ["plain", "quiet"], "mode": ["shared", "pinned"]},
 }  # fmt: skip
+PANIC = "[ 3.1] Kernel panic - not syncing: VFS: Unable to mount root fs"
 
 
 def carried_out(folder: Path, **campaign: Any) -> Execution:
@@ -55,35 +56,52 @@ class Board:
         self.outcomes = outcomes
         self.alive = alive
         self.booted: list[str] = []
+        self.leases: list[str] = []
         self.now: dict[str, Any] = {}
+        self.boot_id = "b0"
+        self.patience_s = self.took_s = 0.0
 
-    def boot(self, wanted: Wanted) -> Expected:
+    def order(self, wanted: Wanted) -> Expected:
         self.booted.append(str(wanted))
+        self.boot_id = str(self.now.get("boot_id", "b0"))
+        self.took_s = 20.0
+        if isinstance(self.outcomes[0], TargetUnfit | StorageFull):
+            raise self.outcomes.pop(0)  # type: ignore[misc]
+        profile = BootProfile() if wanted.is_default else wanted.profile.for_cpus("1")
+        if wanted.is_default:
+            profile = BootProfile(remove=("isolbench.boot",))
+        release = None if wanted.kernel.name == "default" else "6.18"
+        return Expected(wanted.kernel.name, release, None, None, profile, wanted.boot)
+
+    def await_back(self) -> None:
         found = self.outcomes.pop(0)
         if isinstance(found, Exception):
             raise found
         self.now = found
-        profile = BootProfile() if wanted.is_default else wanted.profile.for_cpus("1")
-        release = None if wanted.kernel.name == "default" else "6.18"
-        return Expected(wanted.kernel.name, release, None, None, profile, wanted.boot)
 
     def clean_up(self) -> None:
         pass
 
     def console_end(self) -> str:
-        return "Kernel panic"
+        return PANIC
 
     @contextmanager
     def session(self, *_: Any) -> Iterator[Any]:
         if not self.alive:
             raise Unreachable("no answer")
-        yield SimpleNamespace(welcome={"facts": self.now})
+        client = SimpleNamespace(
+            acquire=lambda *_: self.leases.append("acquired"),
+            release=lambda *_: self.leases.append("released"),
+            bye=lambda *_: None,
+        )
+        yield SimpleNamespace(welcome={"facts": self.now}, client=client)
 
 
 class Lane:
     """An execution's lane with its ledger, and a board that does what it was told to."""
 
     def __init__(self, folder: Path, board: Board, monkeypatch: pytest.MonkeyPatch, **campaign: Any) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         monkeypatch.setattr(boots, "Booter", lambda *_: board)
         monkeypatch.setattr(boots, "open_session", board.session)
         self.execution = carried_out(folder, **campaign)
@@ -137,10 +155,10 @@ def test_the_old_kernel_is_tried_again_and_then_costs_the_session_its_runs(
     assert [each["fault"] for each in lane.attempts()] == ["infrastructure"] * 2
     reason = lane.attempts()[0]["reason"]
     assert reason == (
-        "boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next); its console said: Kernel panic"
+        f"boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next); its console said: {PANIC}"
     )
     log = next((lane.execution.path / "attempts" / "nuc").glob("*/log.txt"))
-    assert log.read_text() == "Kernel panic"
+    assert log.read_text() == PANIC
     assert len(lane.ledger.given_up) == 2
     second = quiet(lane)
     assert second.index == 2  # the campaign goes on
@@ -180,16 +198,57 @@ def test_a_board_whose_power_was_switched_goes_on(tmp_path: Path, monkeypatch: p
     assert not lane.ledger.given_up
 
 
-def test_at_the_end_the_machine_boots_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = Lane(tmp_path, Board([facts("b1"), facts("b2"), OldKernel("no")]), monkeypatch)
+def test_at_the_end_the_machine_boots_its_own_and_proves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
     lane.boots.back()
     assert lane.board.booted == []  # nothing of ours runs
     lane.boots.boot(quiet(lane))
     lane.boots.back()
     assert lane.board.booted == ["next quiet", "default plain"]
-    lane.talk.running = Running(Booted("next", "quiet"), 1, "b9")
+    assert lane.board.leases == ["acquired", "acquired", "released"]  # nobody else's in between
+    kind, fields = lane.events[-1]
+    assert (kind, fields["proof"]["boot_id"]) == ("booted-back", "b2")
     lane.boots.back()
-    assert lane.events[-1][0] == "left-booted"
+    assert len(lane.board.booted) == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (facts("b1", cmdline="ro"), "did not boot: the boot id is the same"),
+        (facts("b2", cmdline="ro isolbench.boot=1/quiet"), "isolbench.boot=1/quiet is still there"),
+        (NotBack("did not come back within 60 s"), "did not come back within 60 s"),
+    ],
+)
+def test_a_machine_that_did_not_go_back_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Any, message: str
+) -> None:
+    lane = Lane(tmp_path, Board([facts("b1"), found]), monkeypatch)
+    lane.boots.boot(quiet(lane))
+    lane.boots.back()
+    kind, fields = lane.events[-1]
+    assert kind == "left-booted"
+    assert (fields["kernel"], fields["boot"]) == ("next", "quiet")
+    assert message in fields["message"]
+
+
+def test_patience_and_the_lease_follow_the_boots_that_were_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
+    session = quiet(lane)
+    assert lane.boots.lease_s(session) == 300 + 60  # next lies on the target
+    lane.boots.boot(session)
+    assert lane.board.patience_s == 300
+    target = lane.execution.inventory().targets["nuc"]
+    assert boot_times.patience_s(target) == 300  # kexec says nothing of what its firmware takes
+    lane.boots.back()
+    assert boot_times.patience_s(target) == 4 * 20
+    assert boot_times.expected_s(target) == 20
+    boot_times.add(target, 5, by_itself=True)
+    assert boot_times.patience_s(target) == 80  # the longest
+    patient = target.model_copy(update={"boot_timeout_ns": 7 * 10**9})
+    assert boot_times.patience_s(patient) == 7
 
 
 def test_each_session_is_a_boot_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

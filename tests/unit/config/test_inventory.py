@@ -54,6 +54,7 @@ targets:
     isolated: 2-3,6
     smt: shared
     boot: kexec
+    boot_timeout: 90s
     power: {{cycle: [pdu, "{{name}}"]}}
     disabled: "PSU dead"
 """
@@ -70,6 +71,7 @@ targets:
         "known_hosts": Path("/lab/keys/known"),
         "proxy_jump": "a@b:22,[fe80::1]",
         "connect_timeout_ns": 1_500_000_000,
+        "boot_timeout_ns": 90_000_000_000,
         "become": "sudo",
         "arch": "x86_64",
         "class_name": None,
