@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ..config.inventory import Target
 from ..config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL
 from ..deadline import Deadline
-from ..errors import EnvironmentFault, InfrastructureFault, IsolbenchError, StorageFull, UserError
+from ..errors import EnvironmentFault, IsolbenchError, StorageFull, UserError
 from ..plan import Booted
 from ..plan import Session as PlannedSession
-from ..target import power
 from ..target.booting import Booter, Wanted
+from ..target.hands import Hands
 from ..target.proof import BootFailed, Expected, NotBack, Proof, WrongParameters, prove, told_by
-from ..target.session import open_session
+from ..target.session import Session, open_session
+from ..target.transport import Transport, Waiting
 from . import boot_times
 from .conversation import ANSWER_S, Conversation
 from .execution import Execution, Stop
@@ -53,6 +55,7 @@ class Boots:
         self._installed: set[str] = set()  # kernels that were seen to be there
         self._ours = False  # what it runs may be a boot of ours
         self._returning = False
+        self._held: tuple[ExitStack, Session] | None = None
 
     def lease_s(self, session: PlannedSession) -> float:
         """For how long the target is kept while it boots for ``session``: who dies meanwhile frees it soon."""
@@ -61,33 +64,50 @@ class Boots:
         there = kernel.name in self._installed or all(each.installed is not None for each in kernel.artefacts.values())
         return boot_times.patience_s(self._target) + _LEASE_SLACK_S + (0.0 if there else _INSTALL_S)
 
-    def boot(self, session: PlannedSession) -> None:
-        """Have what ``session`` asks for booted and proved; where that cannot be, its runs are failed attempts.
+    @contextmanager
+    def session(self, waiting: Waiting | None = None) -> Iterator[Session]:
+        """The session that the last boot was proved over, if it is open yet; else a new one."""
+        held, self._held = self._held, None
+        if held is None:
+            with self._open(waiting=waiting) as new:
+                yield new
+        else:
+            with held[0]:
+                yield held[1]
 
-        Raises NotBack of a machine that is gone for good.
+    def boot(self, planned: PlannedSession, session: Session) -> None:
+        """Have what ``planned`` asks for booted and proved; where that cannot be, its runs are failed attempts.
+
+        ``session`` is open, and of no use afterwards: :meth:`session` has the next one. Raises NotBack of a machine
+        that is gone for good.
         """
-        assert session.booted is not None
-        while not self._stop:
-            try:
-                self._once(session, session.booted)
-                return
-            except (BootFailed, EnvironmentFault, StorageFull, UserError) as error:
-                if self._stop:
+        assert planned.booted is not None
+        hands = session.hands
+        with ExitStack() as stack:
+            while not self._stop:
+                try:
+                    self._once(planned, planned.booted, hands)
                     return
-                self._failed[session.booted] += 1
-                again = self._may_try_again(error, session.booted)
-                message = told_by(error, self._booter.console_end()) if isinstance(error, BootFailed) else str(error)
-                self._emit(
-                    "boot-failed", kernel=session.booted.kernel, boot=session.booted.boot, session=session.index,
-                    message=message, retried=again,
-                )  # fmt: skip
-                gone = isinstance(error, NotBack) and not self._reachable()
-                if not again or gone:
-                    self._give_up(session, message)
-                if gone:
-                    raise
-                if not again:
-                    return
+                except (BootFailed, EnvironmentFault, StorageFull, UserError) as error:
+                    if self._stop or not self._again(planned, planned.booted, error):
+                        return
+                hands = stack.enter_context(self.session()).hands
+
+    def _again(self, planned: PlannedSession, booted: Booted, error: IsolbenchError) -> bool:
+        """Whether a boot that failed is tried again; if not, what it was for has failed. Raises what is for good."""
+        self._failed[booted] += 1
+        again = self._may_try_again(error, booted)
+        gone = isinstance(error, NotBack) and self._held is None
+        message = told_by(error, self._booter.console_end()) if isinstance(error, BootFailed) else str(error)
+        self._emit(
+            "boot-failed", kernel=booted.kernel, boot=booted.boot, session=planned.index, message=message,
+            retried=again and not gone,
+        )  # fmt: skip
+        if gone or not again:
+            self._give_up(planned, message)
+        if gone:
+            raise error
+        return again
 
     def back(self) -> None:
         """At the end of a lane: the machine boots what it boots by itself, if it does not run that already; proved.
@@ -100,67 +120,72 @@ class Boots:
             return
         self._returning = True
         try:
-            proof = self._return()
+            with self.session() as session:
+                proof = self._return(session)
             self._talk.running = Running()
             self._emit("booted-back", proof=proof.to_json())
         except IsolbenchError as error:
             booted = running or Booted()
             self._emit("left-booted", kernel=booted.kernel, boot=booted.boot, message=str(error))
 
-    def _once(self, session: PlannedSession, booted: Booted) -> None:
+    def close(self) -> None:
+        """Close what is open: nothing more is done here."""
+        held, self._held = self._held, None
+        if held is not None:
+            held[0].close()
+
+    def _once(self, planned: PlannedSession, booted: Booted, hands: Hands) -> None:
         wanted = self._wanted(booted)
         try:
-            expected = self._order(wanted)
-            self._booter.await_back()
-            with self._open() as held:
-                facts = held.welcome["facts"]
-                self._ledger.facts = facts
-                proof = prove(expected, self._booter.boot_id, facts)
+            expected = self._order(wanted, hands)
+            transport = self._booter.await_back()
+            with ExitStack() as stack:
+                session = stack.enter_context(self._open(transport))
+                self._held = stack.pop_all(), session
+            if self._booter.hung is not None:
+                raise self._booter.hung
+            facts = session.welcome["facts"]
+            self._ledger.facts = facts
+            proof = prove(expected, self._booter.boot_id, facts)
         finally:
             self._booter.clean_up()
         self._proved(wanted)
-        self._talk.running = Running(booted, session.index, proof.boot_id, proof.to_json())
+        self._talk.running = Running(booted, planned.index, proof.boot_id, proof.to_json())
         self._emit(
-            "booted", session=session.index, kernel=booted.kernel, boot=booted.boot, proof=proof.to_json(),
+            "booted", session=planned.index, kernel=booted.kernel, boot=booted.boot, proof=proof.to_json(),
             took_s=round(self._booter.took_s, 1),
         )  # fmt: skip
 
-    def _return(self) -> Proof:
-        with self._open() as held:
-            held.client.acquire(boot_times.patience_s(self._target) + _LEASE_SLACK_S, Deadline.after(ANSWER_S))
-            held.client.bye(Deadline.after(ANSWER_S))
+    def _return(self, session: Session) -> Proof:
+        session.client.acquire(boot_times.patience_s(self._target) + _LEASE_SLACK_S, Deadline.after(ANSWER_S))
+        session.client.bye(Deadline.after(ANSWER_S))
         wanted = self._wanted(Booted())
-        expected = self._order(wanted)
-        came = True
-        try:
-            self._booter.await_back()
-        except NotBack:
-            came = False
-            if not power.can_cycle(self._target):
-                raise
-        with self._open() as held:
-            proof = prove(expected, self._booter.boot_id, held.welcome["facts"])
-            token = held.client.acquire(_LEASE_SLACK_S, Deadline.after(ANSWER_S))
-            held.client.release(token, Deadline.after(ANSWER_S))
-            held.client.bye(Deadline.after(ANSWER_S))
-        self._ours = False
-        if came:
-            self._proved(wanted)
+        expected = self._order(wanted, session.hands)
+        with self._open(self._booter.await_back()) as there:
+            proof = prove(expected, self._booter.boot_id, there.welcome["facts"])
+            token = there.client.acquire(_LEASE_SLACK_S, Deadline.after(ANSWER_S))
+            there.client.release(token, Deadline.after(ANSWER_S))
+            there.client.bye(Deadline.after(ANSWER_S))
+        self._proved(wanted)
         return proof
 
-    def _order(self, wanted: Wanted) -> Expected:
+    def _order(self, wanted: Wanted, hands: Hands) -> Expected:
         self._booter.patience_s = boot_times.patience_s(self._target)
         self._ours = self._ours or not wanted.is_default
-        expected = self._booter.order(wanted)
+        expected = self._booter.order(wanted, hands)
         self._installed.add(wanted.kernel.name)
         return expected
 
     def _proved(self, wanted: Wanted) -> None:
         self._ours = not wanted.is_default
-        boot_times.add(self._target, self._booter.took_s, by_itself=wanted.is_default)
+        if self._booter.hung is None:
+            boot_times.add(self._target, self._booter.took_s, by_itself=wanted.is_default)
 
-    def _open(self) -> Any:
-        return open_session(self._target, self._execution.owner(self._target.name), self._pause)
+    def _open(
+        self, transport: Transport | None = None, waiting: Waiting | None = None
+    ) -> AbstractContextManager[Session]:
+        owner = self._execution.owner(self._target.name)
+        return open_session(self._target, owner, self._pause, waiting, transport)
 
     def _pause(self, seconds: float) -> bool:
         """On the way back to its own kernel a target is waited for, unless somebody wants the end at once."""
@@ -181,14 +206,6 @@ class Boots:
         if not isinstance(error, BootFailed) or isinstance(error, WrongParameters):
             return False
         return self._failed[booted] <= self._execution.plan.campaign.retry.infrastructure
-
-    def _reachable(self) -> bool:
-        """Whether it answers after all: a board whose power was switched runs its own kernel again."""
-        try:
-            with self._open():
-                return True
-        except InfrastructureFault:
-            return False
 
     def _give_up(self, session: PlannedSession, why: str) -> None:
         assert session.booted is not None

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config.inventory import Target
 from ..errors import (
+    BoardDown,
     Bug,
     ConnectionLost,
     EnvironmentFault,
@@ -23,7 +24,7 @@ from ..errors import (
 )
 from ..store.files import BrokenResult
 from ..store.runs import load_run
-from ..target.session import open_session
+from ..target.proof import NotBack
 from ..target.transport import AuthenticationFailed
 from .boots import Boots
 from .conversation import Conversation
@@ -79,12 +80,16 @@ class Lane:
                 self._until_done()
         except IsolbenchError as error:
             self._note_failure(error)
+            if not isinstance(error, ConnectionLost | Unreachable | NotBack):
+                self._boots.back()
             return error
         except Exception as error:
             self._emit("bug", traceback=traceback.format_exc())
             bug = Bug(f"{type(error).__name__}: {error}", advice="please report it, with events.jsonl")
             self._note_failure(bug)
             return bug
+        finally:
+            self._boots.close()
         return None
 
     # -- connections ------------------------------------------------------------------------------------------------
@@ -96,15 +101,17 @@ class Lane:
         while self._talk.handed_over or not self._stop:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
-                owner = self._execution.owner(self.target.name)
-                with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
+                with self._boots.session(self._waiting) as session:
                     self._met, away_since = True, None
                     self._emit("connected", notes=list(session.contact.notes))
                     wanted = self._talk.hold(session, self._boots.lease_s)
-                if wanted is None:
-                    break
-                self._boots.boot(wanted)
+                    if wanted is None:
+                        break
+                    self._boots.boot(wanted, session)
                 continue
+            except BoardDown as error:  # it does not come by itself: nothing to wait for
+                self._talk.lost(error)
+                raise
             except (ConnectionLost, Unreachable) as error:
                 losses = 1 if self._ledger.settled > settled else losses + 1
                 # Connecting has a patience of its own: a target that never answered is not waited for twice over.
@@ -177,4 +184,4 @@ def lane_outcome(
 
 def lasts(error: IsolbenchError) -> bool:
     """Whether it would come again, however often it is tried, until somebody corrects what it names."""
-    return isinstance(error, UserError | EnvironmentFault | HostKeyError | AuthenticationFailed)
+    return isinstance(error, UserError | EnvironmentFault | HostKeyError | AuthenticationFailed | BoardDown)

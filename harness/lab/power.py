@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BoardDown, Busy, EnvironmentFault
-from . import boards, images, qemu
+from . import boards, images, qemu, way
 from .cache import Cache
 from .machine import Boot
 from .state import BoardFolder, Record
@@ -54,6 +54,12 @@ def wake(name: str) -> None:
     if record is not None and record.once and not record.is_alive():
         with suppress(Busy):  # somebody does already
             on(name)
+
+
+def answers(name: str) -> bool:
+    """Whether an SSH server speaks on a board that is up, or was for one boot and is up again. Raises BoardDown."""
+    wake(name)
+    return qemu.speaks(way.up_now(name).port)
 
 
 def keep(name: str, file: str, data: bytes) -> Path:

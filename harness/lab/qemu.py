@@ -88,7 +88,7 @@ def _wait(
 ) -> str:
     """Until the board's SSH server speaks, if it is to: "". What QEMU said if somebody else has its port."""
     deadline = Deadline.after(UP_S)
-    while not (_listens(record.port, process.pid) and (not answering or _speaks(record.port))):
+    while not (_listens(record.port, process.pid) and (not answering or speaks(record.port))):
         if process.poll() is not None:
             said = _errors(folder).read_text("utf-8", "replace").strip().splitlines()
             if said and "host forwarding" in said[-1]:
@@ -112,12 +112,9 @@ def _ended(status: int, said: list[str]) -> str:
 
 def _not_up(record: Record, ended: str, text: str) -> Unreachable:
     last = " | ".join(console.last_lines(text, 3))
-    if not ended:
-        ended = console.account(text)
-    elif last:
-        ended += f"; last on its console: {console.last_lines(text, 1)[0]}"
+    why = f"{ended}; {console.account(text, ended=True)}" if ended else console.account(text)
     return Unreachable(
-        f"board {record.name} did not come up: {ended}", advice=f"its console said: {last}" if last else None
+        f"board {record.name} did not come up: {why}", advice=f"its console said: {last}" if last else None
     )
 
 
@@ -143,7 +140,7 @@ def _listens(port: int, pid: int) -> bool:
     return False
 
 
-def _speaks(port: int) -> bool:
+def speaks(port: int) -> bool:
     """Does an SSH server answer? That the port can be connected to says only that QEMU forwards it."""
     try:
         with socket.create_connection(("127.0.0.1", port), 1.0) as connection:

@@ -20,7 +20,7 @@ from harness.campaign.work import next_session
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.config.kernels import BootProfile
-from harness.errors import StorageFull, TargetUnfit, Unreachable
+from harness.errors import StorageFull, TargetUnfit
 from harness.plan import Booted, build_plan
 from harness.target.booting import Wanted
 from harness.target.proof import Expected, NotBack
@@ -35,6 +35,7 @@ CAMPAIGN: dict[str, Any] = {
     "axes": {"kernel": ["default", "next"], "boot": ["plain", "quiet"], "mode": ["shared", "pinned"]},
 }  # fmt: skip
 PANIC = "[ 3.1] Kernel panic - not syncing: VFS: Unable to mount root fs"
+CONSOLE = f"its console said: {PANIC}"
 
 
 def carried_out(folder: Path, **campaign: Any) -> Execution:
@@ -52,16 +53,16 @@ def facts(boot_id: str, cmdline: str = "nohz_full=1", release: str = "6.18") -> 
 class Board:
     """In the place of the Booter: ``outcomes`` says of each boot what the target shows then, or what is raised."""
 
-    def __init__(self, outcomes: list[dict[str, Any] | Exception], *, alive: bool = True) -> None:
+    def __init__(self, outcomes: list[dict[str, Any] | Exception]) -> None:
         self.outcomes = outcomes
-        self.alive = alive
         self.booted: list[str] = []
         self.leases: list[str] = []
         self.now: dict[str, Any] = {}
         self.boot_id = "b0"
         self.patience_s = self.took_s = 0.0
+        self.hung: NotBack | None = None
 
-    def order(self, wanted: Wanted) -> Expected:
+    def order(self, wanted: Wanted, hands: object) -> Expected:
         self.booted.append(str(wanted))
         self.boot_id = str(self.now.get("boot_id", "b0"))
         self.took_s = 20.0
@@ -77,6 +78,7 @@ class Board:
         found = self.outcomes.pop(0)
         if isinstance(found, Exception):
             raise found
+        self.hung = found.pop("hung", None)
         self.now = found
 
     def clean_up(self) -> None:
@@ -87,14 +89,12 @@ class Board:
 
     @contextmanager
     def session(self, *_: Any) -> Iterator[Any]:
-        if not self.alive:
-            raise Unreachable("no answer")
         client = SimpleNamespace(
             acquire=lambda *_: self.leases.append("acquired"),
             release=lambda *_: self.leases.append("released"),
             bye=lambda *_: None,
         )
-        yield SimpleNamespace(welcome={"facts": self.now}, client=client)
+        yield SimpleNamespace(welcome={"facts": self.now}, client=client, hands=None)
 
 
 class Lane:
@@ -113,6 +113,10 @@ class Lane:
         self.talk: Any = SimpleNamespace(running=Running())
         target = self.execution.inventory().targets["nuc"]
         self.boots = boots.Boots(self.execution, target, self.talk, self.ledger, Stop(), emit)
+
+    def boot(self, planned: Any) -> None:
+        with self.boots.session() as session:
+            self.boots.boot(planned, session)
 
     def session(self, *refused: str) -> Any:
         found = next_session(self.execution, "nuc", self.ledger, refused)
@@ -134,7 +138,7 @@ def test_a_boot_that_is_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     lane = Lane(tmp_path, Board([facts("b1")]), monkeypatch)
     session = quiet(lane)
     assert not lane.talk.running.serves(session)
-    lane.boots.boot(session)
+    lane.boot(session)
     assert lane.talk.running.serves(session)
     assert [kind for kind, _ in lane.events] == ["booted"]
     again = Running.from_json(json.loads(json.dumps(lane.talk.running.to_json())))
@@ -149,20 +153,18 @@ def test_the_old_kernel_is_tried_again_and_then_costs_the_session_its_runs(
     old = [facts(f"b{number}", release="6.1") for number in range(4)]
     lane = Lane(tmp_path, Board([*old[:3], old[3]]), monkeypatch)
     session = quiet(lane)
-    lane.boots.boot(session)
+    lane.boot(session)
     assert lane.board.booted == ["next quiet"] * 3  # retry: infrastructure: 2
     assert [fields["retried"] for kind, fields in lane.events if kind == "boot-failed"] == [True, True, False]
     assert [each["fault"] for each in lane.attempts()] == ["infrastructure"] * 2
     reason = lane.attempts()[0]["reason"]
-    assert reason == (
-        f"boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next); its console said: {PANIC}"
-    )
+    assert reason == (f"boot of next quiet: came back with the kernel 6.1 instead of 6.18 (next); {CONSOLE}")
     log = next((lane.execution.path / "attempts" / "nuc").glob("*/log.txt"))
     assert log.read_text() == PANIC
     assert len(lane.ledger.given_up) == 2
     second = quiet(lane)
     assert second.index == 2  # the campaign goes on
-    lane.boots.boot(second)
+    lane.boot(second)
     assert len(lane.board.booted) == 4  # the tries were used up
     assert len(lane.ledger.given_up) == 4
     assert lane.session().booted != Booted("next", "quiet")
@@ -170,7 +172,7 @@ def test_the_old_kernel_is_tried_again_and_then_costs_the_session_its_runs(
 
 def test_wrong_parameters_would_be_wrong_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lane = Lane(tmp_path, Board([facts("b1", cmdline="ro")]), monkeypatch)
-    lane.boots.boot(quiet(lane))
+    lane.boot(quiet(lane))
     assert lane.board.booted == ["next quiet"]
     assert "came back with wrong parameters (quiet): nohz_full=1" in lane.attempts()[0]["reason"]
 
@@ -180,20 +182,22 @@ def test_what_cannot_be_booted_at_all_costs_its_runs_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     lane = Lane(tmp_path, Board([error]), monkeypatch)
-    lane.boots.boot(quiet(lane))
+    lane.boot(quiet(lane))
     assert len(lane.ledger.given_up) == 2
 
 
 def test_a_board_that_is_gone_ends_its_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = Lane(tmp_path, Board([NotBack("did not come back within 300 s")], alive=False), monkeypatch)
+    lane = Lane(tmp_path, Board([NotBack("did not come back within 300 s")]), monkeypatch)
     with pytest.raises(NotBack):
-        lane.boots.boot(quiet(lane))
+        lane.boot(quiet(lane))
     assert len(lane.ledger.given_up) == 2
 
 
 def test_a_board_whose_power_was_switched_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = Lane(tmp_path, Board([NotBack("did not come back; its power was switched"), facts("b2")]), monkeypatch)
-    lane.boots.boot(quiet(lane))
+    hung = NotBack("did not come back; its power was switched")
+    lane = Lane(tmp_path, Board([{**facts("b1"), "hung": hung}, facts("b2")]), monkeypatch)
+    lane.boot(quiet(lane))
+    assert [fields["message"] for kind, fields in lane.events if kind == "boot-failed"] == [f"{hung}; {CONSOLE}"]
     assert lane.talk.running.boot_id == "b2"
     assert not lane.ledger.given_up
 
@@ -202,7 +206,7 @@ def test_at_the_end_the_machine_boots_its_own_and_proves_it(tmp_path: Path, monk
     lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
     lane.boots.back()
     assert lane.board.booted == []  # nothing of ours runs
-    lane.boots.boot(quiet(lane))
+    lane.boot(quiet(lane))
     lane.boots.back()
     assert lane.board.booted == ["next quiet", "default plain"]
     assert lane.board.leases == ["acquired", "acquired", "released"]  # nobody else's in between
@@ -224,7 +228,7 @@ def test_a_machine_that_did_not_go_back_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Any, message: str
 ) -> None:
     lane = Lane(tmp_path, Board([facts("b1"), found]), monkeypatch)
-    lane.boots.boot(quiet(lane))
+    lane.boot(quiet(lane))
     lane.boots.back()
     kind, fields = lane.events[-1]
     assert kind == "left-booted"
@@ -238,7 +242,7 @@ def test_patience_and_the_lease_follow_the_boots_that_were_seen(
     lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
     session = quiet(lane)
     assert lane.boots.lease_s(session) == 300 + 60  # next lies on the target
-    lane.boots.boot(session)
+    lane.boot(session)
     assert lane.board.patience_s == 300
     target = lane.execution.inventory().targets["nuc"]
     assert boot_times.patience_s(target) == 300  # kexec says nothing of what its firmware takes
