@@ -27,6 +27,7 @@ from .execution import Execution, Stop
 from .ledger import Emit, Ledger
 from .machines import Machines, OneMachine
 from .running import Running
+from .under_way import UnderWay
 from .work import Work, batch_of, document_of, longest_s, next_session, work_out
 
 #: Seconds for an answer that waits for no measurement.
@@ -62,6 +63,7 @@ class Conversation:
         self._stop = stop
         self._emit = emit
         self._refused: dict[str, str] = {}
+        self._under_way = UnderWay(target, ledger)
         self.running = Running()
         lane = execution.lane(target.name) if execution.plan.boots else {}
         if lane:  # another process was here before us, and what it found of other boots still holds
@@ -86,6 +88,7 @@ class Conversation:
             if not self._stop:
                 work = self._meet(session)
                 self._adopt(client, work)
+                self._under_way.met(_boot_id(session))
                 while not self._stop:
                     planned = next_session(self._execution, self._target.name, self._ledger, self._refused)
                     if planned is None:
@@ -98,6 +101,7 @@ class Conversation:
                     lease_s = sum(map(longest_s, batch.runs)) + LEASE_SLACK_S
                     client.renew(token, lease_s, Deadline.after(ANSWER_S))
                     self.handed_over = True
+                    self._under_way.submitted(_boot_id(session))
                     client.submit(batch, Deadline.after(ANSWER_S))
                     self._emit("batch-submitted", runs=len(batch.runs), session=batch.session)
                     self._listen(client, work)
@@ -114,6 +118,11 @@ class Conversation:
             return booting
         self._leave(client, token, cancel=bool(self._stop))
         return None
+
+    def lost(self, error: InfrastructureFault) -> None:
+        """The target is gone, and does not come back while we are here: so is the run that it was measuring."""
+        self._under_way.lost(str(error), final=True)
+        self.handed_over = False
 
     def _lease(self, session: Session) -> int:
         """The lease's token; before that, this lane's claim to the machine."""
@@ -211,6 +220,7 @@ class Conversation:
             while not self._stop.at_once:
                 frame = client.next(Deadline.after(_TICK_S))
                 if frame is None:
+                    self._under_way.check()
                     patience.check("the agent's next run, finished or failed")
                     continue
                 patience = Deadline.after(patience_s)
@@ -222,6 +232,8 @@ class Conversation:
                     self._acknowledge(client, run)
                 elif frame.type == "event":
                     kind = str(frame.head.get("kind"))
+                    if kind == "run-started":
+                        self._under_way.started(str(frame.head.get("run")))
                     self._emit(kind if self._believable(kind, frame.head) else "agent-event", **_plain(frame.head))
                     if kind == "batch-finished":
                         self.handed_over = False
@@ -256,6 +268,7 @@ class Conversation:
         if run not in self._ledger.wanted:
             self._stray(run)
             return
+        self._under_way.received(run)
         if run in self._ledger.finished:
             return
         try:
@@ -273,6 +286,11 @@ class Conversation:
 
     def _stray(self, run: str) -> None:
         self._emit("stray-run", run=run, message="spooled for this execution, which does not ask for it: left there")
+
+
+def _boot_id(session: Session) -> object:
+    facts = session.welcome.get("facts")
+    return facts.get("boot_id") if isinstance(facts, Mapping) else None
 
 
 def _plain(head: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def up_now(name: str) -> Record:
         advice = f"bring it up again, as new: isolbench lab up {name}"
         if record.boot_id != state.host_boot_id():
             raise BoardDown(f"board {name} is not up: this machine was booted since", advice=advice)
-        said = console.account(console_of(folder))
+        said = console.account(console_of(folder), ended=True)
         raise BoardDown(f"board {name}'s QEMU (pid {record.pid}) ended by itself: {said}", advice=advice)
     return record
 
