@@ -100,6 +100,10 @@ class Progress:
         elif kind in ("installing", "booting", "booted"):
             lane.state = "waiting"
             lane.doing = printable(f"{kind} {event.get('kernel', '?')} {event.get('boot', '')}".rstrip())
+        elif kind == "uploaded":
+            done, total = _number(event.get("bytes")), _number(event.get("of"))
+            what = f"uploading {event.get('kernel', '?')}: {_size(done)} of {_size(total)}"
+            lane.doing = printable(what if done < total else f"installing {event.get('kernel', '?')}")
         elif kind == "run-started":
             lane.state, lane.doing = "measuring", printable(self._shown(event.get("run", "")))
         elif kind in ("run-stored", "run-failed"):
@@ -133,12 +137,27 @@ class Progress:
 
     def _fields(self, event: Event) -> _Fields:
         cell = str(event.get("cell"))
-        return _Fields({**event, "cell": self._names.get(cell, cell), "run": self._shown(event.get("run", "?"))})
+        return _Fields(
+            {
+                **event,
+                "size": _size(_number(event.get("bytes"))),
+                "cell": self._names.get(cell, cell),
+                "run": self._shown(event.get("run", "?")),
+            }
+        )
 
     def _say(self, text: str, *, important: bool = False) -> None:
         if important or not self._quiet:
             with unheard():
                 self._console.print(Text(printable(text)))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"
 
 
 def _invalid(reason: str) -> str:
@@ -173,11 +192,12 @@ class _Fields(dict[str, object]):
 
 
 _SAID = {
-    "installing": "installing kernel {kernel} ({release})",
+    "installing": "installing kernel {kernel} ({release}): {size} to upload",
     "booting": "booting {kernel} {boot} by {method}",
     "booted": "booted {kernel} {boot}, and proved it",
     "boot-failed": "boot of {kernel} {boot} failed: {message}",
     "power-cycled": "{message}; its power was switched off and on",
+    "booted-back": "back to what it boots by itself, and proved it",
     "left-booted": "still runs {kernel} {boot}: {message}",
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",
     "waiting": "{message}; trying again in {retry_in_s:g} s",

@@ -125,3 +125,15 @@ def test_status_cuts_no_name_however_narrow_the_terminal(tmp_path: Path) -> None
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())
     assert f"a-rather-long-name-of-a-campaign/{made.id}" in text
     assert re.search(r"lane-finished \d\d:\d\d:\d\d$", text, re.MULTILINE)
+
+
+def test_a_kernel_is_told_of_with_how_much_of_it_is_to_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = {"target": "local", "kernel": "next", "release": "6.18"}
+    with Progress(execution(tmp_path, ONE)) as progress:
+        progress.listen({"kind": "installing", **kernel, "sha256": "0" * 64, "bytes": 124_489_589})
+        for done, shown in ((12_400_000, "uploading next: 12 MB of 124 MB"), (124_489_589, "installing next")):
+            progress.listen({"kind": "uploaded", "target": "local", "kernel": "next", "bytes": done, "of": 124_489_589})
+            assert progress._lanes["local"].doing == shown
+    assert capsys.readouterr().err.splitlines()[1:] == ["local: installing kernel next (6.18): 124 MB to upload"]

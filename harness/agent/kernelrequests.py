@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``agent kernels``: a request of the controller's about kernels, and its answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Optional
+
+from . import kernelstate
+from .kernels import Kernels
+from .system import AgentError, Tree
+
+
+def serve(request: Dict[str, Any], data: Any, tree: Optional[Tree] = None) -> Dict[str, Any]:
+    """One request of the controller's, whose bytes ``data`` reads; the answer."""
+    tree = tree or Tree()
+    what = request.get("op")
+    if what == "state":
+        return {"state": kernelstate.state(tree, [str(path) for path in request.get("read") or []])}
+    if what == "release":
+        return {"entry": Kernels(tree).release(str(request["release"]))}
+    kernels = Kernels(tree)
+    change = _CHANGES.get(str(what))
+    if change is None:
+        raise AgentError("bug", "usage", f"no such request: {what}")
+    with kernels.locked():
+        answer: Dict[str, Any] = change(kernels, request, data)
+        return answer
+
+
+def _check(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
+    sizes = {str(part): int(size) for part, size in dict(request["sizes"]).items()}
+    return kernels.check(str(request["build"]), str(request["release"]), sizes, _place(request))
+
+
+def _put(kernels: Kernels, request: Dict[str, Any], data: Any) -> Dict[str, Any]:
+    kernels.put(str(request["build"]), str(request["part"]), data, int(request["size"]), str(request["sha256"]))
+    return {}
+
+
+def _install(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
+    return {"entry": kernels.install(str(request["build"]), str(request["release"]), _place(request))}
+
+
+def _steps(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
+    kernels.carry_out(list(request["steps"]))
+    return {}
+
+
+def _place(request: Dict[str, Any]) -> str:
+    return str(request.get("place", "/boot"))
+
+
+#: Requests that change something, and so take turns.
+_CHANGES: Dict[str, Any] = {
+    "default": lambda kernels, _request, _data: {"default": kernels.remember_default()},
+    "check": _check,
+    "put": _put,
+    "install": _install,
+    "steps": _steps,
+    "remove": lambda kernels, _request, _data: {"restored": kernels.remove()},
+}
+
+
+def main(stdin: Any, stdout: Any) -> int:
+    """``agent kernels``: a JSON line, and the bytes that it speaks of, on standard input; a JSON line back."""
+    try:
+        answer = serve(json.loads(stdin.readline()), stdin)
+    except AgentError as error:
+        answer = {"error": error.to_json()}
+    except OSError as error:
+        kind = "storage-full" if error.errno in (28, 122) else "os"
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
+        answer = {"error": {"fault": "environment", "kind": kind, "message": message, "advice": None}}
+    stdout.write("isolbench-kernels " + json.dumps(answer) + "\n")
+    stdout.flush()
+    return 0
