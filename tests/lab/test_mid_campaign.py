@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -53,10 +54,21 @@ class Story:
         return sum(event["kind"] == kind for event in self.events)
 
 
-def panics() -> None:
-    """Without waiting for an answer that does not come."""
-    call = [*way.ssh_command("mid", "root"), "echo c >/proc/sysrq-trigger"]
-    subprocess.Popen(call, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode = 0
+@pytest.fixture
+def panic(mid: str) -> Iterator[Callable[[], None]]:
+    """Has the kernel panic at once: who does it has logged in before, which takes longer than a run does."""
+    call = [*way.ssh_command(mid, "root"), "echo ready; read _; echo c >/proc/sysrq-trigger"]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as waiting:
+        assert waiting.stdin is not None
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == b"ready\n"
+
+        def now(line: IO[bytes] = waiting.stdin) -> None:
+            line.write(b"\n")
+            line.flush()
+
+        yield now
+        waiting.kill()
 
 
 def attempt(execution: Execution, repeat: int) -> tuple[str, str, str]:
@@ -67,7 +79,7 @@ def attempt(execution: Execution, repeat: int) -> tuple[str, str, str]:
 
 
 def test_a_panic_costs_one_attempt_and_a_board_taken_down_ends_the_lane_until_it_is_up_again(
-    mid: str, tmp_path: Path
+    panic: Callable[[], None], tmp_path: Path
 ) -> None:
     (tmp_path / "lab.yaml").write_text("targets: {mid: {virtual: {arch: x86_64}}}")
     (tmp_path / "c.yaml").write_text(json.dumps(CAMPAIGN))
@@ -78,7 +90,7 @@ def test_a_panic_costs_one_attempt_and_a_board_taken_down_ends_the_lane_until_it
     def down() -> None:
         subprocess.run([sys.executable, "-m", "harness", "lab", "down", "mid"], check=True, capture_output=True)
 
-    story = Story({2: panics, 3: down})
+    story = Story({2: panic, 3: down})
     outcome = carry_out(execution, inventory, listeners=[story.listen])
     reason, fault, log = attempt(execution, 2)
     assert reason.startswith("the target went down during the run: panic: ["), reason
