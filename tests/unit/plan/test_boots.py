@@ -19,7 +19,7 @@ from harness.config.given import to_kernel
 from harness.config.inventory import Inventory, read_inventory
 from harness.config.yaml import parse
 from harness.errors import PlanError, UserError
-from harness.plan import Booted, Cell, Plan, build_plan, estimate, order, sessions_of
+from harness.plan import Booted, Cell, Plan, build_plan, estimate, lacks, order, sessions_of
 
 ONE = Cell("c", "t", "b", {}, ModeSpec("shared"), LoadSpec("idle"), 0, 1_900_000_000)
 BOOTED = st.lists(
@@ -86,7 +86,12 @@ targets:
   pi: {address: p, boot: tryboot, arch: aarch64, isolated: 3}
   auto: {address: a, boot: kexec}
   still: {address: s}
-kernels: {rt: {installed: 6.1.0-rt}, next: {x86_64: {image: bzImage}}}
+kernels:
+  rt: {installed: 6.1.0-rt}
+  next: {x86_64: {image: bzImage}}
+  own: {installed: true}
+  same: {image: ../lab/bzImage}
+  many: {installed: "*-rt"}
 boots: {quiet: {add: "nohz_full={isolated}"}, calm: {add: idle=poll}}
 """
 HEAD = "campaign: c\nbenches: [b]\nduration: 1s\n"
@@ -140,7 +145,12 @@ REFUSED = [
     ("targets: [still]\naxes: {kernel: [rt]}", "still: the inventory does not say how to boot it"),
     ("targets: [local]\naxes: {kernel: [rt]}", "local: this machine steers the campaign: it is not booted"),
     ("targets: [auto]\naxes: {boot: [quiet]}", "auto: boot profile 'quiet' wants {isolated}, and isolated is no list"),
-    ("targets: [nuc, pi]\naxes: {kernel: [next]}", "pi: kernel 'next' has nothing for aarch64 (only for x86_64)"),
+    ("targets: [pi]\naxes: {kernel: [next]}", "pi: kernel 'next' has nothing for aarch64 (only for x86_64)"),
+    ("targets: [nuc]\naxes: {kernel: [default, own]}", "axes.kernel[1]: 'own' and 'default' are one kernel"),
+    (
+        "targets: [nuc]\naxes: {kernel: [next, same]}",
+        "axes.kernel[1]: 'same' and 'next' are one kernel under two names",
+    ),
 ]
 
 
@@ -150,6 +160,31 @@ def test_what_cannot_be_booted_is_a_plan_error(tmp_path: Path, text: str, messag
         plan(tmp_path, text + "\n")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_one_target_cannot_have_another_can(tmp_path: Path) -> None:
+    found = plan(tmp_path, "targets: [nuc, pi]\naxes: {kernel: [next]}\n")
+    assert found.targets == ("nuc", "pi")
+    kernel = found.kernels["next"]
+    assert lacks(kernel, "x86_64") is None
+    assert lacks(kernel, "aarch64") == "kernel 'next' has nothing for aarch64 (only for x86_64)"
+    assert lacks(kernel, None) is None  # it is not known yet
+
+
+def test_an_installed_kernel_is_there_or_not() -> None:
+    kernels = lab().kernels
+
+    def why(name: str, *installed: str) -> str | None:
+        return lacks(kernels[name], "x86_64", {"kernels": {"installed": list(installed)}})
+
+    assert why("rt", "6.1.0", "6.1.0-rt", "6.1.0-rt-rt") is None
+    assert why("rt", "6.1.0") == "kernel 'rt': 6.1.0-rt is not installed there (found: 6.1.0)"
+    assert why("rt") == "kernel 'rt': 6.1.0-rt is not installed there (found: none)"
+    assert why("many", "6.1.0", "6.1.0-rt") is None
+    assert why("many", "6.1-rt", "6.2-rt") == "kernel 'many': *-rt is 6.1-rt, 6.2-rt there: which of them is not said"
+    assert why("own") is None
+    assert why("next") is None
+    assert lacks(kernels["rt"], "x86_64", {}) is None  # an agent that does not say
 
 
 def test_tonights_kernel(tmp_path: Path) -> None:
