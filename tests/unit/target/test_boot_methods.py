@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from harness.agent.kernelstate import MARK as AGENTS_MARK
 from harness.config.inventory import Target
 from harness.config.kernels import METHODS as KNOWN
-from harness.config.kernels import Power
+from harness.config.kernels import BootMethod, Power
 from harness.errors import EnvironmentFault, TargetUnfit
 from harness.target import power
 from harness.target.boot import METHODS, Bootable, method_of, reboot
@@ -154,6 +155,56 @@ def test_tryboot_changes_no_file_that_the_firmware_boots_by_itself() -> None:
         "initramfs isolbench-once.initrd followkernel\n"
     )
     assert method.go(found) == ["/usr/sbin/systemctl", "reboot", "--reboot-argument=0 tryboot"]
+
+
+def test_netboot_serves_a_kernel_for_one_boot(tmp_path: Path) -> None:
+    served, bundle = tmp_path / "srv" / "nuc", tmp_path / "bundle"
+    bundle.mkdir()
+    for name in ("image", "initrd"):
+        (bundle / name).write_text(f"the {name}")
+    target = Target(name="nuc", address="n", boot=BootMethod(method="netboot", folder=str(served)))
+    parts = {name: Path(bundle / name) for name in ("image", "initrd")}
+    what = replace(WHAT, bundle=SimpleNamespace(part=parts.get))  # type: ignore[arg-type]
+    method = method_of("netboot")
+    method.here(target, what, "6.18")
+    found = {path.name: path.read_text() for path in served.iterdir()}
+    assert found == {
+        "kernel": "the image", "initrd": "the initrd", "cmdline": "ro quiet panic=10\n",
+        "boot.ipxe": "#!ipxe\nkernel kernel initrd=initrd ro quiet panic=10\ninitrd initrd\nboot\n",
+    }  # fmt: skip
+    assert method.arm(what, state()) == []
+    (served / "config.txt").write_text("the site's own")
+    del parts["initrd"]
+    method.here(target, what, "6.18")  # nothing of the last boot is left beside it
+    assert (served / "boot.ipxe").read_text() == "#!ipxe\nkernel kernel ro quiet panic=10\nboot\n"
+    assert not (served / "initrd").exists()
+    method.here(target, None, "6.1")  # what the machine boots by itself: nothing is served
+    assert [path.name for path in served.iterdir()] == ["config.txt"]
+    method.clean_up(target)
+    with pytest.raises(TargetUnfit, match="netboot takes kernels from files here: next lies on the target"):
+        method.here(target, WHAT, "6.18")
+    (tmp_path / "srv" / "file").touch()
+    unfit = target.model_copy(update={"boot": BootMethod(method="netboot", folder=str(tmp_path / "srv" / "file"))})
+    with pytest.raises(EnvironmentFault, match=r"boot: netboot: .*/file"):
+        method.here(unfit, what, "6.18")
+
+
+def test_the_sites_own_command_is_run_before_each_boot(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    places = ("{name}", "{address}", "{kernel}", "{boot}", "{release}", "{image}", "{initrd}", "{cmdline}")
+    script = 'printf "%s\\n" "$@" >>"$0"'
+    target = Target(
+        name="nuc",
+        address="n.lan",
+        boot=BootMethod(method="command", argv=("/bin/sh", "-c", script, str(log), *places)),
+    )
+    method = method_of("command")
+    method.here(target, replace(WHAT, cmdline="a=$(id) b"), "6.18")
+    method.here(target, None, "6.1")
+    assert log.read_text().split("\n") == [
+        "nuc", "n.lan", "next", "quiet", "6.18", WHAT.image, WHAT.initrd, "a=$(id) b",
+        "nuc", "n.lan", "default", "plain", "6.1", "", "", "", "",
+    ]  # fmt: skip
 
 
 def test_back_to_what_the_machine_boots_by_itself() -> None:
