@@ -21,8 +21,10 @@ _LOG = "daemon.log"
 _MAX_LOG = 1 << 20
 #: mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.
 _UNIT = ("--property=KillMode=mixed",)
-#: A load that was killed because memory ran out ends as a load, not the unit that it is in. Unknown before systemd 243.
-_OOM_POLICY = "--property=OOMPolicy=continue"
+#: Wishes that an older systemd refuses to hear of, those of the newest last. A load that was killed because memory ran
+#: out ends as a load, not the unit that it is in (systemd 243). And as long as we live the children of the root cgroup
+#: have the files of cpuset, whatever systemd reloads meanwhile: else that would end a partition (systemd 244).
+_WISHES = ("--property=OOMPolicy=continue", "--property=Delegate=cpuset")
 #: How often systemd is asked whether the unit still lives, until the daemon answers.
 _ASK_S = 0.25
 #: What init may execute under SELinux's targeted policy. A home's, /tmp's, /var/lib's and unlabelled files are not.
@@ -92,11 +94,10 @@ def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> 
         return False
     command = ["systemd-run", "--collect", "--quiet", "--no-block", f"--unit={unit}", *_UNIT]
     command += [f"--setenv={key}={value}" for key, value in environment.items()]
-    for more in ([_OOM_POLICY], []):
+    for heard in range(len(_WISHES), -1, -1):
+        call = [*command, *_WISHES[:heard], *argv]
         try:
-            done = subprocess.run(
-                [*command, *more, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S
-            )
+            done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S)
         except (OSError, subprocess.SubprocessError):
             return False
         if done.returncode == 0:
