@@ -82,12 +82,14 @@ def _carry_out(
     from ..campaign.carry_out import carry_out
     from ..config.inventory import load_inventory
     from ..errors import IsolbenchError
+    from .boot_plan import estimate_of
     from .progress import Progress
     from .render import echo_json, error_lines, outcome_json, say_outcome, unheard
     from .reporting import write_report
 
     known = execution.inventory() if inventory is None else load_inventory(inventory)
-    with Progress(execution, quiet=as_json) as progress:
+    estimate = estimate_of(execution.plan, known.targets)
+    with Progress(execution, quiet=as_json, estimate=estimate) as progress:
         outcome = carry_out(execution, known, lanes=lanes, listeners=(progress.listen,))
     page = None
     with unheard():

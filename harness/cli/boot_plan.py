@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plan boots on each target: kernels, what profiles change there, sessions and their turns, boots and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .words import plural
+
+if TYPE_CHECKING:
+    from ..config.inventory import Target
+    from ..plan import Cell, Estimate, Plan
+
+#: More kernels and boot profiles than this are counted in a turn, not named.
+_NAMED = 8
+
+
+def estimate_of(plan: Plan, targets: Mapping[str, Target], cells: Iterable[Cell] | None = None) -> Estimate:
+    """The time of ``cells`` (default: all), with boots as long as they were seen to be."""
+    from ..campaign.boot_times import expected_s
+    from ..plan import estimate
+
+    boot_s = {name: expected_s(targets[name]) for name in plan.targets if plan.boots and name in targets}
+    cells = plan.cells if cells is None else cells
+    return estimate(cells, plan.repeat, plan.sessions, boots=plan.boots, boot_s=boot_s)
+
+
+def boots_json(plan: Plan, target: Target, facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """``None`` of a plan that boots nothing. ``turn`` is an order as it may be: each execution draws its own."""
+    from ..campaign.boot_times import expected_s
+
+    if not plan.boots:
+        return None
+    turn, cells = _turn(plan, target.name), plan.cells_of(target.name)
+    return {
+        "method": None if target.boot is None else target.boot.method,
+        "boot_s": round(expected_s(target), 1),
+        "sessions": plan.sessions,
+        "turn": [{"kernel": kernel, "boot": boot} for kernel, boot in turn],
+        "kernels": {name: _kernel(plan, name, facts) for name in dict.fromkeys(cell.kernel for cell in cells)},
+        "profiles": {name: _changes(plan, name, target, facts) for name in dict.fromkeys(cell.boot for cell in cells)},
+    }
+
+
+def lines(found: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """What :func:`boots_json` found, for people."""
+    if found is None:
+        return ()
+    names = [f"{each['kernel']} {each['boot']}" for each in found["turn"]]
+    turn = ", ".join(names) if len(names) <= _NAMED else f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
+    method = f" by {found['method']}" if found["method"] else ""
+    sessions = (
+        f"{plural(found['sessions'], 'session')} of each, a boot{method} before each (some {found['boot_s']:.0f} s)"
+    )
+    order = f"in turns, such as: {turn}"
+    if found["sessions"] > 1:
+        order += "; then backwards, and so on"
+    said = [f"{sessions}, {order}; at the end back to its own"]
+    said += [f"kernel {name}: {what}" for name, what in found["kernels"].items() if what]
+    for name, change in found["profiles"].items():
+        parts = [*(f"+{each}" for each in change["added"]), *(f"-{each}" for each in change["removed"])]
+        if parts:
+            by = "" if change["known"] else " (its own command line is not known yet)"
+            said.append(f"boot {name}: {' '.join(parts)}{by}")
+    return tuple(said)
+
+
+def _turn(plan: Plan, target: str) -> list[tuple[str, str]]:
+    from ..plan import sessions_of
+
+    found = sessions_of(plan.cells_of(target), plan.repeat, 1, plan.campaign.name, boots=True)
+    return [(each.booted.kernel, each.booted.boot) for each in found if each.booted is not None]
+
+
+def _kernel(plan: Plan, name: str, facts: Mapping[str, Any] | None) -> str:
+    """Where it comes from; of a pattern, which release it means there."""
+    from fnmatch import fnmatchcase
+
+    from ..config.kernels import DEFAULT_KERNEL
+
+    own = (facts or {}).get("kernel") or {}
+    kernel = plan.kernels.get(name)
+    artefact = None if kernel is None else kernel.artefact((facts or {}).get("arch"))
+    if name == DEFAULT_KERNEL or artefact is None or artefact.installed == "":
+        return str(own.get("release") or "")
+    if artefact.installed is None:
+        source = artefact.sources[0]
+        return f"{source} {getattr(artefact, source)}"
+    releases = ((facts or {}).get("kernels") or {}).get("installed") or []
+    matching = [str(each) for each in releases if fnmatchcase(str(each), artefact.installed)]
+    if not releases or matching == [artefact.installed]:
+        return f"installed {artefact.installed}"
+    return f"installed {artefact.installed}: {', '.join(matching) or 'no such kernel there'}"
+
+
+def _changes(plan: Plan, name: str, target: Target, facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the profile adds and removes; where the machine's own command line is known, of that (``known``)."""
+    from ..config.kernels import BUILT_IN_BOOT
+    from ..config.units import format_cpu_list
+    from ..report.booted import difference
+    from ..target.cmdline import with_profile
+
+    profile = plan.profiles.get(name) or BUILT_IN_BOOT
+    if target.isolated != "auto":
+        profile = profile.for_cpus(format_cpu_list(target.isolated))
+    own = ((facts or {}).get("kernel") or {}).get("cmdline")
+    if own is None or profile.is_plain:
+        return {"added": list(profile.add), "removed": list(profile.remove), "known": own is not None}
+    added, removed = difference(with_profile(str(own), profile), str(own))
+    return {"added": list(added), "removed": list(removed), "known": True}
