@@ -11,6 +11,8 @@ from typing import Any
 
 from .. import __version__
 from ..config.inventory import Target
+from ..target.booting import MARK
+from ..target.cmdline import kernels_own, name_of
 
 
 def _path(target: Target, kind: str = "") -> Path:
@@ -20,7 +22,13 @@ def _path(target: Target, kind: str = "") -> Path:
 
 
 def remember(target: Target, facts: dict[str, Any]) -> None:
-    """Keep ``facts``. A cache: where it cannot be written, nothing is lost but convenience."""
+    """Keep ``facts``. A cache: where it cannot be written, nothing is lost but convenience.
+
+    Those of a boot of ours are not kept: they say nothing of the machine as it boots by itself.
+    """
+    cmdline = (facts.get("kernel") or {}).get("cmdline") or ""
+    if any(name_of(each) == MARK for each in kernels_own(str(cmdline))):
+        return
     _write(target, "", {"facts": facts})
 
 
