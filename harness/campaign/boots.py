@@ -137,11 +137,16 @@ class Boots:
     def _once(self, planned: PlannedSession, booted: Booted, hands: Hands) -> None:
         wanted = self._wanted(booted)
         try:
-            expected = self._order(wanted, hands)
-            transport = self._booter.await_back()
-            with ExitStack() as stack:
-                session = stack.enter_context(self._open(transport))
-                self._held = stack.pop_all(), session
+            try:
+                expected = self._order(wanted, hands)
+            except EnvironmentFault as error:
+                if not self._booter.from_ours:
+                    raise
+                # A kernel of ours may lack what it takes to boot another one: kexec, a file system.
+                self._emit("booting-home-first", kernel=booted.kernel, boot=booted.boot, message=str(error))
+                with self._home(hands) as (there, _):
+                    expected = self._order(wanted, there.hands)
+            session = self._arrive()
             if self._booter.hung is not None:
                 raise self._booter.hung
             facts = session.welcome["facts"]
@@ -156,17 +161,30 @@ class Boots:
             took_s=round(self._booter.took_s, 1),
         )  # fmt: skip
 
+    def _arrive(self) -> Session:
+        """The session with what comes of a boot: open, and held until somebody asks for one."""
+        with ExitStack() as stack:
+            session = stack.enter_context(self._open(self._booter.await_back()))
+            self._held = stack.pop_all(), session
+        return session
+
+    @contextmanager
+    def _home(self, hands: Hands) -> Iterator[tuple[Session, Proof]]:
+        """The session with the target as it boots by itself: sent there, and proved."""
+        wanted = self._wanted(Booted())
+        expected = self._order(wanted, hands)
+        with self._open(self._booter.await_back()) as session:
+            proof = prove(expected, self._booter.boot_id, session.welcome["facts"])
+            self._proved(wanted)
+            yield session, proof
+
     def _return(self, session: Session) -> Proof:
         session.client.acquire(boot_times.patience_s(self._target) + _LEASE_SLACK_S, Deadline.after(ANSWER_S))
         session.client.bye(Deadline.after(ANSWER_S))
-        wanted = self._wanted(Booted())
-        expected = self._order(wanted, session.hands)
-        with self._open(self._booter.await_back()) as there:
-            proof = prove(expected, self._booter.boot_id, there.welcome["facts"])
+        with self._home(session.hands) as (there, proof):
             token = there.client.acquire(_LEASE_SLACK_S, Deadline.after(ANSWER_S))
             there.client.release(token, Deadline.after(ANSWER_S))
             there.client.bye(Deadline.after(ANSWER_S))
-        self._proved(wanted)
         return proof
 
     def _order(self, wanted: Wanted, hands: Hands) -> Expected:

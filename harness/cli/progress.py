@@ -206,6 +206,7 @@ _SAID = {
     "booted": "booted {kernel} {boot}{took}, and proved it",
     "boot-failed": "boot of {kernel} {boot} failed, {then}: {message}",
     "power-cycled": "{message}; its power was switched off and on",
+    "booting-home-first": "{message}; back to what it boots by itself first, on the way to {kernel} {boot}",
     "booted-back": "back to what it boots by itself, and proved it",
     "left-booted": "still runs {kernel} {boot}: {message}",
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",

@@ -70,7 +70,8 @@ class Booter:
 
     ``console`` gives the console's text so far, where there is one: a virtual board's, if nothing else is said.
     ``patience_s`` is how long it is waited for; ``took_s`` how long the last boot took that was waited for to its end;
-    ``boot_id`` is that of before. ``hung`` is why the target's power had to be switched for it, if that had to be.
+    ``boot_id`` is that of before. ``hung`` is why the target's power had to be switched for it, if that had to be;
+    ``from_ours`` whether a kernel of ours ran when it was ordered.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Booter:
         self._ordered_at = 0.0
         self.boot_id = ""
         self.hung: NotBack | None = None
+        self.from_ours = False
 
     def order(self, wanted: Wanted, hands: Hands) -> Expected:
         """Arm ``wanted`` and send the target into it; what has to run, once it answers again.
@@ -98,7 +100,8 @@ class Booter:
         """
         method = self._method()
         state = hands.state(method.reads)
-        if state["ours"] is None:
+        self.from_ours = state["ours"] is not None
+        if not self.from_ours:
             default = hands.default()
         elif (default := state["default"]) is None:
             raise TargetUnfit("it runs a kernel of ours, and what it boots by itself is not known: reboot it")
@@ -177,6 +180,7 @@ class Booter:
             profile,
             wanted.boot,
             mark,
+            None if identity is None else identity.to_json(),
         )
         return expected, what
 

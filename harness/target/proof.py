@@ -45,7 +45,7 @@ class WrongParameters(BootFailed):
 class Expected:
     """What has to run after a boot; None where it is not known, and so cannot be asked for.
 
-    ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
+    ``artefact`` is what it was made of, if it is one of ours: a kernel's identity as plain data. ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Expected:
     profile: BootProfile
     profile_name: str = ""
     mark: str | None = None
+    artefact: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Proof:
     cmdline: str
     isolated: tuple[int, ...]
     nohz_full: tuple[int, ...]
+    artefact: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -78,6 +80,7 @@ class Proof:
             "cmdline": self.cmdline,
             "isolated": list(self.isolated),
             "nohz_full": list(self.nohz_full),
+            "artefact": None if self.artefact is None else dict(self.artefact),
         }
 
 
@@ -124,6 +127,7 @@ def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> P
         cmdline=str(kernel.get("cmdline") or ""),
         isolated=tuple(sorted(cpus.get("isolated") or ())),
         nohz_full=tuple(sorted(cpus.get("nohz_full") or ())),
+        artefact=expected.artefact,
     )
     if not proof.boot_id or proof.boot_id == before:
         raise OldKernel(f"did not boot: the boot id is the same, and {proof.release or 'its old kernel'} runs on")

@@ -61,11 +61,13 @@ class Board:
         self.boot_id = "b0"
         self.patience_s = self.took_s = 0.0
         self.hung: NotBack | None = None
+        self.from_ours = False
 
     def order(self, wanted: Wanted, hands: object) -> Expected:
         self.booted.append(str(wanted))
         self.boot_id = str(self.now.get("boot_id", "b0"))
         self.took_s = 20.0
+        self.from_ours = "isolbench.boot" in str(self.now.get("kernel"))
         if isinstance(self.outcomes[0], TargetUnfit | StorageFull):
             raise self.outcomes.pop(0)  # type: ignore[misc]
         profile = BootProfile() if wanted.is_default else wanted.profile.for_cpus("1")
@@ -214,6 +216,19 @@ def test_at_the_end_the_machine_boots_its_own_and_proves_it(tmp_path: Path, monk
     assert (kind, fields["proof"]["boot_id"]) == ("booted-back", "b2")
     lane.boots.back()
     assert len(lane.board.booted) == 2
+
+
+def test_a_kernel_of_ours_that_cannot_boot_another_is_left_by_way_of_the_machines_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = facts("b1", cmdline="nohz_full=1 isolbench.boot=installed/quiet")
+    lane = Lane(tmp_path, Board([ours, TargetUnfit("kexec: not here"), facts("b2"), facts("b3")]), monkeypatch)
+    session = quiet(lane)
+    lane.boot(session)
+    lane.boot(session)
+    assert lane.board.booted == ["next quiet", "next quiet", "default plain", "next quiet"]
+    assert [kind for kind, _ in lane.events] == ["booted", "booting-home-first", "booted"]
+    assert lane.talk.running.boot_id == "b3"
 
 
 @pytest.mark.parametrize(
