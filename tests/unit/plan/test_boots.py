@@ -51,6 +51,22 @@ def test_each_is_booted_once_a_session_and_the_turns_run_to_and_fro(
     assert len(runs) == len(booted) * 2 * repeat * sessions
 
 
+@given(BOOTED, st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.text(max_size=4))
+def test_drift_within_the_sessions_adds_the_same_to_every_cell(
+    booted: list[Booted], sessions: int, repeat: int, count: int, seed: str
+) -> None:
+    """Whatever is booted, however many runs: over pairs of rounds each cell has the same places in its sessions."""
+    if sessions * repeat % 2:
+        repeat *= 2
+    found = sessions_of(cells_of(booted, count), repeat, sessions, seed, boots=True)
+    for each in booted:
+        runs = [cell.id for session in found if session.booted == each for cell, _ in session.runs]
+        places: Counter[str] = Counter()
+        for place, cell in enumerate(runs):
+            places[cell] += place
+        assert len(set(places.values())) == 1
+
+
 def test_slow_drift_over_the_boots_adds_the_same_to_each() -> None:
     booted = [Booted(kernel, boot) for kernel in ("default", "next") for boot in ("plain", "quiet")]
     found = sessions_of(cells_of(booted), 2, 4, "s", boots=True)
