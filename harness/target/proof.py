@@ -45,7 +45,8 @@ class WrongParameters(BootFailed):
 class Expected:
     """What has to run after a boot; None where it is not known, and so cannot be asked for.
 
-    ``artefact`` is what it was made of, if it is one of ours: a kernel's identity as plain data. ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
+    ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
+    ``artefact`` is the identity of a kernel of ours, as plain data.
     """
 
     name: str
@@ -98,8 +99,12 @@ def not_back(seconds: float | None, said: str | None = None, console: str | None
 
 
 def told_by(error: BootFailed, console: str | None) -> str:
-    """The error's message, with what a console says of why, if it says anything of the kind."""
-    if console is None or "its console ends" in str(error) or trouble(console) is None:
+    """The error's message, with what a console says of why, if it says anything of the kind.
+
+    Where the kernel runs, what its console complains of is not the reason.
+    """
+    done = isinstance(error, WrongParameters) or "its console ends" in str(error)
+    if console is None or done or trouble(console) is None:
         return str(error)
     return f"{error}; its console said: {quote_console(console)}"
 
