@@ -13,9 +13,11 @@ import click
 
 from . import complete, options
 from .render import console, echo_json, error_lines, printable
+from .words import plural
 
 if TYPE_CHECKING:
     from ..config.targets import Target
+    from ..lab.pause import Pause
 
 _FOLLOW_S = 0.3
 
@@ -164,24 +166,67 @@ def ssh(name: str, command: tuple[str, ...], user: str) -> None:
 @click.argument("images", nargs=-1)
 @click.option("--again", is_flag=True, help="Build anew what is in the cache: with today's packages.")
 @options.as_json
-def build(images: tuple[str, ...], again: bool, as_json: bool) -> None:
+def build(images: tuple[str, ...], again: bool, as_json: bool) -> int:
+    from ..errors import IsolbenchError
     from ..lab import images as lab_images
+    from ..lab import several
     from ..lab.cache import Cache
-    from ..lab.recipes import RECIPES
+    from ..lab.images import Image
+    from ..lab.recipes import RECIPES, Recipe
 
     cache = Cache()
+    wanted = [lab_images.recipe(name) for name in dict.fromkeys(images or RECIPES)]
     told: dict[str, Any] = {}
-    for name in images or tuple(RECIPES):
-        began = time.monotonic()
-        image = lab_images.build(lab_images.recipe(name), cache, _say, again=again)
+    codes = [0]
+
+    def done(name: str, outcome: tuple[Image, float] | IsolbenchError) -> None:
+        if isinstance(outcome, IsolbenchError):
+            codes.append(outcome.exit_code)
+            told[name] = {"error": str(outcome), "advice": outcome.advice}
+            for line in error_lines(outcome):
+                click.echo(line, err=True)
+            return
+        image, seconds = outcome
         kernels = {flavour: kernel.release for flavour, kernel in image.kernels.items()}
         told[name] = {"key": image.key, "root": str(image.root), "kernels": kernels, "packages": list(image.packages)}
         if not as_json:
             size = image.root.stat().st_size / 1e6
-            took = f"{time.monotonic() - began:.0f} s"
-            click.echo(f"{name}: {', '.join(kernels.values())}; {size:.0f} MB, {took}, {image.root}")
+            click.echo(f"{name}: {', '.join(kernels.values())}; {size:.0f} MB, {seconds:.0f} s, {image.root}")
+
+    def job(recipe: Recipe) -> several.Job[tuple[Image, float]]:
+        def build(pause: Pause) -> tuple[Image, float]:
+            began = time.monotonic()
+            return lab_images.build(recipe, cache, _say, again=again, pause=pause), time.monotonic() - began
+
+        return build
+
+    several.side_by_side({recipe.name: job(recipe) for recipe in wanted}, done, at_once=1)
     if as_json:
         echo_json({"images": told})
+    return max(codes)
+
+
+@lab.command(
+    help="Remove from the cache what no board is made of any more: other versions' images, builds left half-done."
+)
+@options.as_json
+def prune(as_json: bool) -> None:
+    from ..lab.cache import Cache
+    from ..lab.prune import prune as prune_cache
+
+    cache = Cache()
+    pruned = prune_cache(cache)
+    if as_json:
+        kept = list(pruned.kept)
+        echo_json({"removed": list(pruned.files), "bytes": pruned.bytes, "kept": kept, "busy": pruned.busy})
+        return
+    click.echo(
+        f"{plural(len(pruned.files), 'file')} removed from {cache.folder}: {pruned.bytes / 1e6:.0f} MB free again"
+    )
+    if pruned.kept:
+        click.echo(f"kept: {', '.join(pruned.kept)}")
+    if pruned.busy:
+        _say("an image is being built: files of old ones were left alone")
 
 
 def _boards(names: tuple[str, ...], inventory: Path | None) -> list[Target]:

@@ -11,7 +11,7 @@ from ..config.targets import Virtual
 from ..deadline import Deadline
 from ..errors import Busy, UserError
 from . import accelerate, disks, grub, images, machine, qemu, state
-from .cache import Cache, full_disk_named
+from .cache import Cache
 from .images import Image
 from .machine import Boot
 from .pause import POLL_S, Pause, wait
@@ -70,7 +70,7 @@ def up(
             folder.end()  # one that nothing was written down of
             folder.clear()
             image = images.build(wanted, cache, say, pause=pause_here)
-            with full_disk_named(folder.path, f"board {name}"):
+            with folder.writing():
                 return _up(folder, virtual, image, tuple(append), cache, say, pause_here)
         except BaseException:
             folder.end()

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,22 +27,11 @@ _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-_FREE_MORE = "free 0.5 GB for each image to be built, or set XDG_CACHE_HOME to another disk"
-
-
-def _full(folder: Path, what: str, advice: str | None) -> StorageFull:
-    return StorageFull(f"no space left for {what} in {folder}", advice=advice)
-
-
-@contextlib.contextmanager
-def full_disk_named(folder: Path, what: str, advice: str | None = None) -> Iterator[None]:
-    """A full disk becomes :class:`StorageFull`, which says for ``what`` there is no space left in ``folder``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise _full(folder, what, advice) from error
+#: Less free space than this, and the build of an image is not begun: a system, kernels, and all while they are packed.
+NEEDED_BYTES = 300_000_000
+_FREE_MORE = "free 0.5 GB for each image to be built (isolbench lab prune), or set XDG_CACHE_HOME to another disk"
+#: A folder in which an image is being built, or was: what follows is the key.
+SCRATCH = ".build-"
 
 
 def _flocked(file: IO[str]) -> bool:
@@ -73,11 +63,15 @@ class Cache:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """A full disk becomes :class:`StorageFull`, which names the folder."""
-        with full_disk_named(self.folder, "images", _FREE_MORE):
+        try:
             yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise self.full() from error
 
-    def full(self) -> StorageFull:
-        return _full(self.folder, "images", _FREE_MORE)
+    def full(self, left: str = "") -> StorageFull:
+        return StorageFull(f"no space left for images in {self.folder}{left}", advice=_FREE_MORE)
 
     @contextlib.contextmanager
     def locked(self, name: str, waiting: Callable[[], object] = lambda: time.sleep(POLL_S)) -> Iterator[None]:
@@ -90,14 +84,34 @@ class Cache:
                 waiting()
             yield
 
+    def is_busy(self, name: str) -> bool:
+        """Whether somebody holds that lock now."""
+        try:
+            with (self.folder / f"{name}.lock").open() as lock:
+                return not _flocked(lock)
+        except FileNotFoundError:
+            return False
+
+    def entries(self) -> list[str]:
+        """The keys of all entries there are, whichever version of isolbench made them."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
     @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder beside the files, so that a finished one is moved in by one rename. Gone afterwards."""
+    def scratch(self, key: str) -> Iterator[Path]:
+        """A folder beside the files, so that a finished one is moved in by one rename. Gone afterwards.
+
+        The caller holds the lock of ``key``; what somebody left who was killed is removed first.
+        """
+        scratch = self.folder / f"{SCRATCH}{key}"
         with self.writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = tempfile.TemporaryDirectory(prefix=".build-", dir=self.folder)
-        with scratch as name:
-            yield Path(name)
+            shutil.rmtree(scratch, ignore_errors=True)
+            if (free := shutil.disk_usage(self.folder).free) < NEEDED_BYTES:
+                raise self.full(f" ({free / 1e6:.0f} MB)")
+            scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def enter(self, path: Path, name: str) -> dict[str, Any]:
         """Move a finished file in; what an entry says of it: ``{"file", "sha256", "size"}``."""
@@ -121,6 +135,18 @@ class Cache:
         except (OSError, ValueError):
             return None
         return entry if isinstance(entry, dict) else None
+
+    def files(self, key: str) -> set[str]:
+        """The names of the files that an entry notes, whatever else it says."""
+
+        def noted(found: object) -> Iterator[str]:
+            if isinstance(found, dict):
+                if isinstance(found.get("file"), str):
+                    yield found["file"]
+                for each in found.values():
+                    yield from noted(each)
+
+        return set(noted(self.read_entry(key)))
 
     def drop_entry(self, key: str) -> None:
         (self.folder / f"{key}.json").unlink(missing_ok=True)

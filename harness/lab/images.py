@@ -132,7 +132,7 @@ def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False, pause
                 return found
         cache.drop_entry(key)
         say(f"{wanted.name}: fetching and unpacking Debian {wanted.suite}'s packages")
-        with cache.scratch() as scratch, cache.writing():
+        with cache.scratch(key) as scratch, cache.writing():
             entry = _Build(wanted, cache, scratch, say, pause).run()
             cache.write_entry(key, entry)
         return _image(wanted, key, entry, cache)

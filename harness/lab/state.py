@@ -8,6 +8,7 @@ nothing after a crash: QEMU is known by its process id and the moment at which t
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -127,6 +128,16 @@ class BoardFolder:
 
     def asked_down(self) -> bool:
         return (self.path / _DOWN).exists()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """A full disk becomes :class:`StorageFull`, which names the board and its folder."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StorageFull(f"no space left for board {self.name} in {self.path}") from error
 
     def read(self) -> Record | None:
         try:
