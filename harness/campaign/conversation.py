@@ -161,7 +161,7 @@ class Conversation:
         if isinstance(facts, Mapping) and facts.get("boot_id") != self.running.boot_id:
             self.running = Running()  # it booted meanwhile, by itself or by somebody else
         work = work_out(self._execution, session, self.running.booted)
-        self._ledger.facts = facts
+        self._ledger.facts, self._ledger.proof = facts, self.running.proof
         if self.running.booted is None or self.running.booted.is_default:
             facts_cache.remember(self._target, facts)
         before = dict(self._refused)

@@ -24,7 +24,7 @@ DEFAULT: Booted = (Variant("").kernel, Variant("").boot)
 #: Parameters that a boot loader or isolbench adds to know a boot by: they are no difference between two of them.
 _MARKS = ("BOOT_IMAGE", "initrd", "isolbench.boot")
 _PARAMETER = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
-_KERNEL = ("release", "version", "preempt", "build_id", "config_sha256")
+_KERNEL = ("release", "version", "preempt", "build_id", "config_sha256", "artefact_sha256")
 
 
 @dataclass
@@ -83,8 +83,11 @@ class Boots:
                 seen = self._of(target, booted)
                 proof = event.get("proof")
                 seen.note(proof if isinstance(proof, Mapping) else {}, at(event, "proof", "boot_id"))
-                if (then := _time(event)) and target in began:
-                    seen.took_s.append((then - began.pop(target)).total_seconds())
+                started, took_s = began.pop(target, None), event.get("took_s")
+                if isinstance(took_s, int | float):
+                    seen.took_s.append(float(took_s))
+                elif (then := _time(event)) and started is not None:
+                    seen.took_s.append((then - started).total_seconds())
             elif kind == "boot-failed":
                 session = event.get("session")
                 number = session if isinstance(session, int) else 0

@@ -33,6 +33,8 @@ def _kernel(kernel: KernelView) -> str:
     known = [kernel.release, kernel.version, kernel.preempt if kernel.preempt not in kernel.version else ""]
     if kernel.build_id:
         known.append(f"build id {kernel.build_id[:_BUILD_ID_DIGITS]}")
+    if kernel.artefact_sha256:
+        known.append(f"artefact {kernel.artefact_sha256[:_BUILD_ID_DIGITS]}")
     return " · ".join(filter(None, known)) or "never seen running"
 
 

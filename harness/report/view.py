@@ -213,6 +213,7 @@ class KernelView:
     preempt: str
     build_id: str
     config_sha256: str
+    artefact_sha256: str
 
 
 @dataclass(frozen=True)

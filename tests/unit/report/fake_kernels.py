@@ -174,7 +174,8 @@ def _run(
     )  # fmt: skip
     for key in ("facts_before", "facts_after"):
         made[key] = {**made[key], "boot_id": boot_id}
-    about = RunContext("kernels", EXECUTION, named["session"], METRICS, "cd" * 32, own, kernel=kernel, boot=boot)
+    seen = {**own, "boot_id": boot_id}
+    about = RunContext("kernels", EXECUTION, named["session"], METRICS, "cd" * 32, seen, kernel=kernel, boot=boot)
     write_run(execution, target, made, files, about)
 
 

@@ -52,7 +52,7 @@ def test_what_was_asked_for_is_proved() -> None:
     proof = prove(EXPECTED, "old", facts())
     assert proof.to_json() == {
         "boot_id": "new", "release": "6.1.0-rt", "version": "#1 SMP PREEMPT_RT", "build_id": "ab" * 20, "cmdline": LINE,
-        "isolated": [2, 3], "nohz_full": [2, 3],
+        "isolated": [2, 3], "nohz_full": [2, 3], "artefact": None,
     }  # fmt: skip
     prove(EXPECTED, None, facts())
     prove(EXPECTED, "old", facts(build_id=None))  # nobody but root may read it everywhere
