@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
@@ -52,7 +54,7 @@ def _comparison(one: Comparison, console: Console) -> None:
     first = " ".join(one.columns[0])
     title = f"{one.title}: {one.metric}, median of runs, and x times that of {first} (worst: of any run)"
     line(console, title, indent=2)
-    labels = next((row.labels for row in one.rows if row.labels), ())
+    labels = tuple(dict.fromkeys(label for row in one.rows for label in row.labels))
     columns = [Column("kernel and boot")]
     for place, label in enumerate(labels):
         columns += [Column(label, right=True, group=place), Column("x", right=True, group=place)]
@@ -60,25 +62,28 @@ def _comparison(one: Comparison, console: Console) -> None:
             columns.append(Column("worst", right=True, group=place))
     columns.append(Column("runs", group=len(labels)))
     rows: list[list[Text] | Text] = []
+    headings = set()
     for row in one.rows:
+        headings.add(len(rows))
         rows.append(plain(f"{row.mode}, load {row.load}", "bold"))
         for booted, cell in zip(one.columns, row.cells, strict=True):
             name = f"  {' '.join(booted)}"
             if cell.numbers:
-                rows.append([plain(name), *_numbers(cell), _runs(cell)])
+                rows.append([plain(name), *_numbers(cell, labels), _runs(cell)])
             else:
                 reason = f" ({cell.reason})" if cell.reason and cell.why != "boot failed" else ""
                 rows.append(plain(f"{name}: {cell.why}{reason}", "red" if cell.why == "boot failed" else "dim"))
-    table(console, columns, rows, repeated=True)
+    table(console, columns, rows, repeated=headings)
 
 
-def _numbers(cell: ComparedCell) -> list[Text]:
+def _numbers(cell: ComparedCell, labels: Sequence[str]) -> list[Text]:
     found = []
-    for number in cell.numbers:
-        ratio = "" if number.ratio is None else words.ratio(number.ratio).removeprefix("×")
-        found += [plain(_value(number)), plain(ratio)]
-        if number.label == "max":
-            found.append(plain(quantity(number.spread.high, number.unit) if number.spread else "-"))
+    for label in labels:
+        number = cell.number(label)
+        ratio = "" if number is None or number.ratio is None else words.ratio(number.ratio).removeprefix("×")
+        found += [plain("-" if number is None else _value(number)), plain(ratio)]
+        if label == "max":
+            found.append(plain(quantity(number.spread.high, number.unit) if number and number.spread else "-"))
     return found
 
 

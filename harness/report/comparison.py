@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..stats.quantiles import Spread
+from ..stats.quantiles import Spread, spread
 from ..stats.variants import Variant, variant_of_cell
 from .booted import DEFAULT, boot_of
 from .modes import name_of
@@ -101,7 +101,14 @@ def _measured(section: Section, mode: ModeView, first: ModeView | None) -> Compa
         none = mode.rate_upper_hz is not None
         ratio = None if none or first is None else _ratio(mode.rate, first.rate)
         numbers.append(Number(f"{section.events}/s", "", mode.rate, ratio, "0" if none else ""))
+    came = _interrupts(mode)
+    if came is not None:
+        numbers.append(Number("interrupts", "count", came, _ratio(came, None if first is None else _interrupts(first))))
     return ComparedCell(section, mode, tuple(numbers))
+
+
+def _interrupts(mode: ModeView) -> Spread | None:
+    return spread(run.interrupts for run in mode.used)
 
 
 def _ratio(own: Spread | None, first: Spread | None) -> float | None:

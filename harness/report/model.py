@@ -31,7 +31,7 @@ from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of, 
 from .view import STATES, Attempt, Failure, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
-_VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity", "control")
+_VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity", "control", "interrupts")
 #: A section of a target: bench variant, load, metric, role.
 Key = tuple[Variant, str, str, str]
 _ALLOW = "let sudo work without a password"

@@ -63,6 +63,7 @@ class RunView:
     by_cpu: Mapping[int, Mapping[str, float | None]] = field(
         default_factory=dict
     )  # quantiles, max; of several CPUs alone
+    interrupts: int | None = None  # that came to the measured CPU (of several: the one with most) meanwhile
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,9 @@ class ComparedCell:
     why: str = ""
     reason: str = ""
 
+    def number(self, label: str) -> Number | None:
+        return next((each for each in self.numbers if each.label == label), None)
+
 
 @dataclass(frozen=True)
 class ComparedRow:
@@ -286,8 +290,8 @@ class ComparedRow:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Of the numbers that its cells have."""
-        return next((tuple(number.label for number in cell.numbers) for cell in self.cells if cell.numbers), ())
+        """Of the numbers that its cells have, each once."""
+        return tuple(dict.fromkeys(number.label for cell in self.cells for number in cell.numbers))
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,8 @@ def _run(
         histogram=counts(rng, quiet=38, noise=noise), facts=own,
     )  # fmt: skip
     for key in ("facts_before", "facts_after"):
-        made[key] = {**made[key], "boot_id": boot_id}
+        ticks = 250 if boot == "plain" else 1
+        made[key] = {**made[key], "boot_id": boot_id, "interrupts": {"3": {"LOC": ticks * (key == "facts_after")}}}
     seen = {**own, "boot_id": boot_id}
     about = RunContext("kernels", EXECUTION, named["session"], METRICS, "cd" * 32, seen, kernel=kernel, boot=boot)
     write_run(execution, target, made, files, about)

@@ -59,10 +59,17 @@ def test_a_ratio_is_of_two_medians_over_runs(view):
     assert (section.base, section.booted) == ("gap", ("default", "plain"))
 
 
+def test_interrupts_are_counted_on_the_cpu_that_was_measured(view):
+    plain, quiet, *_ = row_of(view, "pinned")
+    assert [cell.number("interrupts").spread.median for cell in (plain, quiet)] == [250, 1]
+    assert quiet.number("interrupts").ratio == 1 / 250
+    assert row_of(view, "shared")[0].number("interrupts") is None  # it was on no CPU for good
+
+
 def test_what_has_no_number_says_why(view):
     plain, quiet, rt_plain, _, next_plain, next_quiet = row_of(view, "nohz-full")
     assert (plain.why, plain.reason) == (rt_plain.why, rt_plain.reason) == ("unsupported", fake_kernels.NOHZ)
-    assert (quiet.why, [number.ratio for number in quiet.numbers]) == ("", [None] * 3)  # beside nothing
+    assert (quiet.why, [number.ratio for number in quiet.numbers]) == ("", [None] * 4)  # beside nothing
     assert {(cell.why, cell.reason) for cell in (next_plain, next_quiet)} == {("boot failed", fake_kernels.PANIC)}
 
 
@@ -142,10 +149,10 @@ def test_the_terminal_compares_in_eighty_columns(view):
     print_view(view, Console(file=out, width=80, force_terminal=True, color_system=None, highlight=False))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80
-    (row,) = re.findall(r"shared, load idle\n.*\n( +default quiet .*)", text)
+    row, *_ = re.findall(r"shared, load idle\n.*\n( +default quiet .*)", text)
     assert len(re.findall(r" 0\.\d+", row)) == 3
-    assert row.endswith("  4")
-    assert text.count("next plain: boot failed") == 3
+    assert text.count("next plain: boot failed") == 3  # once for each mode, also where a table becomes two
+    assert re.search(r"pinned, load idle\n +default plain +250 +4\n +default quiet +1 +0\.00400 +4\n", text)
     assert text.index("kernel rt: 6.1.0-50-rt-amd64") < text.index("gap: gap_ns, median of runs, and x times that")
     assert "boot rt plain: +panic=10; 2 boots, each proved; 26 to 27 s each" in text
 
