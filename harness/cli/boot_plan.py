@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 from .words import plural
 
 if TYPE_CHECKING:
+    from ..campaign.artefacts import Looks
     from ..config.inventory import Target
     from ..plan import Cell, Estimate, Plan
+    from ..target.kernels import Look
 
 #: More kernels and boot profiles than this are counted in a turn, not named.
 _NAMED = 8
+#: Of hashes: as many as kernels are known by on a target.
+_DIGITS = 12
 
 
 def estimate_of(plan: Plan, targets: Mapping[str, Target], cells: Iterable[Cell] | None = None) -> Estimate:
@@ -26,8 +30,13 @@ def estimate_of(plan: Plan, targets: Mapping[str, Target], cells: Iterable[Cell]
     return estimate(cells, plan.repeat, plan.sessions, boots=plan.boots, boot_s=boot_s)
 
 
-def boots_json(plan: Plan, target: Target, facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """``None`` of a plan that boots nothing. ``turn`` is an order as it may be: each execution draws its own."""
+def boots_json(
+    plan: Plan, target: Target, facts: Mapping[str, Any] | None, looks: Looks | None = None
+) -> dict[str, Any] | None:
+    """``None`` of a plan that boots nothing. ``turn`` is an order as it may be: each execution draws its own.
+
+    ``looks``: what lies at the paths of kernels that come from files.
+    """
     from ..campaign.boot_times import expected_s
 
     if not plan.boots:
@@ -38,9 +47,13 @@ def boots_json(plan: Plan, target: Target, facts: Mapping[str, Any] | None) -> d
         "boot_s": round(expected_s(target), 1),
         "sessions": plan.sessions,
         "turn": [{"kernel": kernel, "boot": boot} for kernel, boot in turn],
-        "kernels": {name: _kernel(plan, name, facts) for name in dict.fromkeys(cell.kernel for cell in cells)},
-        "profiles": {name: _changes(plan, name, target, facts) for name in dict.fromkeys(cell.boot for cell in cells)},
+        "kernels": {name: _kernel(plan, name, target, facts, looks or {}) for name in _asked(cells, "kernel")},
+        "profiles": {name: _changes(plan, name, target, facts) for name in _asked(cells, "boot")},
     }
+
+
+def _asked(cells: Iterable[Cell], axis: str) -> list[str]:
+    return list(dict.fromkeys(getattr(cell, axis) for cell in cells))
 
 
 def lines(found: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -73,25 +86,39 @@ def _turn(plan: Plan, target: str) -> list[tuple[str, str]]:
     return [(each.booted.kernel, each.booted.boot) for each in found if each.booted is not None]
 
 
-def _kernel(plan: Plan, name: str, facts: Mapping[str, Any] | None) -> str:
+def _kernel(plan: Plan, name: str, target: Target, facts: Mapping[str, Any] | None, looks: Looks) -> str:
     """Where it comes from; of a pattern, which release it means there."""
-    from fnmatch import fnmatchcase
-
     from ..config.kernels import DEFAULT_KERNEL
+    from ..plan import matching
 
     own = (facts or {}).get("kernel") or {}
+    arch = (facts or {}).get("arch") or target.arch
     kernel = plan.kernels.get(name)
-    artefact = None if kernel is None else kernel.artefact((facts or {}).get("arch"))
+    artefact = None if kernel is None else kernel.artefact(arch)
     if name == DEFAULT_KERNEL or artefact is None or artefact.installed == "":
         return str(own.get("release") or "")
     if artefact.installed is None:
         source = artefact.sources[0]
-        return f"{source} {getattr(artefact, source)}"
+        seen = looks.get(name, {})
+        found = seen.get("") or seen.get(str(arch))
+        what = "" if found is None else _artefact(found, facts)
+        return f"{source} {getattr(artefact, source)}{what}"
     releases = ((facts or {}).get("kernels") or {}).get("installed") or []
-    matching = [str(each) for each in releases if fnmatchcase(str(each), artefact.installed)]
-    if not releases or matching == [artefact.installed]:
+    there = matching(artefact.installed, releases)
+    if not releases or there == [artefact.installed]:
         return f"installed {artefact.installed}"
-    return f"installed {artefact.installed}: {', '.join(matching) or 'no such kernel there'}"
+    return f"installed {artefact.installed}: {', '.join(there) or 'no such kernel there'}"
+
+
+def _artefact(found: Look, facts: Mapping[str, Any] | None) -> str:
+    """Who it is; whether the target has it."""
+    image = found.image
+    build = "" if image.build_id is None else f", build id {image.build_id[:_DIGITS]}"
+    who = f": {image.release} {image.version}{build}, artefact {found.sha256[:_DIGITS]}"
+    ours = ((facts or {}).get("kernels") or {}).get("ours")
+    if ours is None:
+        return f"{who}, {found.size / 1e6:.0f} MB"
+    return f"{who}, {'is there' if found.sha256[:_DIGITS] in ours else f'{found.size / 1e6:.0f} MB to be installed'}"
 
 
 def _changes(plan: Plan, name: str, target: Target, facts: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -46,17 +46,19 @@ def plan(
     contact: bool,
     as_json: bool,
 ) -> int:
+    from ..campaign.artefacts import look_at
     from ..campaign.outcome import NOTHING_VALID, OK
     from ..plan.matrix import idle_excludes
     from .planning import read_plan
 
     known, found = read_plan(campaign, inventory, target_names, sets, kernels)
+    looks = look_at(found)
     facts, failures = _facts(found, known, contact=contact)
     verdicts = _verdicts(found, known, {name: each.facts for name, each in facts.items()})
     placed = placements(found, known, {name: each.facts for name, each in facts.items()})
     cells = [cell for cell in found.cells if verdicts[cell.id].status != "no"]
     feasible = boot_plan.estimate_of(found, known.targets, cells)  # what a target is known not to do takes no time
-    boots = {name: boot_plan.boots_json(found, known.targets[name], facts[name].facts) for name in found.targets}
+    boots = {name: boot_plan.boots_json(found, known.targets[name], facts[name].facts, looks) for name in found.targets}
     if as_json:
         echo_json(_json(found, verdicts, failures, facts, placed, feasible, boots))
     else:
