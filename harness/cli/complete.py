@@ -128,6 +128,12 @@ def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem
     return _matching(incomplete, [f"{axis}={before}{comma}{value}" for value in offered])
 
 
+def virtual_arches(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
+    from ..config.targets import VIRTUAL_ARCHES
+
+    return _matching(incomplete, VIRTUAL_ARCHES)
+
+
 def kernels(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
     """``NAME=``, then the shell's files: bash takes them after an equals sign by itself."""
     name, equals, path = incomplete.partition("=")

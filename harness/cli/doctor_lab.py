@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ..config.targets import Virtual
 
 
-def findings(inventory: Inventory) -> list[Finding]:
-    """Nothing of an inventory without virtual boards: then nothing of all this is needed."""
-    found = [target for target in inventory.targets.values() if target.virtual is not None and not target.disabled]
+def findings(inventory: Inventory, name: str | None = None) -> list[Finding]:
+    """Nothing of an inventory without virtual boards: nothing of all this is needed then. ``name``: of that alone."""
+    found = [target for target in inventory.targets.values() if not target.disabled and name in (None, target.name)]
     virtual = {target.name: target.virtual for target in found if target.virtual is not None}
     arches = dict.fromkeys(each.arch for each in virtual.values())
     return [*_qemu(arches), *_images(virtual)] if virtual else []

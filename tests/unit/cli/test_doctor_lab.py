@@ -70,3 +70,33 @@ def test_a_board_that_is_down_says_how_to_bring_it_up(tmp_path: Path, monkeypatc
     (finding,) = json.loads(done.stdout)["targets"]["box"]
     assert (finding["level"], finding["text"]) == ("fail", "board box is not up")
     assert finding["advice"].endswith("isolbench lab up box")
+
+
+def test_a_board_is_added_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    (tmp_path / "i.yaml").write_text("targets:\n  nuc: {address: n}\n")
+    done = isolbench("init", "--virtual", "aarch64", "arm", "--tag", "emulated", "-i", "i.yaml", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "isolbench lab up arm" in done.stderr
+    found = json.loads(done.stdout)
+    assert (found["target"], found["host_key"], found["written"]) == ("arm", None, True)
+    assert {each["topic"] for each in found["findings"]} <= {"virtual boards", "image bookworm-aarch64"}
+    added = read_inventory(parse((tmp_path / "i.yaml").read_text(), "i.yaml"), tmp_path / "i.yaml").targets["arm"]
+    assert added.virtual is not None
+    assert (added.virtual.arch, added.isolated, "emulated" in added.tags) == ("aarch64", (1,), True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--virtual x86_64", "give the board a name"),
+        ("--virtual x86_64 b --identity k", "alone"),
+        ("--virtual z80 b", "x86_64, aarch64 are"),
+    ],
+)
+def test_what_is_no_board(words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    done = isolbench("init", *words.split(), "-i", "i.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "i.yaml").exists()
