@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,8 @@ def lines(found: Mapping[str, Any] | None) -> tuple[str, ...]:
     names = [f"{each['kernel']} {each['boot']}" for each in found["turn"]]
     turn = ", ".join(names) if len(names) <= _NAMED else f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
     method = f" by {found['method']}" if found["method"] else ""
-    sessions = (
-        f"{plural(found['sessions'], 'session')} of each, a boot{method} before each (some {found['boot_s']:.0f} s)"
-    )
+    took_s = math.ceil(found["boot_s"] / 10) * 10  # boards that are much alike say the same
+    sessions = f"{plural(found['sessions'], 'session')} of each, a boot{method} before each (some {took_s} s)"
     order = f"in turns, such as: {turn}"
     if found["sessions"] > 1:
         order += "; then backwards, and so on"

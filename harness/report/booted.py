@@ -48,6 +48,11 @@ class Seen:
         """What was seen; of several values all, the newest last: somebody changed the machine meanwhile."""
         return "; ".join(self.kernel.get(key, {}))
 
+    @property
+    def cmdline(self) -> str:
+        """The newest: two of them together would be none."""
+        return next(reversed(self.kernel.get("cmdline", {})), "")
+
 
 class Boots:
     """Collects, by target, what was booted there; then says it."""
@@ -110,12 +115,12 @@ class Boots:
         return tuple(found.values())
 
     def views(self, target: str, columns: Sequence[Booted], sessions: int) -> tuple[BootedView, ...]:
-        base = next((line for each in columns if (line := self._of(target, each).text("cmdline"))), "")
-        first = next((each for each in columns if self._of(target, each).text("cmdline")), None)
+        base = next((line for each in columns if (line := self._of(target, each).cmdline)), "")
+        first = next((each for each in columns if self._of(target, each).cmdline), None)
         found = []
         for booted in columns:
             seen = self._of(target, booted)
-            cmdline = seen.text("cmdline")
+            cmdline = seen.cmdline
             added, removed = difference(cmdline, base) if cmdline else ((), ())
             view = BootedView(
                 booted=booted,

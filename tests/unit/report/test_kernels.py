@@ -167,7 +167,7 @@ def test_machines_are_told_the_same(view):
 
 def test_what_a_board_says_of_itself_stays_text(tmp_path):
     execution = fake_kernels.kernels(tmp_path, kernels=("default",), modes=("pinned",), repeat=1)
-    for path in execution.rglob("run.json"):
+    for path in [*execution.rglob("run.json"), execution / "events.jsonl"]:
         path.write_text(path.read_text().replace("6.1.0-50-amd64", json.dumps(HOSTILE)[1:-1]).replace("splash", "a<b"))
     text = render(execution)
     assert HOSTILE not in text
