@@ -7,7 +7,10 @@ kernel.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import subprocess
 import tarfile
@@ -16,15 +19,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from ..config.kernels import Artefact
 from ..errors import EnvironmentFault
 from .kernelimage import NoKernel
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
 #: More than this in one file is no kernel.
 MAX_IMAGE = 512 << 20
 _BLOCK = 1 << 20
+_END = 1024
+_ZSTD = b"\x28\xb5\x2f\xfd"
 #: A kernel's image as packages and ``make tar-pkg`` call it. ``vmlinux`` beside it is for debuggers.
 _IMAGES = ("vmlinuz", "Image", "bzImage", "zImage")
 
@@ -57,8 +65,8 @@ class Entry:
 def package(artefact: Artefact) -> Iterator[Iterator[Entry]]:
     """The files of a ``deb`` or a ``tar``."""
     if artefact.deb is not None:
-        with _deb_data(Path(artefact.deb)) as archive:
-            yield _members(archive)
+        with _deb_data(Path(artefact.deb)) as found:
+            yield found
         return
     assert artefact.tar is not None
     with entries(Path(artefact.tar)) as found:
@@ -71,8 +79,8 @@ def entries(path: Path) -> Iterator[Iterator[Entry]]:
     if path.is_dir():
         yield _folder_entries(path)
         return
-    with path.open("rb") as file, _tar(file, path.name) as archive:
-        yield _members(archive)
+    with path.open("rb") as file, _tar(file, path.name) as found:
+        yield found
 
 
 def read_file(path: Path) -> bytes:
@@ -99,7 +107,9 @@ def _folder_entries(folder: Path) -> Iterator[Entry]:
             yield Entry(f"{prefix}{each.relative_to(root)}", each.stat().st_size, opener(each))
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[Entry]:
+def _members(archive: tarfile.TarFile, plain: _Plain) -> Iterator[Entry]:
+    """Whoever comes to the end has had all of them: what was cut off on its way here is no archive."""
+
     def reader(member: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
         def read() -> IO[bytes]:
             file = archive.extractfile(member)
@@ -111,10 +121,11 @@ def _members(archive: tarfile.TarFile) -> Iterator[Entry]:
     for member in archive:
         if member.isreg():
             yield Entry(member.name.removeprefix("./").lstrip("/"), member.size, reader(member))
+    plain.check()
 
 
 @contextmanager
-def _deb_data(path: Path) -> Iterator[tarfile.TarFile]:
+def _deb_data(path: Path) -> Iterator[Iterator[Entry]]:
     """The archive of files in a Debian package, itself an ``ar`` archive (deb(5))."""
     with path.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
@@ -122,15 +133,15 @@ def _deb_data(path: Path) -> Iterator[tarfile.TarFile]:
         while len(head := file.read(60)) == 60:
             name, size = head[:16].decode("ascii", "replace").strip().rstrip("/"), int(head[48:58])
             if name.startswith("data.tar"):
-                with _tar(_Part(file, size), name) as archive:
-                    yield archive
+                with _tar(io.BufferedReader(_Part(file, size), _BLOCK), name) as found:
+                    yield found
                 return
             file.seek(size + size % 2, os.SEEK_CUR)
     raise NoKernel("a Debian package without files")
 
 
 class _Part(io.RawIOBase):
-    """The next ``size`` bytes of a file."""
+    """The next ``size`` bytes of a file; EOFError if it ends before."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         super().__init__()
@@ -139,32 +150,73 @@ class _Part(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        data = self._file.read(min(len(view), self._left))
+        if not data and self._left:
+            raise EOFError(f"{self._left} bytes of it are missing")
         self._left -= len(data)
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Plain:
+    """What a tar file has when it is unpacked, for tarfile, which takes whatever ends for the end of the archive."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._last = b""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._last = (self._last + data[-_END:])[-_END:]
         return data
+
+    def check(self) -> None:
+        """EOFError unless it ends as archives do, with two blocks of zeros."""
+        while self.read(_BLOCK):
+            pass
+        if self._last != bytes(_END):
+            raise EOFError("it ends in the middle")
 
 
 @contextmanager
-def _tar(file: IO[bytes] | _Part, name: str) -> Iterator[tarfile.TarFile]:
-    """As a stream: xz, gzip and bzip2 are tarfile's own; zstd, which Python 3.11 does not know, is its program's."""
-    with _unzstd(file, name) if name.endswith(".zst") else _as_it_is(file) as plain:
-        mode = "r|" if name.endswith(".zst") else "r|*"
+def _tar(file: io.BufferedReader, name: str) -> Iterator[Iterator[Entry]]:
+    """As a stream."""
+    with _unpacked(file, name) as unpacked:
+        plain = _Plain(unpacked)
         try:
-            archive = tarfile.open(fileobj=plain, mode=mode, bufsize=_BLOCK)  # type: ignore[call-overload]  # noqa: SIM115
+            archive = tarfile.open(fileobj=plain, mode="r|", bufsize=_BLOCK)  # type: ignore[call-overload]  # noqa: SIM115
         except tarfile.TarError as error:
             raise NoKernel(f"{name} is no tar file: {error}") from None
         with archive:
-            yield archive
+            yield _members(archive, plain)
 
 
 @contextmanager
-def _as_it_is(file: IO[bytes] | _Part) -> Iterator[IO[bytes] | _Part]:
-    yield file
+def _unpacked(file: io.BufferedReader, name: str) -> Iterator[IO[bytes]]:
+    """By what it begins with. zstd, which Python 3.11 does not know, is its program's."""
+    head = file.peek(6)[:6]
+    if head.startswith(_ZSTD):
+        with _unzstd(file, name) as plain:
+            yield plain
+        return
+    opening: dict[bytes, Callable[[IO[bytes]], Any]] = {
+        b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
+        b"\xfd7zXZ\0": lzma.LZMAFile,
+        b"\x5d\0\0": lzma.LZMAFile,
+        b"BZh": bz2.BZ2File,
+    }
+    opened = next((each for magic, each in opening.items() if head.startswith(magic)), None)
+    if opened is None:
+        yield file
+        return
+    with opened(file) as plain:
+        yield plain
 
 
 @contextmanager
-def _unzstd(file: IO[bytes] | _Part, name: str) -> Iterator[IO[bytes]]:
+def _unzstd(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     try:
         process = subprocess.Popen(
             ["zstd", "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -184,8 +236,8 @@ def _unzstd(file: IO[bytes] | _Part, name: str) -> Iterator[IO[bytes]]:
         process.wait()
 
 
-def _feed(file: IO[bytes] | _Part, to: IO[bytes]) -> None:
-    with suppress(BrokenPipeError):
+def _feed(file: IO[bytes], to: IO[bytes]) -> None:
+    with suppress(BrokenPipeError, EOFError):  # of either, what comes out is no whole archive
         while data := file.read(_BLOCK):
             to.write(data)
     with suppress(BrokenPipeError):

@@ -11,11 +11,13 @@ import contextlib
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -144,7 +146,7 @@ def _blaming(name: str, artefact: Artefact) -> Iterator[None]:
         yield
     except NoKernel as error:
         raise UserError(f"{where}: {error}") from None
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, ValueError) as error:
         raise UserError(f"{where}: cannot be read: {error}") from None
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
