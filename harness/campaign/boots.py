@@ -19,7 +19,8 @@ from ..deadline import Deadline
 from ..errors import EnvironmentFault, IsolbenchError, StorageFull, UserError
 from ..plan import Booted
 from ..plan import Session as PlannedSession
-from ..target.booting import Booter, Wanted
+from ..target.booting import MARK, Booter, Wanted
+from ..target.cmdline import still_there
 from ..target.hands import Hands
 from ..target.proof import BootFailed, Expected, NotBack, Proof, WrongParameters, prove, told_by
 from ..target.session import Session, open_session
@@ -147,9 +148,10 @@ class Boots:
                 with self._home(hands) as (there, _):
                     expected = self._order(wanted, there.hands)
             session = self._arrive()
+            facts = session.welcome["facts"]
+            self._ours = bool(still_there(str((facts.get("kernel") or {}).get("cmdline")), (MARK,)))
             if self._booter.hung is not None:
                 raise self._booter.hung
-            facts = session.welcome["facts"]
             self._ledger.facts = facts
             proof = prove(expected, self._booter.boot_id, facts)
         finally:

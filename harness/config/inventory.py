@@ -37,8 +37,8 @@ from .yaml import Document, Loc, describe, load, suggest
 __all__ = ["LOCAL", "Inventory", "Target", "load_inventory", "read_inventory"]
 
 LOCAL = "local"
-#: How a virtual board is booted, where nothing else is said. After a kernel of ours firmware or QEMU boots the default.
-VIRTUAL_BOOT = "kexec"
+#: How a virtual board is booted, where nothing else is said: of any architecture, whatever the kernel that is left.
+VIRTUAL_BOOT = "qemu"
 _TOP = ("known_hosts", "defaults", "classes", "targets", "kernels", "boots")
 #: How the text of a field is checked once ``{name}`` is filled in.
 _CHECKS: dict[str, Callable[[Any], str]] = {

@@ -190,6 +190,18 @@ def test_what_cannot_be_booted_at_all_costs_its_runs_and_no_more(
     assert len(lane.ledger.given_up) == 2
 
 
+def test_who_came_back_with_its_own_kernel_is_not_sent_back_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, ours = facts("b1", "ro", release="6.1"), facts("b2", "ro isolbench.boot=installed/quiet", release="6.1")
+    for found, booted in ((own, ["next quiet"]), (ours, ["next quiet", "default plain"])):
+        back = facts("b3", cmdline="ro")
+        lane = Lane(tmp_path, Board([found, back]), monkeypatch, retry={"infrastructure": 0})
+        lane.boot(quiet(lane))
+        lane.boots.back()
+        assert lane.board.booted == booted
+
+
 def test_a_board_that_is_gone_ends_its_lane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lane = Lane(tmp_path, Board([NotBack("did not come back within 300 s")]), monkeypatch)
     with pytest.raises(NotBack):

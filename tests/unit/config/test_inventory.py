@@ -284,3 +284,19 @@ def test_any_pattern_expands_or_says_why(pattern: str) -> None:
 @given(st.text(max_size=12))
 def test_substitution_leaves_no_placeholder(text: str) -> None:
     assert "{name}" not in substitute(text.replace("{", "") + "{name}", "n")
+
+
+def test_how_a_virtual_board_is_booted() -> None:
+    found = read(
+        """
+targets:
+  a: {virtual: {arch: aarch64}}
+  b: {virtual: {arch: x86_64}, boot: grub-once}
+  c: {address: c}
+"""
+    ).targets
+    methods = {name: target.boot and target.boot.method for name, target in found.items()}
+    assert methods == {"local": None, "a": "qemu", "b": "grub-once", "c": None}
+    assert problems("targets: {c: {address: c, boot: qemu}}") == [
+        "f:1:33: targets.c.boot: qemu boots virtual boards only"
+    ]
