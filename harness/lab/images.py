@@ -14,7 +14,6 @@ import io
 import lzma
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -39,6 +38,8 @@ _TOOLS = {
     "depmod": "kmod",
     "grub-mkimage": "grub-common",
 }
+#: Lies in the unpacked root for us to read, and in no image. A hook of mmdebstrap's may write nowhere else.
+_NOTED = "isolbench-packages"
 _MODULE = re.compile(r"usr/lib/modules/([^/]+)/(.+)")
 _SAY = Callable[[str], None]
 _END_S = 15.0
@@ -138,6 +139,14 @@ def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False, pause
         return _image(wanted, key, entry, cache)
 
 
+def _unpacking_folder(scratch: Path) -> str:
+    """Where packages are unpacked, a gigabyte of them: on a disk, which /tmp may not be. What runs in a user namespace
+    is somebody else, and has no way into an ordinary user's own folders."""
+    if (asked := os.environ.get("TMPDIR")) is not None:
+        return asked
+    return str(scratch) if os.geteuid() == 0 else "/var/tmp"  # noqa: S108  # mmdebstrap makes a folder of its own there
+
+
 def missing_tools() -> list[str]:
     """Debian packages to install before anything can be built here."""
     return [package for command, package in _TOOLS.items() if shutil.which(command, path=_path()) is None]
@@ -157,6 +166,7 @@ class _Build:
         self.modules: dict[str, dict[str, bytes]] = {}  # release → path in its folder → bytes
         self.boot: dict[str, bytes] = {}
         self.busybox = b""
+        self.packages = ""
         self.loader: dict[str, bytes] = {}
 
     def run(self) -> dict[str, Any]:
@@ -168,7 +178,7 @@ class _Build:
         started = time.monotonic()
         root = self.scratch / "root.squashfs"
         self._pack(root)
-        packages = sorted((self.scratch / "packages").read_text().split())
+        packages = sorted(self.packages.split())
         kernels = {flavour: self._kernel(flavour) for flavour in self.wanted.flavours}
         return {
             "recipe": self.wanted.name,
@@ -183,7 +193,6 @@ class _Build:
 
     def _pack(self, output: Path) -> None:
         """mmdebstrap → our filter → sqfstar, as one stream: the unpacked root is never on the disk as a whole."""
-        noted = self.scratch / "packages"
         fetch = [
             "mmdebstrap",
             "--quiet",
@@ -193,12 +202,16 @@ class _Build:
             "--skip=check/qemu",
             "--include=?essential",
             f"--include={','.join(self.wanted.packages)}",
-            f'--extract-hook=cd "$1/var/cache/apt/archives" && ls -1 *.deb >{shlex.quote(str(noted))}',
+            f'--extract-hook=cd "$1/var/cache/apt/archives" && ls -1 *.deb >"$1/{_NOTED}"',
             self.wanted.suite,
             "-",
         ]
         options = ["-no-progress", "-quiet", "-comp", "lz4", "-mkfs-time", "0", "-all-time", "0", "-no-xattrs"]
+        options += ["-root-mode", "755"]
+        # Who packs stands in the table of owners: root, if only by name.
+        as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
         errors = (self.scratch / "errors").open("w+b")
+        unpacked = _unpacking_folder(self.scratch)
         with (
             errors,
             subprocess.Popen(
@@ -208,9 +221,10 @@ class _Build:
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, "TMPDIR": unpacked},
             ) as source,
             subprocess.Popen(
-                ["sqfstar", *options, str(output)],
+                [*as_root, "sqfstar", *options, str(output)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -236,13 +250,15 @@ class _Build:
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace").strip().splitlines()
         if any("No space left" in line for line in said):
-            raise self.cache.full()
-        # That a pipe broke is the consequence of something else.
-        causes = [line for line in said if line.startswith(("E:", "FATAL")) and not line.endswith("failed: 13")]
-        why = causes[-1] if causes else str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")
+            raise self.cache.full(f", or in {unpacked}, where packages are unpacked")
+        # That a pipe broke is the consequence of something else, and so is that mmdebstrap gave up.
+        consequences = ("failed: 13", "mmdebstrap failed to run")
+        causes = [line for line in said if line.startswith(("E:", "FATAL")) and not line.endswith(consequences)]
+        why = (causes or said or [str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")])[-1]
         raise EnvironmentFault(
             f"image {self.wanted.name}: the packages cannot be unpacked: {why}",
-            advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root or user namespaces",
+            advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root; or else "
+            "the package uidmap, and a line for you in /etc/subuid and /etc/subgid",
         )
 
     @contextlib.contextmanager
@@ -285,13 +301,18 @@ class _Build:
                 content = data.read() if data is not None else None
                 self._look(info, content)
                 path = recipes.place(info.name)
-                if path is None or path in seen:
+                if path is None or path in seen or path == _NOTED:
                     continue
                 if info.islnk():
                     target = recipes.place(info.linkname)
                     if target is None:
                         continue
                     info.linkname = target
+                # Folders of which only what is below is kept: else they would be whose who packs.
+                for folder in recipes.folders_above(path):
+                    if folder not in seen:
+                        seen.add(folder)
+                        _add(outgoing, folder, File(0o755))
                 seen.add(path)
                 module = _MODULE.fullmatch(path)
                 if module and content is not None:
@@ -316,7 +337,9 @@ class _Build:
         name = info.name.removeprefix("./")
         if content is None:
             return
-        if name.startswith("boot/"):
+        if name == _NOTED:
+            self.packages = content.decode()
+        elif name.startswith("boot/"):
             self.boot[name.removeprefix("boot/")] = content
         elif name in ("bin/busybox", "usr/bin/busybox"):
             self.busybox = content

@@ -93,7 +93,7 @@ def test_a_disk_that_is_nearly_full_is_said_to_be_before_anything_is_fetched(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=caches.NEEDED_BYTES - 1))
-    with pytest.raises(StorageFull, match=rf"no space left for images in {cache.folder} \(300 MB\)") as caught:
+    with pytest.raises(StorageFull, match=rf"no space left for images in {cache.folder} \(1400 MB\)") as caught:
         cache.scratch(KNOWN).__enter__()
     assert "isolbench lab prune" in str(caught.value.advice)
     assert list(cache.folder.iterdir()) == []
