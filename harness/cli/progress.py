@@ -101,7 +101,7 @@ class Progress:
             lane.planned = int(event.get("planned", 0))
             lane.do("measuring", "measuring")
             lane.begin(time.monotonic())
-        elif kind in ("installing", "booting", "booted"):
+        elif kind in ("unpacking", "installing", "booting", "booted"):
             what = printable(f"{kind} {event.get('kernel', '?')} {event.get('boot', '')}".rstrip())
             lane.do("waiting", what, None if kind == "booted" else time.monotonic())
         elif kind == "power-cycled":
@@ -201,6 +201,7 @@ class _Fields(dict[str, object]):
 
 
 _SAID = {
+    "unpacking": "unpacking kernel {kernel}",
     "installing": "installing kernel {kernel} ({release}): {size} to upload",
     "booting": "booting {kernel} {boot} by {method}",
     "booted": "booted {kernel} {boot}{took}, and proved it",

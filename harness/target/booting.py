@@ -197,7 +197,10 @@ class Booter:
             return default, None
         if artefact.installed is not None:
             return hands.release(artefact.installed), None
-        bundle = identify(wanted.kernel.name, artefact, hands.contact.arch)
+        bundle = identify(
+            wanted.kernel.name, artefact, hands.contact.arch,
+            unpacking=lambda: self._emit("unpacking", kernel=wanted.kernel.name),
+        )  # fmt: skip
         told = 0
 
         def sent(done: int, total: int) -> None:

@@ -116,16 +116,22 @@ def look(name: str, artefact: Artefact, arch: str | None = None) -> Look:
     return found
 
 
-def identify(name: str, artefact: Artefact, arch: str, cache: Path | None = None) -> Bundle:
+def identify(
+    name: str, artefact: Artefact, arch: str, cache: Path | None = None, unpacking: Callable[[], object] = lambda: None
+) -> Bundle:
     """The bundle of ``artefact`` for machines of ``arch``; from the cache if it was asked for before.
 
-    Raises :class:`UserError` in one line: what was given is no kernel, or no whole one, or for other machines.
+    ``unpacking`` is told if it was not: that takes some ten seconds. Raises :class:`UserError` in one line: what was
+    given is no kernel, or no whole one, or for other machines.
     """
     cache = cache or cache_folder()
     with _blaming(name, artefact):
         sha256 = digest(artefact)
         with _UNPACKING:
-            found = _cached(cache / sha256, name) or _made(name, artefact, sha256, cache)
+            found = _cached(cache / sha256, name)
+            if found is None:
+                unpacking()
+                found = _made(name, artefact, sha256, cache)
     _check_arch(name, artefact, found.identity.arch, arch)
     return found
 

@@ -181,7 +181,11 @@ def test_packages(tmp_path: Path, kind: str) -> None:
     image = found.part("image")
     assert image is not None
     assert image.read_bytes() == bzimage()
-    again = identify("other", Artefact(**{kind: str(path)}), "x86_64", tmp_path / "cache")
+    told: list[str] = []
+    again = identify(
+        "other", Artefact(**{kind: str(path)}), "x86_64", tmp_path / "cache", lambda: told.append("unpacking")
+    )
+    assert told == []
     assert (again.folder, again.identity.name) == (found.folder, "other")
 
 
