@@ -17,8 +17,8 @@ from typing import Any
 from ..stats.variants import Variant
 from ..store.runs import Run
 from .grouping import compact
+from .kernel_view import Booted, BootedView, BootFailure, KernelView
 from .modes import at, text_of
-from .view import Booted, BootedView, BootFailure, KernelView
 
 DEFAULT: Booted = (Variant("").kernel, Variant("").boot)
 #: Parameters that a boot loader or isolbench adds to know a boot by: they are no difference between two of them.

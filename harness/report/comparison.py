@@ -14,8 +14,9 @@ from typing import Any
 from ..stats.quantiles import Spread, spread
 from ..stats.variants import Variant, variant_of_cell
 from .booted import DEFAULT, boot_of
+from .kernel_view import Booted, ComparedCell, ComparedRow, Comparison, Number
 from .modes import name_of
-from .view import Attempt, Booted, ComparedCell, ComparedRow, Comparison, ModeView, Number, Section, Unsupported
+from .view import Attempt, ModeView, Section, Unsupported
 
 _NOT_RUN = ComparedCell(None, None, (), "not measured")
 

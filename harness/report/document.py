@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..stats.quantiles import Spread
-from .view import STATES, BootedView, CpuView, ModeView, Section, TargetView, View
+from .kernel_view import BootedView
+from .view import STATES, CpuView, ModeView, Section, TargetView, View
 
 
 def document(view: View) -> dict[str, Any]:

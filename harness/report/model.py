@@ -23,18 +23,16 @@ from ..stats.variants import Variant, titles, variant_of_cell, variant_of_run
 from ..store.eventlog import read_events
 from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
-from . import facts
+from . import facts, lanes
 from .booted import DEFAULT, Boots
 from .comparison import base_of, booted_of, columns_of, comparisons
-from .grouping import compact
-from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of, text_of
-from .view import STATES, Attempt, Failure, Scalar, Section, TargetView, Unsupported, View
+from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of
+from .view import STATES, Attempt, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
 _VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity", "control", "interrupts")
 #: A section of a target: bench variant, load, metric, role.
 Key = tuple[Variant, str, str, str]
-_ALLOW = "let sudo work without a password"
 _RESULT = ("loop", "clock", "params", "duration_ns")
 
 
@@ -88,19 +86,20 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
     if booting:
         boots.read(read_events(path / "events.jsonl"))
     per_cell = _runs_per_cell(plan)
-    lanes = {lane.stem: _optional(lane, warnings) for lane in sorted((path / "lanes").glob("*.json"))}
-    names = list(dict.fromkeys([*_names(plan), *sorted([*grouped, *lanes, *(a.target for a in attempts)])]))
+    documents = {lane.stem: _optional(lane, warnings) for lane in sorted((path / "lanes").glob("*.json"))}
+    names = list(dict.fromkeys([*_names(plan), *sorted([*grouped, *documents, *(a.target for a in attempts)])]))
     targets = []
     unsupported_cells = 0
     for name in names:
-        lane = lanes.get(name, {})
-        unsupported = tuple(_unsupported(name, each, cells, named) for each in objects(lane.get("unsupported")))
+        lane = documents.get(name, {})
+        unsupported = tuple(lanes.unsupported(name, each, cells, named) for each in objects(lane.get("unsupported")))
         unsupported_cells += len(unsupported)
         own = tuple(attempt for attempt in attempts if attempt.target == name)
         sections = _sections(name, grouped.get(name, {}), cells, named, bases, unsupported, own, per_cell)
-        notes = _notes(lane)
+        notes = lanes.notes(lane)
         if any("sudo asks for a password" in note for note in notes):
-            sections, own = without_sudo(sections), tuple(replace(a, advice=_no_sudo(a.advice)) for a in own)
+            sections = lanes.without_sudo(sections)
+            own = tuple(replace(a, advice=lanes.allow_sudo(a.advice)) for a in own)
         known = lane.get("facts")
         found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
         last = newest[name].document if name in newest else {}
@@ -120,10 +119,10 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
                 unsupported=unsupported,
                 attempts=own,
                 notes=notes,
-                failure=_failure(lane.get("failure")),
+                failure=lanes.failure(lane.get("failure")),
                 kernels=boots.kernels(name, columns),
                 booted=boots.views(name, columns, _number(plan, "sessions")),
-                comparisons=comparisons(name, measured, columns, asked, bases, _by_cell(lane, unsupported), own),
+                comparisons=comparisons(name, measured, columns, asked, bases, lanes.by_cell(lane, unsupported), own),
                 power_cycles=boots.power_cycles(name),
             )
         )
@@ -245,50 +244,12 @@ def _attempt(document: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _unsupported(
-    target: str, entry: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]], named: Mapping[Variant, str]
-) -> Unsupported:
-    bench, mode, load = (name_of(entry.get(key)) for key in ("bench", "mode", "load"))
-    cell = cells.get(str(entry.get("cell")))
-    title = bench if cell is None else named[variant_of_cell(cell)]
-    return Unsupported(target, title, mode, load, compact(str(entry.get("reason") or "no reason given")))
-
-
-def without_sudo(sections: Iterable[Section]) -> tuple[Section, ...]:
-    """Advice for a target whose sudo was found to ask for a password: ``become: sudo`` is not enough there."""
-    return tuple(
-        replace(
-            section,
-            modes=tuple(
-                replace(mode, reasons=tuple(replace(each, advice=_no_sudo(each.advice)) for each in mode.reasons))
-                for mode in section.modes
-            ),
-        )
-        for section in sections
-    )
-
-
-def _no_sudo(advice: str) -> str:
-    return advice.replace("become: sudo in the inventory", _ALLOW).replace("become: sudo", _ALLOW)
-
-
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
 def _knobs(run: Run) -> int:
     return len(objects(run.document.get("knobs")))
-
-
-def _notes(lane: Mapping[str, Any]) -> tuple[str, ...]:
-    found = [at(lane, where, "notes") for where in ("contact", "placement")]
-    return tuple(str(note) for notes in found if isinstance(notes, list) for note in notes)
-
-
-def _failure(entry: object) -> Failure | None:
-    if not isinstance(entry, Mapping):
-        return None
-    return Failure(text_of(entry, "fault"), text_of(entry, "message"), text_of(entry, "advice"))
 
 
 def _runs_per_cell(plan: Mapping[str, Any]) -> int | None:
@@ -301,11 +262,6 @@ def _number(plan: Mapping[str, Any], key: str) -> int:
     """What a campaign says ``key`` times of; once, where it says nothing."""
     number = at(plan, "config", key)
     return number if isinstance(number, int) else 1
-
-
-def _by_cell(lane: Mapping[str, Any], unsupported: Iterable[Unsupported]) -> dict[str, Unsupported]:
-    entries = objects(lane.get("unsupported"))
-    return {str(entry.get("cell")): each for entry, each in zip(entries, unsupported, strict=True)}
 
 
 def _optional(path: Path, warnings: list[str]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..stats.budgets import FAILED, Verdict, counted
 from .grouping import one_of, pattern
+from .kernel_view import BootedView, BootFailure
 from .modes import at
 from .units import plural, quantity, setting, three_digits
-from .view import STATES, BootedView, BootFailure, ModeView, Section, TargetView, View
+from .view import STATES, ModeView, Section, TargetView, View
 
 
 def totals(view: View) -> str:
