@@ -236,6 +236,8 @@ def test_what_lies_at_the_path(tmp_path: Path) -> None:
     assert to_kernel(f"n={debs}")[1].deb == f"{debs}/linux-image-6.1_1_amd64.deb"
     tar = files(tmp_path / "t", "linux-6.1-x86.tar.gz", "README")
     assert to_kernel(f"n={tar}")[1].tar == f"{tar}/linux-6.1-x86.tar.gz"
+    merged = files(tmp_path / "u", "Image", "usr/lib/modules/6.1/modules.dep")
+    assert to_kernel(f"n={merged}")[1].modules == merged
     tree = files(tmp_path / "m", "Image", "lib/modules/6.1/modules.dep")
     assert to_kernel(f"n={tree}")[1].modules == tree
     assert to_kernel(f"n={tree}/Image")[1].image == f"{tree}/Image"
