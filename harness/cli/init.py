@@ -167,7 +167,7 @@ def _add_board(name: str, arch: str, tags: tuple[str, ...], path: Path) -> _Done
 
     if arch not in VIRTUAL_ARCHES:
         raise UserError(f"--virtual {arch}: no virtual boards of that architecture ({', '.join(VIRTUAL_ARCHES)} are)")
-    keys = {"virtual": {"arch": arch, "cpus": 2, "memory": "1G"}, "boot": "qemu", "isolated": "1"}
+    keys = {"virtual": {"arch": arch, "cpus": 2, "memory": "1G"}, "isolated": "1"}
     enrol(path, name, {**keys, **({"tags": list(tags)} if tags else {})}, lambda _target: None)
     click.echo(f"{name} is in {path}; bring it up: isolbench lab up {name}", err=True)
     return _Done(name, None, written=True, found=doctor_lab.findings(load_inventory(path), name))
