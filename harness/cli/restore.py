@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,19 +78,13 @@ class _Restored:
 
 
 def _restore(target: Target, *, cancel: bool, kernels: bool) -> _Restored:
-    """What was put back; with ``kernels`` those of ours last, when nothing is measured any more."""
-    found = _by_agent(target, cancel=cancel)
-    if not kernels:
-        return found
-    from ..target.booting import remove_kernels
+    """What was put back: on the agent's waking (an earlier one had died), with the batch that was ended, and now.
 
-    return replace(found, restored=[*found.restored, *remove_kernels(target)])
-
-
-def _by_agent(target: Target, *, cancel: bool) -> _Restored:
-    """What was put back: on the agent's waking (an earlier one had died), with the batch that was ended, and now."""
+    With ``kernels`` those of ours last, when nothing is measured any more.
+    """
     from ..deadline import Deadline
     from ..errors import Busy
+    from ..target.booting import remove_kernels
     from ..target.session import open_session
 
     owner = f"restore/{target.name}"
@@ -100,7 +94,8 @@ def _by_agent(target: Target, *, cancel: bool) -> _Restored:
         lease = session.welcome.get("lease")
         batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
         if batch is None:
-            return _Restored(None, [*entries, *session.client.restore(Deadline.after(_ANSWER_S))])
+            entries += session.client.restore(Deadline.after(_ANSWER_S))
+            return _Restored(None, [*entries, *(remove_kernels(session.hands) if kernels else [])])
         if not cancel:
             who = ((lease or {}).get("owner") or {}).get("who", "somebody")
             raise Busy(
@@ -113,6 +108,7 @@ def _by_agent(target: Target, *, cancel: bool) -> _Restored:
         ended = session.client.cancel(Deadline.after(_ANSWER_S)) or {}
         entries += _put_back(ended)
         again = session.client.restore(Deadline.after(_ANSWER_S))
+        again += remove_kernels(session.hands) if kernels else []
     return _Restored(
         {"execution": str(ended.get("execution")), "remaining": list(ended.get("remaining") or [])} if ended else None,
         [*entries, *(each for each in again if each not in entries)],

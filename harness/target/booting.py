@@ -22,8 +22,6 @@ from ..lab.way import console_text
 from . import power
 from .boot import Bootable, Method, method_of
 from .cmdline import with_profile
-from .contact import contact
-from .deploy import deploy_agent
 from .hands import Hands
 from .kernels import Bundle, identify
 from .proof import Expected, NotBack, not_back
@@ -255,25 +253,6 @@ def _boot_id(transport: Transport) -> str:
     return done.stdout.decode("ascii", "replace").strip()
 
 
-class _Open:
-    """A connection and the agent's zip on the other side, for a few requests."""
-
-    def __init__(self, target: Target, pause: Pause) -> None:
-        self._target, self._pause = target, pause
-
-    def __enter__(self) -> Hands:
-        self._transport = open_transport(self._target, pause=self._pause)
-        try:
-            found = contact(self._transport, self._target, Deadline.after(_STEP_S))
-            return Hands(self._transport, found, deploy_agent(self._transport, found, Deadline.after(_STEP_S)))
-        except BaseException:
-            self._transport.close()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._transport.close()
-
-
 def _console_of(target: Target) -> str | None:
     """A virtual board's console; None where nobody listens to one."""
     try:
@@ -282,13 +261,12 @@ def _console_of(target: Target) -> str | None:
         return None
 
 
-def remove_kernels(target: Target) -> list[dict[str, Any]]:
-    """Everything of ours on ``target``'s disk, removed; one report an entry, as of an undo.
+def remove_kernels(hands: Hands) -> list[dict[str, Any]]:
+    """Everything of ours on the target's disk, removed; one report an entry, as of an undo.
 
     Raises TargetUnfit while a kernel of ours runs: its modules are among what would go.
     """
-    with _Open(target, time.sleep) as hands:
-        ours = hands.state()["ours"]
-        if ours is not None and not str(ours).startswith("installed/"):
-            raise TargetUnfit("a kernel of ours runs there", advice="reboot it: it boots its own then")
-        return hands.remove()
+    ours = hands.state()["ours"]
+    if ours is not None and not str(ours).startswith("installed/"):
+        raise TargetUnfit("a kernel of ours runs there", advice="reboot it: it boots its own then")
+    return hands.remove()
