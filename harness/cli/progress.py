@@ -99,7 +99,7 @@ class Progress:
             lane.done = int(event.get("finished", 0))
         elif kind == "contacted":
             lane.planned = int(event.get("planned", 0))
-            lane.do("measuring", "measuring")
+            lane.do("measuring", "measuring" if event.get("cells", 1) else "about to boot")
             lane.begin(time.monotonic())
         elif kind in ("unpacking", "installing", "booting", "booted"):
             what = printable(f"{kind} {event.get('kernel', '?')} {event.get('boot', '')}".rstrip())

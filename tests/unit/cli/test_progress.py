@@ -173,6 +173,8 @@ def test_boots_are_told_in_a_line_each(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_terminal_sees_for_how_long_it_boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with Progress(execution(tmp_path, ONE), quiet=True) as progress:
+        progress.listen({"target": "local", "kind": "contacted", "planned": 4, "cells": 0})
+        assert drawn(progress)[0].endswith("  about to boot")
         for event in BOOTS[:4]:
             progress.listen({"target": "local", **event})
         assert re.search(r"  0:0\d booting next quiet$", drawn(progress)[0])
