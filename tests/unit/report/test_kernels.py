@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from harness.report.account import asked
 from harness.report.booted import boot_of, difference
 from harness.report.document import document
 from harness.report.html import render
 from harness.report.model import build_view
 from harness.report.terminal import print_view
+from harness.store.runs import iter_runs
 
 from . import fake_execution as fake
 from . import fake_kernels
@@ -185,6 +187,13 @@ def test_a_difference_leads_from_one_command_line_to_the_other(own, base):
     assert sorted([*base, *added]) == sorted([*own, *removed])
     assert not set(added) & set(removed)
     assert difference(" ".join(own), " ".join(own)) == ((), ())
+
+
+def test_a_run_says_for_what_it_was_booted(execution):
+    runs = [run.document for run in iter_runs(execution)]
+    rows = {(run["kernel"], run["boot"], run["session"]): dict(asked(run).rows).get("booted") for run in runs}
+    assert rows["rt", "quiet", 2] == "rt quiet, for session 2"
+    assert rows["default", "plain", 1] is None
 
 
 def test_reasons_of_boots_are_told_from_others():
