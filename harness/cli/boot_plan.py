@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..agent.kernels import MOST
 from .words import plural
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def boots_json(
         "sessions": plan.sessions,
         "turn": [{"kernel": kernel, "boot": boot} for kernel, boot in turn],
         "kernels": {name: _kernel(plan, name, target, facts, looks or {}) for name in _asked(cells, "kernel")},
+        "sent_anew": _sent_anew(plan, target, facts, _asked(cells, "kernel")),
         "profiles": {name: _changes(plan, name, target, facts) for name in _asked(cells, "boot")},
     }
 
@@ -71,6 +73,8 @@ def lines(found: Mapping[str, Any] | None) -> tuple[str, ...]:
         order += "; then backwards, and so on"
     said = [f"{sessions}, {order}; at the end back to its own"]
     said += [f"kernel {name}: {what}" for name, what in found["kernels"].items() if what]
+    if found["sent_anew"]:
+        said.append(f"more kernels from files than the {MOST} that lie there at once: they are sent anew in turns")
     for name, change in found["profiles"].items():
         parts = [*(f"+{each}" for each in change["added"]), *(f"-{each}" for each in change["removed"])]
         if parts:
@@ -108,6 +112,13 @@ def _kernel(plan: Plan, name: str, target: Target, facts: Mapping[str, Any] | No
     if not releases or there == [artefact.installed]:
         return f"installed {artefact.installed}"
     return f"installed {artefact.installed}: {', '.join(there) or 'no such kernel there'}"
+
+
+def _sent_anew(plan: Plan, target: Target, facts: Mapping[str, Any] | None, names: Iterable[str]) -> bool:
+    """Whether there are more kernels of ours than lie on a target at once."""
+    arch = (facts or {}).get("arch") or target.arch
+    found = [plan.kernels[name].artefact(arch) for name in names if name in plan.kernels]
+    return sum(each is not None and each.installed is None for each in found) > MOST
 
 
 def _artefact(found: Look, facts: Mapping[str, Any] | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.campaign.artefacts import look_at
-from harness.cli.boot_plan import boots_json
+from harness.cli.boot_plan import boots_json, lines
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.errors import PlanError
@@ -98,3 +98,12 @@ def test_the_plan_says_who_it_is_and_whether_it_is_there(folder: Path) -> None:
         "next": f"{who}0 MB to be installed", "rt": "installed 6.1-rt: no such kernel there",
     }  # fmt: skip
     assert said({"installed": ["6.1-rt"], "ours": {sha256[:12]: "6.1.0-x"}})["next"] == f"{who}is there"
+
+
+def test_more_kernels_than_lie_there_at_once_are_told_of(folder: Path) -> None:
+    target = load_inventory(folder / "i.yaml").targets["nuc"]
+    for kernels, told in ((["next", "x86", "rt"], False), (["next", "x86", "torn"], True)):
+        found = boots_json(planned(folder, ["nuc"], kernels), target, None)
+        assert found is not None
+        assert found["sent_anew"] is told
+        assert any("sent anew" in line for line in lines(found)) is told
