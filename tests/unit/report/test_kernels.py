@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from harness.report import words
 from harness.report.account import asked
 from harness.report.booted import boot_of, difference
 from harness.report.document import document
@@ -103,7 +104,7 @@ def test_without_events_the_folders_say_it(tmp_path):
 def test_the_page_opens_with_the_comparison(page):
     ids = [attributes["id"] for tag, attributes in page.tags if tag == "section" and "id" in attributes]
     assert ids == ["kernels", "target-1", "runs", "unsupported", "reading"]
-    for words in (
+    for sentence in (
         "next plain, next quiet: 6 boots failed, 4 sessions not measured : came back with the kernel",
         "Kernel panic - not syncing: VFS",
         "box: gap, gap_ns default 6.1.0-50-amd64 PREEMPT_DYNAMIC rt 6.1.0-50-rt-amd64 PREEMPT_RT next plain",
@@ -112,7 +113,7 @@ def test_the_page_opens_with_the_comparison(page):
         "2 boots, each proved 26 to 27 s each",
         "6 boots failed",
     ):
-        assert words in page.text, words
+        assert sentence in page.text, sentence
     assert page.text.index("×0.") < page.text.index("What this machine is")
     assert page.text.count(fake_kernels.KERNELS["rt"]["version"]) == 1
     assert "boot failed" in page.text
@@ -194,6 +195,25 @@ def test_a_run_says_for_what_it_was_booted(execution):
     rows = {(run["kernel"], run["boot"], run["session"]): dict(asked(run).rows).get("booted") for run in runs}
     assert rows["rt", "quiet", 2] == "rt quiet, for session 2"
     assert rows["default", "plain", 1] is None
+
+
+def test_a_boot_that_failed_and_then_did_not(tmp_path):
+    execution = fake_kernels.kernels(tmp_path, kernels=("default", "rt"), modes=("pinned",), repeat=1)
+    failed = {"kind": "boot-failed", "target": "box", "kernel": "rt", "boot": "quiet", "session": 2, "retried": True}
+    switched = {"kind": "power-cycled", "target": "box", "message": "did not come back"}
+    with (execution / "events.jsonl").open("a") as file:
+        for event in ({**failed, "message": "no answer within 61 s"}, {**failed, "message": "no answer within 60 s"}):
+            file.write(json.dumps(event) + "\n" + json.dumps(switched) + "\n")
+    box = build_view(execution).targets[0]
+    assert words.boot_failures(box) == [("rt quiet: 2 boots failed, then it booted", "e.g. no answer within 61 s")]
+    assert (words.boots(box.booted[3]), box.power_cycles) == ("2 boots, each proved", 2)
+    assert row_of_two(box)[3].why == ""
+
+
+def row_of_two(target):
+    (one,) = target.comparisons
+    (row,) = one.rows
+    return row.cells
 
 
 def test_reasons_of_boots_are_told_from_others():
