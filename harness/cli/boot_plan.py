@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..agent.kernels import MOST
 from .words import plural
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def lines(found: Mapping[str, Any] | None) -> tuple[str, ...]:
     said = [f"{sessions}, {order}; at the end back to its own"]
     said += [f"kernel {name}: {what}" for name, what in found["kernels"].items() if what]
     if found["sent_anew"]:
-        said.append(f"more kernels from files than the {MOST} that lie there at once: they are sent anew in turns")
+        said.append("more kernels from files than may lie there at once: they are sent anew in turns")
     for name, change in found["profiles"].items():
         parts = [*(f"+{each}" for each in change["added"]), *(f"-{each}" for each in change["removed"])]
         if parts:
@@ -116,6 +115,8 @@ def _kernel(plan: Plan, name: str, target: Target, facts: Mapping[str, Any] | No
 
 def _sent_anew(plan: Plan, target: Target, facts: Mapping[str, Any] | None, names: Iterable[str]) -> bool:
     """Whether there are more kernels of ours than lie on a target at once."""
+    from ..target.kernels import MOST
+
     arch = (facts or {}).get("arch") or target.arch
     found = [plan.kernels[name].artefact(arch) for name in names if name in plan.kernels]
     return sum(each is not None and each.installed is None for each in found) > MOST

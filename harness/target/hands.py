@@ -77,7 +77,10 @@ class Hands:
         return dict(self.ask({"op": "install", **named}, seconds=_WORK_S)["entry"])
 
     def _put(self, bundle: Bundle, name: str) -> Iterator[int]:
-        """Send a part, as a stream: neither side has it in memory. Yields how many bytes of it have gone."""
+        """Send a part, as a stream: neither side has it in memory.
+
+        Yields how many bytes of it have gone; of all of them when it is there, and is what was sent.
+        """
         part = bundle.parts[name]
         request = {"op": "put", "build": bundle.build, "part": name, "size": part.size, "sha256": part.sha256}
         digest, done = hashlib.sha256(), 0
@@ -89,7 +92,8 @@ class Hands:
                     channel.write(block, Deadline.after(_STUCK_S))
                     digest.update(block)
                     done += len(block)
-                    yield done
+                    if done < part.size:
+                        yield done
                 channel.close_stdin(Deadline.after(_STUCK_S))
             except ConnectionLost as error:
                 broken = error  # the agent may have ended, and said why
@@ -101,6 +105,7 @@ class Hands:
             except ConnectionLost as error:
                 raise broken or error from None
             _answer(said, channel.stderr_tail().strip() or str(broken or "not a word"))
+        yield part.size
 
     def steps(self, steps: list[dict[str, Any]]) -> None:
         if steps:

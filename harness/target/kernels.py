@@ -34,6 +34,8 @@ from .kernelimage import Image, NoKernel, read_image
 SCHEMA = 2
 #: Bundles that are kept, of those used last: a build a night would fill a disk.
 KEEP = 8
+#: So many of ours lie on a target at once: see harness/agent/kernels.py.
+MOST = 2
 _MODULES = ("lib/modules/", "usr/lib/modules/")
 #: Where packages have device trees: Debian, tar-pkg, others.
 _DTBS = ("usr/lib/linux-image-", "usr/lib/linux-", "boot/dtbs/", "boot/dtb-", "dtbs/")

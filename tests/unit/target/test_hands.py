@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent import kernels
 from harness.config.kernels import Artefact
 from harness.errors import ConnectionLost, EnvironmentFault, StorageFull
 from harness.target.contact import Contact
 from harness.target.hands import Hands
-from harness.target.kernels import Bundle, identify
+from harness.target.kernels import MOST, Bundle, identify
 from harness.target.local import LocalTransport
 
 from .test_kernels import PACKAGE, tar_of
@@ -61,6 +62,10 @@ def bundle(tmp_path: Path) -> Bundle:
     big = {f"./lib/modules/6.1.0-x/kernel/{number}.ko": bytes(300_000) + bytes([number]) for number in range(9)}
     (tmp_path / "k.tar").write_bytes(tar_of({**PACKAGE, **big}))
     return identify("next", Artefact(tar=str(tmp_path / "k.tar")), "x86_64", tmp_path / "cache")
+
+
+def test_both_sides_say_the_same() -> None:
+    assert MOST == kernels.MOST
 
 
 def test_it_is_sent_in_blocks_and_once(machine: Machine, bundle: Bundle) -> None:
