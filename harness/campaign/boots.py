@@ -58,12 +58,24 @@ class Boots:
         self._returning = False
         self._held: tuple[ExitStack, Session] | None = None
 
-    def lease_s(self, session: PlannedSession) -> float:
-        """For how long the target is kept while it boots for ``session``: who dies meanwhile frees it soon."""
-        assert session.booted is not None
-        kernel = self._wanted(session.booted).kernel
+    def lease_s(self, planned: PlannedSession | None) -> float | None:
+        """For how long the target is kept while it boots for ``planned``, or (None) back: None where it need not.
+
+        Who dies meanwhile frees it soon.
+        """
+        seconds = boot_times.patience_s(self._target) + _LEASE_SLACK_S
+        if planned is None:
+            return seconds if self._away else None
+        assert planned.booted is not None
+        kernel = self._wanted(planned.booted).kernel
         there = kernel.name in self._installed or all(each.installed is not None for each in kernel.artefacts.values())
-        return boot_times.patience_s(self._target) + _LEASE_SLACK_S + (0.0 if there else _INSTALL_S)
+        return seconds if there else seconds + _INSTALL_S
+
+    @property
+    def _away(self) -> bool:
+        """Whether a boot of ours may run."""
+        running = self._talk.running.booted
+        return self._ours or (running is not None and not running.is_default)
 
     @contextmanager
     def session(self, waiting: Waiting | None = None) -> Iterator[Session]:
@@ -110,23 +122,27 @@ class Boots:
             raise error
         return again
 
-    def back(self) -> None:
+    def back(self, leased: Session | None = None) -> None:
         """At the end of a lane: the machine boots what it boots by itself, if it does not run that already; proved.
 
-        It is leased meanwhile: nobody else begins on it in between.
+        It is leased meanwhile: nobody else begins on it in between. ``leased``: a session over which it is already.
         """
-        running = self._talk.running.booted
-        ours = self._ours or (running is not None and not running.is_default)
-        if not ours or self._stop.at_once:
+        if not self._away or self._stop.at_once:
             return
         self._returning = True
         try:
-            with self.session() as session:
-                proof = self._return(session)
+            if leased is not None:
+                proof = self._return(leased)
+            else:
+                with self.session() as session:
+                    lease_s = boot_times.patience_s(self._target) + _LEASE_SLACK_S
+                    session.client.acquire(lease_s, Deadline.after(ANSWER_S))
+                    session.client.bye(Deadline.after(ANSWER_S))
+                    proof = self._return(session)
             self._talk.running = Running()
             self._emit("booted-back", proof=proof.to_json())
         except IsolbenchError as error:
-            booted = running or Booted()
+            booted = self._talk.running.booted or Booted()
             self._emit("left-booted", kernel=booted.kernel, boot=booted.boot, message=str(error))
 
     def close(self) -> None:
@@ -181,8 +197,6 @@ class Boots:
             yield session, proof
 
     def _return(self, session: Session) -> Proof:
-        session.client.acquire(boot_times.patience_s(self._target) + _LEASE_SLACK_S, Deadline.after(ANSWER_S))
-        session.client.bye(Deadline.after(ANSWER_S))
         with self._home(session.hands) as (there, proof):
             token = there.client.acquire(_LEASE_SLACK_S, Deadline.after(ANSWER_S))
             there.client.release(token, Deadline.after(ANSWER_S))

@@ -70,11 +70,13 @@ class Conversation:
             self._refused = {str(each.get("cell")): str(each.get("reason")) for each in lane.get("unsupported") or []}
             self.running = Running.from_json(lane.get("boot"))
 
-    def hold(self, session: Session, boot_lease_s: Callable[[PlannedSession], float]) -> PlannedSession | None:
+    def hold(
+        self, session: Session, boot_lease_s: Callable[[PlannedSession | None], float | None]
+    ) -> PlannedSession | None:
         """From the lease to the goodbye: returns when nothing is left to do here, or we are asked to stop.
 
-        If the next runs want another boot than the one that runs, what to boot for them; the lease is kept meanwhile,
-        for the time that ``boot_lease_s`` says.
+        If the next runs want another boot than the one that runs, what to boot for them. The lease is kept for a boot,
+        that one or (None) the way back, for the time that ``boot_lease_s`` says.
 
         Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held;
         OneMachine where another lane of this execution is carried out on this very machine.
@@ -112,8 +114,8 @@ class Conversation:
             with suppress(InfrastructureFault):
                 self._leave(client, token, cancel=True)
             raise
-        if booting is not None and not self._stop:
-            client.renew(token, boot_lease_s(booting), Deadline.after(ANSWER_S))
+        if not self._stop and (keep_s := boot_lease_s(booting)) is not None:
+            client.renew(token, keep_s, Deadline.after(ANSWER_S))
             client.bye(Deadline.after(ANSWER_S))
             return booting
         self._leave(client, token, cancel=bool(self._stop))

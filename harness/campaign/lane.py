@@ -106,6 +106,8 @@ class Lane:
                     self._emit("connected", notes=list(session.contact.notes))
                     wanted = self._talk.hold(session, self._boots.lease_s)
                     if wanted is None:
+                        if not self._stop:
+                            self._boots.back(session)
                         break
                     self._boots.boot(wanted, session)
                 continue

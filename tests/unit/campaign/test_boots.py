@@ -222,10 +222,13 @@ def test_at_the_end_the_machine_boots_its_own_and_proves_it(tmp_path: Path, monk
     lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
     lane.boots.back()
     assert lane.board.booted == []  # nothing of ours runs
+    assert lane.boots.lease_s(None) is None
     lane.boot(quiet(lane))
-    lane.boots.back()
+    assert lane.boots.lease_s(None) is not None  # nobody else's in between
+    with lane.boots.session() as session:
+        lane.boots.back(session)
     assert lane.board.booted == ["next quiet", "default plain"]
-    assert lane.board.leases == ["acquired", "acquired", "released"]  # nobody else's in between
+    assert lane.board.leases == ["acquired", "released"]
     kind, fields = lane.events[-1]
     assert (kind, fields["proof"]["boot_id"]) == ("booted-back", "b2")
     lane.boots.back()
@@ -259,6 +262,7 @@ def test_a_machine_that_did_not_go_back_is_told(
     lane = Lane(tmp_path, Board([facts("b1"), found]), monkeypatch)
     lane.boot(quiet(lane))
     lane.boots.back()
+    assert lane.board.leases[0] == "acquired"
     kind, fields = lane.events[-1]
     assert kind == "left-booted"
     assert (fields["kernel"], fields["boot"]) == ("next", "quiet")
