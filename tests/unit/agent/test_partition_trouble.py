@@ -172,7 +172,8 @@ def test_cpus_that_are_lost_for_good_are_told(tmp_path: Path) -> None:
 def test_where_no_cgroups_are_mounted_any_more_nothing_is_done(tmp_path: Path) -> None:
     kernel = Kernel(str(tmp_path), old=False)
     undo = made(tmp_path, kernel)
-    (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
-    (tmp_path / "proc/sys/kernel/random/boot_id").write_text("boot\n")
+    for path, text in (("proc/sys/kernel/random/boot_id", "boot"), ("sys/devices/system/cpu/online", "0-3")):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(f"{text}\n")
     assert [(each["ok"], each["reason"]) for each in Undo(str(tmp_path), Tree(str(tmp_path))).play()] == [(True, None)]
     assert undo.empty
