@@ -38,6 +38,8 @@ KERNELS: dict[str, dict[str, Any]] = {
         "config_sha256": "d1" * 32,
     },
 }
+#: Of the kernel rt; the others lay there.
+ARTEFACT = "5ca1ab1e" * 8
 BOOTS = {"plain": ("", ()), "quiet": (QUIET, ("splash",))}
 PANIC = (
     "came back with the kernel 6.1.0-50-amd64 instead of 6.18.0-next (next); its console said: "
@@ -176,7 +178,10 @@ def _run(
         ticks = 250 if boot == "plain" else 1
         made[key] = {**made[key], "boot_id": boot_id, "interrupts": {"3": {"LOC": ticks * (key == "facts_after")}}}
     seen = {**own, "boot_id": boot_id}
-    about = RunContext("kernels", EXECUTION, named["session"], METRICS, "cd" * 32, seen, kernel=kernel, boot=boot)
+    proof = {"boot_id": boot_id, "artefact": {"sha256": ARTEFACT} if kernel == "rt" else None}
+    about = RunContext(
+        "kernels", EXECUTION, named["session"], METRICS, "cd" * 32, seen, kernel=kernel, boot=boot, proof=proof
+    )
     write_run(execution, target, made, files, about)
 
 

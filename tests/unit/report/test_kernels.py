@@ -141,6 +141,14 @@ def test_small_plots_are_of_the_figures_there_are(page):
     assert len({boot["slot"] for boot in group["boots"]}) == 4
 
 
+def test_a_kernel_that_was_installed_is_known_by_its_artefact(page, view):
+    assert [kernel.artefact_sha256 for kernel in view.targets[0].kernels] == ["", fake_kernels.ARTEFACT, ""]
+    assert fake_kernels.ARTEFACT[:12] in page.text
+    out = io.StringIO()
+    print_view(view, Console(file=out, width=200))
+    assert f"artefact {fake_kernels.ARTEFACT[:12]}" in out.getvalue()
+
+
 def test_a_campaign_that_boots_nothing_has_none_of_it(tmp_path):
     text = render(fake.realistic(tmp_path, repeat=1))
     for word in ('id="kernels"', "multiples", ".compare", "boot-failed", "Kernels and boots"):
