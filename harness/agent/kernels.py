@@ -25,8 +25,8 @@ MOST = 2
 #: What has to be left free where an image goes: a distribution's own updates need room.
 SPARE_BYTES = 16 << 20
 _MAKE_S = 600.0
-#: For so long another request of ours is waited for: a controller gives up after a minute.
-LOCK_S = 45.0
+#: For so long another request of ours is waited for: an initial RAM disk may be in the making for a dead controller.
+LOCK_S = 600.0
 #: A folder that is everywhere. A file of ours would have to be left behind, or be removed under somebody's hands.
 _LOCKED = "/var/lib"
 #: Makers of an initial RAM disk: for what they are given a release and a path.

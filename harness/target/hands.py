@@ -18,7 +18,7 @@ from .contact import Contact
 from .kernels import Bundle, forget
 from .transport import Transport
 
-#: Answers that only look; what unpacks modules or makes an initial RAM disk, on a slow or emulated board too.
+#: Answers that only look; what makes an initial RAM disk, on a slow or emulated board too, or waits for one.
 _LOOK_S, _WORK_S = 60.0, 900.0
 #: An upload in which nothing moves for so long has come to its end.
 _STUCK_S = 60.0
@@ -52,7 +52,7 @@ class Hands:
 
     def default(self) -> dict[str, Any]:
         """Have the target write down what it boots by itself, while that runs."""
-        return dict(self.ask({"op": "default"})["default"])
+        return dict(self.ask({"op": "default"}, seconds=_WORK_S)["default"])
 
     def release(self, release: str) -> dict[str, Any]:
         return dict(self.ask({"op": "release", "release": release})["entry"])
@@ -65,7 +65,7 @@ class Hands:
         """
         named = {"build": bundle.build, "release": bundle.identity.release}
         sizes = {name: part.unpacked for name, part in bundle.parts.items()}
-        found = self.ask({"op": "check", **named, "sizes": sizes})
+        found = self.ask({"op": "check", **named, "sizes": sizes}, seconds=_WORK_S)
         if not found["has"]:
             missing = [name for name in _PARTS if name in bundle.parts and name not in found["parts"]]
             total, before = sum(bundle.parts[name].size for name in missing), 0
