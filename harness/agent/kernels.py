@@ -134,7 +134,10 @@ class Kernels:
             raise
 
     def _whole(self, build: str) -> Optional[Dict[str, Any]]:
-        return next((each for each in self.installed() if each["id"] == build), None)
+        """The entry of a build that is installed, and that nobody has taken files away from since."""
+        entry = next((each for each in self.installed() if each["id"] == build), None)
+        files = [] if entry is None else [entry["image"], *([entry["initrd"]] if entry["initrd"] else [])]
+        return entry if all(self._tree.exists(str(path)) for path in files) else None
 
     def _install(self, build: str, release: str, place: str) -> Dict[str, Any]:
         folder = f"{HOME}/{build}"

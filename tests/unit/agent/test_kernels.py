@@ -208,6 +208,14 @@ def test_an_installation_that_fails_leaves_nothing(machine: Path) -> None:
     assert files(machine) == before
 
 
+def test_what_somebody_took_away_from_boot_is_put_there_again(machine: Path) -> None:
+    entry = install(machine)
+    (machine / entry["image"][1:]).unlink()
+    assert check(machine, image=1, **{"modules.tar.gz": 1}) == {"has": False, "parts": ["image", "modules.tar.gz"]}
+    ask(machine, op="install", build=ONE, release="6.18")
+    assert (machine / entry["image"][1:]).read_text() == f"image {ONE}"
+
+
 def test_what_was_begun_and_not_finished_goes_when_the_next_comes(machine: Path) -> None:
     put(machine, ONE, "modules.tar.gz", modules("6.17"))
     put(machine, TWO, "modules.tar.gz", modules("6.18"))
