@@ -31,11 +31,12 @@ _TICKS = {"x86_64": "LOC", "aarch64": "arch_timer"}
 
 @dataclass(frozen=True)
 class Counted:
-    """What a count board said. ``before`` and ``after``: /proc/interrupts around the probe, as text."""
+    """What a count board said. ``before`` and ``after``: /proc/interrupts around the probes, as text."""
 
     arch: str
     status: int
     result: dict[str, Any] | None
+    beside: dict[str, Any] | None
     stderr: str
     before: str
     after: str
@@ -59,12 +60,15 @@ def run(
     kernel: Kernel,
     job: Sequence[str] = (),
     *,
+    beside: Sequence[str] = (),
     append: Sequence[str] = (),
     cpus: int = 2,
     accel: str = "tcg",
     deadline: Deadline,
 ) -> Counted:
     """Boot ``kernel`` with ``append`` on its command line, run ``job`` (a probe's name and its arguments), switch off.
+
+    ``beside`` is another that runs at the same time: a control.
 
     Raises InfrastructureFault with a quote of the console when the board did not get that far.
     """
@@ -73,18 +77,21 @@ def run(
         log = folder / "console"
         log.touch()
         boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1"))
-        boot.initrd.write_bytes(_initrd(arch, job)) if boot.initrd else None
+        boot.initrd.write_bytes(_initrd(arch, job, beside)) if boot.initrd else None
         hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot)
         call = [*machine.argv(hardware, machine.program(arch)), "-no-reboot"]
         said = _carry_out(call, folder, log, deadline)
     return _counted(arch, kernel, said)
 
 
-def _initrd(arch: str, job: Sequence[str]) -> bytes:
+def _initrd(arch: str, job: Sequence[str], beside: Sequence[str]) -> bytes:
     files = {"init": File(0o755, build_program("lab/init.c", arch).path.read_bytes())}
     if job:
-        files["probe"] = File(0o755, build_probe(job[0], arch).path.read_bytes())
-        words = ["/probe", *job[1:], "--out", "/out"]
+        files[job[0]] = File(0o755, build_probe(job[0], arch).path.read_bytes())
+        words = [f"/{job[0]}", *job[1:], "--out", "/out"]
+        if beside:
+            files[beside[0]] = File(0o755, build_probe(beside[0], arch).path.read_bytes())
+            words += ["&", f"/{beside[0]}", *beside[1:], "--out", "/beside"]
         files["job"] = File(0o644, "".join(f"{word}\n" for word in words).encode())
     return gzip.compress(newc.pack(files), 1, mtime=0)
 
@@ -122,6 +129,7 @@ def _counted(arch: str, kernel: Kernel, said: str) -> Counted:
         arch=arch,
         status=int(texts["status"]),
         result=json.loads(texts["result.json"]) if texts["result.json"] else None,
+        beside=json.loads(texts["beside.json"]) if texts["beside.json"] else None,
         stderr=texts["stderr"],
         before=texts["interrupts-before"],
         after=texts["interrupts-after"],
