@@ -90,7 +90,7 @@ def _answers(paths: Paths, state: Callable[[], int]) -> bool:
                 return False
             took_s = time.monotonic() - asked_s  # of a slow board all of the time that the daemon needs to start
             ask_s = time.monotonic() + max(_ASK_S, _ASK_SHARE * took_s)
-        time.sleep(0.01)
+        time.sleep(max(0.01, min(0.1, (time.monotonic() - began_s) / 10)))
     return False
 
 

@@ -78,7 +78,7 @@ def run(
         log.touch()
         boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1"))
         boot.initrd.write_bytes(_initrd(arch, job, beside)) if boot.initrd else None
-        hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot)
+        hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot, releases=(kernel.release,))
         call = [*machine.argv(hardware, machine.program(arch)), "-no-reboot"]
         said = _carry_out(call, folder, log, deadline)
     return _counted(arch, kernel, said)

@@ -50,6 +50,7 @@ def start(
             disks=(Disk(image.root, read_only=True), Disk(Path("disk.img")), Disk(Path("seed.tar"), read_only=True)),
             ssh_port=port,
             socket=_SOCKET,
+            releases=tuple(kernel.release for kernel in image.kernels.values()),
         )
         process = _spawn(folder, machine.argv(hardware, machine.program(record.arch)))
         try:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from harness.lab.machine import Boot, Hardware, argv
 
 HARDWARE = Hardware("b", "x86_64", 2, 1024, "tcg", Path("console.log"), None, ssh_port=2222)
@@ -34,6 +36,22 @@ def test_a_boot_for_once_has_its_own_command_line_and_ends_with_qemu() -> None:
     assert found[found.index("-append") + 1] == "ro panic=1"
     assert "-initrd" not in found
     assert "-no-reboot" in found
+
+
+@pytest.mark.parametrize(
+    ("arch", "releases", "how"),
+    [
+        ("x86_64", ("6.1.0-56-amd64", "6.1.0-56-rt-amd64"), "tcg,thread=multi"),
+        ("x86_64", ("6.12.117+deb13-amd64",), "tcg,thread=single"),
+        ("x86_64", ("6.1.0-56-amd64", "7.0.0"), "tcg,thread=single"),
+        ("aarch64", ("6.12.117+deb13-arm64",), "tcg,thread=multi"),
+    ],
+)
+def test_cpus_take_turns_where_a_kernel_would_die_of_patching_itself(
+    arch: str, releases: tuple[str, ...], how: str
+) -> None:
+    found = argv(replace(HARDWARE, arch=arch, releases=releases), "qemu")
+    assert found[found.index("-accel") + 1] == how
 
 
 def test_only_loopback_leads_to_a_board() -> None:
