@@ -50,6 +50,10 @@ boots:
   # a CPU that it has not
   far: {{add: "isolcpus=domain,7"}}
 """
+ARM = """\
+targets: {arm: {virtual: {arch: aarch64}, isolated: 1}}
+boots: {quiet: {add: "isolcpus=managed_irq,domain,{isolated} nohz_full={isolated} rcu_nocbs={isolated}"}}
+"""
 CAMPAIGN: dict[str, Any] = {
     "campaign": "trial", "targets": ["trial"], "benches": ["gap"], "duration": "500ms", "settle": "0s",
     "retry": {"infrastructure": 0, "invalid": 0},
@@ -136,7 +140,8 @@ def test_a_campaign_goes_on_with_a_kernel_that_panics_and_one_that_hangs(trial: 
     assert [event["kind"] for event in events].count("power-cycled") == 1
     (run,) = (execution.path / "runs/trial").iterdir()
     identity = json.loads((run / "run.json").read_text())["identity"]
-    assert (identity["kernel"]["release"], identity["isolated"]) == (trial.rt, [1])
+    assert identity["kernel_release"] == trial.rt
+    assert "nohz_full=1" in identity["cmdline"].split()
     # At the end its own kernel runs: the last of the three boots failed, or it was sent back, and that was proved.
     kinds = [event["kind"] for event in events]
     boots = [kind for kind in kinds if kind in ("booted", "boot-failed", "booted-back", "left-booted")]
@@ -166,3 +171,31 @@ def test_one_whose_network_never_comes_up_is_switched_off_and_on(trial: Trial) -
         trial.boot("kexec", "rt", "mute")
     ((_, fields),) = [event for event in trial.events if event[0] == "power-cycled"]
     assert f"lab: up: {trial.rt}" in fields["message"]
+
+
+def test_arm64_is_booted_isolated_measured_and_sent_back(
+    image: Callable[[str], Image], state: Path, one_at_a_time: None, tmp_path: Path
+) -> None:
+    stock = image("bookworm-aarch64").kernels["stock"].release
+    (tmp_path / "lab.yaml").write_text(ARM)
+    (tmp_path / "c.yaml").write_text(
+        json.dumps({**CAMPAIGN, "targets": ["arm"], "axes": {"boot": ["quiet"], "mode": ["pinned"]}})
+    )
+    inventory = load_inventory(tmp_path / "lab.yaml")
+    plan = build_plan(load_campaign(tmp_path / "c.yaml"), inventory)
+    execution = executions.create(plan, tmp_path / "results", tmp_path / "lab.yaml")
+    boards.up("arm", Virtual(arch="aarch64"), print)
+    events: list[Event] = []
+    try:
+        outcome = carry_out(execution, inventory, listeners=[events.append])
+    finally:
+        boards.down("arm")
+    assert (outcome.finished, outcome.lanes[0].failure) == (1, None)
+    proofs = {event["kind"]: event["proof"] for event in events if event["kind"] in ("booted", "booted-back")}
+    assert [proof["release"] for proof in proofs.values()] == [stock, stock]
+    assert proofs["booted"]["isolated"] == proofs["booted"]["nohz_full"] == [1]
+    assert proofs["booted-back"]["isolated"] == proofs["booted-back"]["nohz_full"] == []
+    assert proofs["booted"]["boot_id"] != proofs["booted-back"]["boot_id"]
+    (run,) = (execution.path / "runs/arm").iterdir()
+    document = json.loads((run / "run.json").read_text())
+    assert (document["identity"]["arch"], document["identity"]["kernel_release"]) == ("aarch64", stock)
