@@ -71,7 +71,10 @@ def start(paths: Paths, idle_s: float) -> None:
     _by_double_fork(argv, environment, log)
     if not _answers(paths, lambda: _BEGUN):
         tail = (Tree().read_bytes(log) or b"")[-2000:].decode("utf-8", "replace").strip()
-        raise AgentError("bug", "start", f"the agent did not start within {START_S:g} s: {tail or 'it said nothing'}")
+        what = f"the agent did not start within {START_S:g} s"
+        if not tail:  # it has come to nothing yet: a machine that is this slow, mostly while it boots, is asked again
+            raise AgentError("infrastructure", "slow", f"{what}, and said nothing")
+        raise AgentError("bug", "start", f"{what}: {tail}")
 
 
 def _answers(paths: Paths, state: Callable[[], int]) -> bool:
