@@ -54,6 +54,10 @@ class Journal:
                     found.append(entry)
         return found
 
+    def forget(self, entries: List[Entry]) -> None:
+        """What was there for a while and is gone: if a file of that name comes to be, it is somebody else's."""
+        self._write([entry for entry in self.entries() if entry not in entries])
+
     def files_of(self, build: str) -> List[str]:
         return [
             str(each.get("path")) for each in self.entries() if (each.get("id"), each.get("kind")) == (build, "file")

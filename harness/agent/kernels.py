@@ -254,6 +254,26 @@ class Kernels:
         """The path of the initial RAM disk: the one that was put, else made here; None where nothing makes one."""
         if self._tree.exists(f"{folder}/initrd"):
             return f"{folder}/initrd"
+        with self._config(folder, release):
+            return self._made_initrd(folder, release)
+
+    @contextlib.contextmanager
+    def _config(self, folder: str, release: str) -> Iterator[None]:
+        """Meanwhile the configuration lies where mkinitramfs looks for which compressions the kernel knows: without it
+        none will do. A file that is there already stays as it is."""
+        path = f"/boot/config-{release}"
+        entry = {"id": os.path.basename(folder), "kind": "file", "path": path}
+        theirs = self._tree.exists(path) and entry not in self.journal.entries()
+        if theirs or not self._tree.exists(f"{folder}/config"):
+            yield
+            return
+        self.journal.note([entry])
+        self._copy(f"{folder}/config", path)
+        yield  # if that fails, all that is in the journal of this build is removed
+        os.unlink(self._tree.path(path))
+        self.journal.forget([entry])
+
+    def _made_initrd(self, folder: str, release: str) -> Optional[str]:
         failed: Optional[AgentError] = None
         for maker, arguments in _MAKERS:
             if self._tree.exists(maker):
@@ -286,6 +306,7 @@ class Kernels:
         self._run([tool, "-c", "-k", release], "the initial RAM disk")
         self._copy(made, f"{folder}/initrd")
         os.unlink(self._tree.path(made))
+        self.journal.forget(ours)
         return f"{folder}/initrd"
 
     def _copy(self, path: str, to: str) -> None:

@@ -233,7 +233,7 @@ def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any
         "build_id": kernel.get("build_id"),
         "kernel_release": _text(snapshot.get("kernel")) or kernel.get("release"),
         "kernel_version": _text(snapshot.get("kernel_version")) or kernel.get("version"),
-        "config_sha256": kernel.get("config_sha256") or artefact.get("config_sha256"),
+        "config_sha256": artefact.get("config_sha256") or kernel.get("config_sha256"),
         "artefact_sha256": artefact.get("sha256"),
         **{key: kernel.get(key) for key in ("cmdline", "preempt")},
         **{

@@ -198,6 +198,35 @@ def test_the_initial_ram_disk_that_is_yet_to_be_made_is_weighed_by_the_one_in_us
     assert check(machine, image=2 << 20, initrd=1 << 20)["has"] is False  # it comes with its own
 
 
+LIKE_DEBIANS = """
+boot="${2%%/var/lib/*}/boot"
+grep -q ^CONFIG_RD_GZIP=y "$boot/config-$3" || { echo "E: gzip not supported" >&2; exit 1; }
+echo made >"$2"
+"""
+
+
+def test_the_configuration_is_there_while_mkinitramfs_looks_for_it(machine: Path) -> None:
+    before = files(machine)
+    program(machine, "usr/sbin/mkinitramfs", LIKE_DEBIANS)
+    with pytest.raises(AgentError, match="E: gzip not supported"):
+        install(machine)  # an image that came without
+    put(machine, ONE, "config", b"CONFIG_RD_GZIP=y\n")
+    entry = install(machine)
+    assert (machine / entry["initrd"][1:]).read_text() == "made\n"
+    assert not (machine / "boot/config-6.18").exists()
+    (machine / "boot/config-6.18").write_text("CONFIG_RD_GZIP=y # of a package that came meanwhile\n")
+    ask(machine, op="remove")
+    assert (machine / "boot/config-6.18").exists()
+    (machine / "boot/config-6.18").write_text("CONFIG_RD_GZIP=y # theirs\n")
+    put(machine, ONE, "config", b"")
+    install(machine)
+    assert (machine / "boot/config-6.18").read_text() == "CONFIG_RD_GZIP=y # theirs\n"
+    ask(machine, op="remove")
+    (machine / "boot/config-6.18").unlink()
+    program(machine, "usr/sbin/mkinitramfs", 'echo "mkinitramfs $3" >>"$log"; echo made >"$2"')
+    assert files(machine) == before
+
+
 def test_an_installation_that_fails_leaves_nothing(machine: Path) -> None:
     before = files(machine)
     program(machine, "usr/sbin/mkinitramfs", "echo no busybox >&2; exit 1")
