@@ -16,9 +16,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from ..config.inventory import Target
 from ..config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL
 from ..deadline import Deadline
-from ..errors import EnvironmentFault, IsolbenchError, StorageFull, UserError
+from ..errors import EnvironmentFault, InfrastructureFault, IsolbenchError, StorageFull, UserError
 from ..plan import Booted
 from ..plan import Session as PlannedSession
+from ..target import power
 from ..target.booting import MARK, Booter, Wanted
 from ..target.cmdline import still_there
 from ..target.hands import Hands
@@ -56,6 +57,7 @@ class Boots:
         self._installed: set[str] = set()  # kernels that were seen to be there
         self._ours = False  # what it runs may be a boot of ours
         self._returning = False
+        self._rescued = 0
         self._held: tuple[ExitStack, Session] | None = None
 
     def lease_s(self, planned: PlannedSession | None) -> float | None:
@@ -144,6 +146,21 @@ class Boots:
         except IsolbenchError as error:
             booted = self._talk.running.booted or Booted()
             self._emit("left-booted", kernel=booted.kernel, boot=booted.boot, message=str(error))
+
+    def rescue(self, error: InfrastructureFault) -> bool:
+        """Switch the power of a target that was lost in mid-session and stays away; whether that was done.
+
+        Where it may be booted it may be switched off as well; as often as a run is tried again.
+        """
+        plan = self._execution.plan
+        if not plan.boots or not power.can_cycle(self._target) or self._rescued >= plan.campaign.retry.infrastructure:
+            return False
+        self._rescued += 1
+        self._emit("power-cycled", message=str(error))
+        power.cycle(self._target)
+        self._talk.running = Running()
+        self._ours = False
+        return True
 
     def close(self) -> None:
         """Close what is open: nothing more is done here."""

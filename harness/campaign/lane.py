@@ -123,7 +123,9 @@ class Lane:
                 away = isinstance(error, Unreachable) and time.monotonic() - away_since < AWAY_S
                 booting = away and self._allowed_losses > 0
                 if lasting or asked or (losses > self._allowed_losses and not recall and not booting):
-                    raise
+                    if lasting or asked or not self._boots.rescue(error):
+                        raise
+                    losses, away_since = 1, None
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)

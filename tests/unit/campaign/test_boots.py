@@ -20,7 +20,7 @@ from harness.campaign.work import next_session
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.config.kernels import BootProfile
-from harness.errors import StorageFull, TargetUnfit
+from harness.errors import StorageFull, TargetUnfit, Unreachable
 from harness.plan import Booted, build_plan
 from harness.target.booting import Wanted
 from harness.target.proof import Expected, NotBack
@@ -286,6 +286,21 @@ def test_patience_and_the_lease_follow_the_boots_that_were_seen(
     assert boot_times.patience_s(target) == 80  # the longest
     patient = target.model_copy(update={"boot_timeout_ns": 7 * 10**9})
     assert boot_times.patience_s(patient) == 7
+
+
+def test_one_that_is_lost_in_mid_session_is_switched_off_and_on_as_often_as_a_run_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = Lane(tmp_path, Board([facts("b1")]), monkeypatch)
+    lane.boot(quiet(lane))
+    assert not lane.boots.rescue(Unreachable("no answer"))  # nothing switches it
+    cycled: list[str] = []
+    monkeypatch.setattr(boots.power, "can_cycle", lambda _: True)
+    monkeypatch.setattr(boots.power, "cycle", lambda target: cycled.append(target.name))
+    assert [lane.boots.rescue(Unreachable("no answer")) for _ in range(3)] == [True, True, False]
+    assert cycled == ["nuc", "nuc"]
+    assert lane.talk.running == Running()  # what runs now is not known
+    assert lane.events[-1] == ("power-cycled", {"message": "no answer"})
 
 
 def test_each_session_is_a_boot_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
