@@ -58,6 +58,7 @@ class Boots:
         self._ours = False  # what it runs may be a boot of ours
         self._returning = False
         self._rescued = 0
+        self._ordered = False  # a boot was, and was not waited for to its end
         self._held: tuple[ExitStack, Session] | None = None
 
     def lease_s(self, planned: PlannedSession | None) -> float | None:
@@ -136,7 +137,8 @@ class Boots:
             if leased is not None:
                 proof = self._return(leased)
             else:
-                with self.session() as session:
+                # Asked to stop while it was booting: who is not there yet cannot be sent back.
+                with self._open(self._await_back()) if self._ordered else self.session() as session:
                     lease_s = boot_times.patience_s(self._target) + _LEASE_SLACK_S
                     session.client.acquire(lease_s, Deadline.after(ANSWER_S))
                     session.client.bye(Deadline.after(ANSWER_S))
@@ -199,7 +201,7 @@ class Boots:
     def _arrive(self) -> Session:
         """The session with what comes of a boot: open, and held until somebody asks for one."""
         with ExitStack() as stack:
-            session = stack.enter_context(self._open(self._booter.await_back()))
+            session = stack.enter_context(self._open(self._await_back()))
             self._held = stack.pop_all(), session
         return session
 
@@ -208,7 +210,7 @@ class Boots:
         """The session with the target as it boots by itself: sent there, and proved."""
         wanted = self._wanted(Booted())
         expected = self._order(wanted, hands)
-        with self._open(self._booter.await_back()) as session:
+        with self._open(self._await_back()) as session:
             proof = prove(expected, self._booter.boot_id, session.welcome["facts"])
             self._proved(wanted)
             yield session, proof
@@ -224,8 +226,14 @@ class Boots:
         self._booter.patience_s = boot_times.patience_s(self._target)
         self._ours = self._ours or not wanted.is_default
         expected = self._booter.order(wanted, hands)
+        self._ordered = True
         self._installed.add(wanted.kernel.name)
         return expected
+
+    def _await_back(self) -> Transport:
+        transport = self._booter.await_back()
+        self._ordered = False
+        return transport
 
     def _proved(self, wanted: Wanted) -> None:
         self._ours = not wanted.is_default

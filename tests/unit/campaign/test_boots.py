@@ -114,7 +114,8 @@ class Lane:
         self.ledger.read()
         self.talk: Any = SimpleNamespace(running=Running())
         target = self.execution.inventory().targets["nuc"]
-        self.boots = boots.Boots(self.execution, target, self.talk, self.ledger, Stop(), emit)
+        self.stop = Stop()
+        self.boots = boots.Boots(self.execution, target, self.talk, self.ledger, self.stop, emit)
 
     def boot(self, planned: Any) -> None:
         with self.boots.session() as session:
@@ -286,6 +287,32 @@ def test_patience_and_the_lease_follow_the_boots_that_were_seen(
     assert boot_times.patience_s(target) == 80  # the longest
     patient = target.model_copy(update={"boot_timeout_ns": 7 * 10**9})
     assert boot_times.patience_s(patient) == 7
+
+
+def test_asked_to_stop_while_it_boots_it_is_waited_for_and_sent_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, own = facts("b1", "ro isolbench.boot=installed/quiet"), facts("b2", "ro")
+    lane = Lane(tmp_path, Board([NotBack("asked to stop while it was booting"), ours, own]), monkeypatch)
+    session = quiet(lane)
+    monkeypatch.setattr(lane.board, "order", stopping(lane, lane.board.order))
+    lane.boot(session)
+    assert not lane.ledger.given_up
+    lane.boots.back()
+    assert lane.board.booted == ["next quiet", "default plain"]
+    assert lane.events[-1][0] == "booted-back"
+    assert not lane.board.outcomes
+
+
+def stopping(lane: Lane, order: Callable[[Wanted, object], Expected]) -> Callable[[Wanted, object], Expected]:
+    """``order``, and somebody who asks to stop right after."""
+
+    def ordered(wanted: Wanted, hands: object) -> Expected:
+        expected = order(wanted, hands)
+        lane.stop.set("enough", at_once=False)
+        return expected
+
+    return ordered
 
 
 def test_one_that_is_lost_in_mid_session_is_switched_off_and_on_as_often_as_a_run_is_tried_again(
