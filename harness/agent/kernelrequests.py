@@ -17,8 +17,6 @@ def serve(request: Dict[str, Any], data: Any, tree: Optional[Tree] = None) -> Di
     what = request.get("op")
     if what == "state":
         return {"state": kernelstate.state(tree, [str(path) for path in request.get("read") or []])}
-    if what == "release":
-        return {"entry": Kernels(tree).release(str(request["release"]))}
     kernels = Kernels(tree)
     change = _CHANGES.get(str(what))
     if change is None:
@@ -26,6 +24,19 @@ def serve(request: Dict[str, Any], data: Any, tree: Optional[Tree] = None) -> Di
     with kernels.locked():
         answer: Dict[str, Any] = change(kernels, request, data)
         return answer
+
+
+def _look(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
+    """All that a boot has to know, in one go: a small board takes seconds to start us.
+
+    ``state``, once what the machine boots by itself is written down, if that runs; ``entry`` of the kernel ``release``
+    that lies here already, if one is asked for.
+    """
+    state = kernelstate.state(kernels.tree, [str(path) for path in request.get("read") or []])
+    if state["ours"] is None:
+        state["default"] = kernels.remember_default()
+    release = request.get("release")
+    return {"state": state, "entry": None if release is None else kernels.release(str(release))}
 
 
 def _check(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
@@ -53,7 +64,7 @@ def _place(request: Dict[str, Any]) -> str:
 
 #: Requests that change something, and so take turns.
 _CHANGES: Dict[str, Any] = {
-    "default": lambda kernels, _request, _data: {"default": kernels.remember_default()},
+    "look": _look,
     "check": _check,
     "put": _put,
     "install": _install,

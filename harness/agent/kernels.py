@@ -45,13 +45,13 @@ class Kernels:
     """The store below ``tree``. Everything here needs root, and raises :class:`AgentError` in one line."""
 
     def __init__(self, tree: Optional[Tree] = None) -> None:
-        self._tree = tree or Tree()
-        self.journal = Journal(self._tree)
+        self.tree = tree or Tree()
+        self.journal = Journal(self.tree)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else changes anything here meanwhile. Waits; what holds it ends by itself, if not soon."""
-        fd = os.open(self._tree.path(_LOCKED), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(self.tree.path(_LOCKED), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             deadline = time.monotonic() + LOCK_S
             while not _lock(fd):
@@ -66,28 +66,28 @@ class Kernels:
 
     def remember_default(self) -> Dict[str, Any]:
         """Write down what this machine boots by itself, if that runs now."""
-        state = kernelstate.state(self._tree, [])
+        state = kernelstate.state(self.tree, [])
         if state["ours"] is not None:
             raise _fault("not-default", f"what runs is a boot of ours ({state['ours']}), not the machine's own")
         found = {key: state[key] for key in ("release", "cmdline", "image", "initrd")}
-        make_home(self._tree)
-        write_durably(self._tree.path(f"{HOME}/default.json"), json.dumps(found).encode())
+        make_home(self.tree)
+        write_durably(self.tree.path(f"{HOME}/default.json"), json.dumps(found).encode())
         return found
 
     def release(self, release: str) -> Dict[str, Any]:
         """The files of a kernel that lies here already. ``release`` may be a pattern: it has to match one."""
-        found = kernelstate.matching(self._tree, release)
+        found = kernelstate.matching(self.tree, release)
         if len(found) != 1:
-            known = ", ".join(found or kernelstate.releases(self._tree)) or "none"
+            known = ", ".join(found or kernelstate.releases(self.tree)) or "none"
             what = f"{len(found)} kernels match {release}" if found else f"no kernel {release} is installed"
             raise _fault("no-kernel", f"{what} (found: {known})")
         release = found[0]
-        image = str(kernelstate.image_of(self._tree, release))
-        initrd, version = kernelstate.initrd_of(self._tree, release), kernelstate.version_of(self._tree, image)
+        image = str(kernelstate.image_of(self.tree, release))
+        initrd, version = kernelstate.initrd_of(self.tree, release), kernelstate.version_of(self.tree, image)
         return {"image": image, "initrd": initrd, "release": release, "version": version}
 
     def installed(self) -> List[Dict[str, Any]]:
-        return kernelstate.installed(self._tree)
+        return kernelstate.installed(self.tree)
 
     # -- putting
 
@@ -102,7 +102,7 @@ class Kernels:
             return {"has": True, "parts": []}
         self._check_modules(release)
         leaving = self._leaving(build)
-        here = [part for part in sizes if self._tree.exists(f"{HOME}/{build}/{place_of(part)}")]
+        here = [part for part in sizes if self.tree.exists(f"{HOME}/{build}/{place_of(part)}")]
         self._weigh(release, {part: sizes[part] for part in sizes if part not in here}, place, leaving)
         for each in leaving:
             self.remove(each)
@@ -113,8 +113,8 @@ class Kernels:
         _check_names(build, "0", part)
         folder = f"{HOME}/{build}"
         self.journal.note([{"id": build, "kind": "build", "path": folder}])
-        os.makedirs(self._tree.path(folder), mode=0o755, exist_ok=True)
-        receive(self._tree.path(folder), part, data, size, sha256)
+        os.makedirs(self.tree.path(folder), mode=0o755, exist_ok=True)
+        receive(self.tree.path(folder), part, data, size, sha256)
 
     def install(self, build: str, release: str, place: str = "/boot") -> Dict[str, Any]:
         """Make what was put bootable from ``place``; its entry, as of :meth:`installed`.
@@ -137,13 +137,13 @@ class Kernels:
         """The entry of a build that is installed, and that nobody has taken files away from since."""
         entry = next((each for each in self.installed() if each["id"] == build), None)
         files = [] if entry is None else [entry["image"], *([entry["initrd"]] if entry["initrd"] else [])]
-        return entry if all(self._tree.exists(str(path)) for path in files) else None
+        return entry if all(self.tree.exists(str(path)) for path in files) else None
 
     def _install(self, build: str, release: str, place: str) -> Dict[str, Any]:
         folder = f"{HOME}/{build}"
-        if self._tree.exists(f"{folder}/modules"):
+        if self.tree.exists(f"{folder}/modules"):
             self._use_modules(build, release)
-            depmod = kernelstate.tool(self._tree, "depmod")
+            depmod = kernelstate.tool(self.tree, "depmod")
             if depmod is not None:
                 self._run([depmod, release], "the list of modules")
         initrd = self._initrd(folder, release)
@@ -156,10 +156,10 @@ class Kernels:
         self._copy(f"{folder}/image", entry["image"])
         if initrd:
             self._copy(initrd, entry["initrd"])
-        entry["dtbs"] = f"{folder}/dtbs" if self._tree.exists(f"{folder}/dtbs") else None
+        entry["dtbs"] = f"{folder}/dtbs" if self.tree.exists(f"{folder}/dtbs") else None
         entry["number"] = 1 + max((each.get("number", 0) for each in self.installed()), default=0)
         os.sync()  # after a power cut no module may be there and empty
-        write_durably(self._tree.path(f"{folder}/installed.json"), json.dumps(entry).encode(), 0o644)
+        write_durably(self.tree.path(f"{folder}/installed.json"), json.dumps(entry).encode(), 0o644)
         return entry
 
     # -- room
@@ -168,34 +168,34 @@ class Kernels:
         """What goes before ``build`` comes: of ours the oldest, but never the one that runs, until there is room for
         one more; and all that somebody began to install and did not finish."""
         ours = [entry["id"] for entry in self.installed()]
-        running = (kernelstate.running(self._tree) or "").partition("/")[0]
+        running = (kernelstate.running(self.tree) or "").partition("/")[0]
         old = [each for each in ours if each != running][: max(0, len(ours) - MOST + 1)]
         begun = {str(entry["id"]) for entry in self.journal.entries() if entry.get("id")} | set(self._builds())
         return old + sorted(each for each in begun if each not in (*ours, build))
 
     def _builds(self) -> List[str]:
-        return [name for name in self._tree.names(HOME) if is_id(name)]
+        return [name for name in self.tree.names(HOME) if is_id(name)]
 
     def _weigh(self, release: str, sizes: Dict[str, int], place: str, leaving: List[str]) -> None:
         """Whether there is room once ``leaving`` are gone. How large an initial RAM disk gets that is yet to be made,
         the one of the machine's own kernel gives an idea of."""
         on_boot = sum(size for part, size in sizes.items() if part in ("image", "initrd"))
         if "initrd" not in sizes and self._makes_initrd():
-            current = (kernelstate.default(self._tree) or {}).get("initrd")
+            current = (kernelstate.default(self.tree) or {}).get("initrd")
             on_boot += self._size(str(current)) if current else 0
         freed = sum(self._size(path) for each in leaving for path in self.journal.files_of(each))
         self._space(place, on_boot + SPARE_BYTES, f"the kernel {release} with its initial RAM disk", freed)
-        home = HOME if self._tree.exists(HOME) else _LOCKED
+        home = HOME if self.tree.exists(HOME) else _LOCKED
         here = sum(sizes.values())
         freed_here = sum(self._size_of_build(each) for each in leaving)
-        if os.stat(self._tree.path(place)).st_dev == os.stat(self._tree.path(home)).st_dev:
+        if os.stat(self.tree.path(place)).st_dev == os.stat(self.tree.path(home)).st_dev:
             here, freed_here = here + on_boot, freed_here + freed
         self._space(home, here + SPARE_BYTES, f"the kernel {release} with its modules", freed_here)
 
     def _space(self, place: str, needed: int, what: str, freed: int = 0) -> None:
         """AgentError unless there is room for so many bytes, once so many others are removed."""
         try:
-            info = os.statvfs(self._tree.path(place))
+            info = os.statvfs(self.tree.path(place))
         except OSError as error:
             raise _fault("no-folder", f"{place}: {error.strerror}") from None
         free = info.f_bavail * info.f_frsize + freed
@@ -205,19 +205,19 @@ class Kernels:
 
     def _size(self, path: str) -> int:
         try:
-            return os.path.getsize(self._tree.path(path))
+            return os.path.getsize(self.tree.path(path))
         except OSError:
             return 0
 
     def _size_of_build(self, build: str) -> int:
-        walked = os.walk(self._tree.path(f"{HOME}/{build}"))
+        walked = os.walk(self.tree.path(f"{HOME}/{build}"))
         return sum(os.lstat(os.path.join(top, name)).st_size for top, _, names in walked for name in names)
 
     # -- modules
 
     def _check_modules(self, release: str) -> None:
         path = f"/lib/modules/{release}"
-        if os.path.lexists(self._tree.path(path)) and not self._is_our_link(path):
+        if os.path.lexists(self.tree.path(path)) and not self._is_our_link(path):
             raise _fault(
                 "release-taken",
                 f"{path} belongs to another build of {release}, which is installed on the machine",
@@ -225,18 +225,18 @@ class Kernels:
             )
 
     def _is_our_link(self, path: str) -> bool:
-        real = self._tree.path(path)
+        real = self.tree.path(path)
         return os.path.islink(real) and os.readlink(real).startswith(f"{HOME}/")
 
     def _use_modules(self, build: str, release: str) -> None:
         """Have /lib/modules lead to the modules of this build of the release: there may be two of one."""
         to = f"{HOME}/{build}/modules/{release}"
-        if not self._tree.exists(to):
+        if not self.tree.exists(to):
             return
         self._check_modules(release)
         path = f"/lib/modules/{release}"
         self.journal.note([{"id": build, "kind": "link", "path": path, "to": to}])
-        real = self._tree.path(path)
+        real = self.tree.path(path)
         os.makedirs(os.path.dirname(real), exist_ok=True)
         aside = f"{real}.isolbench"
         with contextlib.suppress(FileNotFoundError):
@@ -247,12 +247,12 @@ class Kernels:
     # -- the initial RAM disk
 
     def _makes_initrd(self) -> bool:
-        makers = any(self._tree.exists(maker) for maker, _ in _MAKERS)
-        return makers or kernelstate.tool(self._tree, "update-initramfs") is not None
+        makers = any(self.tree.exists(maker) for maker, _ in _MAKERS)
+        return makers or kernelstate.tool(self.tree, "update-initramfs") is not None
 
     def _initrd(self, folder: str, release: str) -> Optional[str]:
         """The path of the initial RAM disk: the one that was put, else made here; None where nothing makes one."""
-        if self._tree.exists(f"{folder}/initrd"):
+        if self.tree.exists(f"{folder}/initrd"):
             return f"{folder}/initrd"
         with self._config(folder, release):
             return self._made_initrd(folder, release)
@@ -263,28 +263,28 @@ class Kernels:
         none will do. A file that is there already stays as it is."""
         path = f"/boot/config-{release}"
         entry = {"id": os.path.basename(folder), "kind": "file", "path": path}
-        theirs = self._tree.exists(path) and entry not in self.journal.entries()
-        if theirs or not self._tree.exists(f"{folder}/config"):
+        theirs = self.tree.exists(path) and entry not in self.journal.entries()
+        if theirs or not self.tree.exists(f"{folder}/config"):
             yield
             return
         self.journal.note([entry])
         self._copy(f"{folder}/config", path)
         yield  # if that fails, all that is in the journal of this build is removed
-        os.unlink(self._tree.path(path))
+        os.unlink(self.tree.path(path))
         self.journal.forget([entry])
 
     def _made_initrd(self, folder: str, release: str) -> Optional[str]:
         failed: Optional[AgentError] = None
         for maker, arguments in _MAKERS:
-            if self._tree.exists(maker):
+            if self.tree.exists(maker):
                 path = f"{folder}/.initrd"
-                words = [word.format(path=self._tree.path(path), release=release) for word in arguments]
+                words = [word.format(path=self.tree.path(path), release=release) for word in arguments]
                 try:
                     self._run([maker, *words], "the initial RAM disk")
                 except AgentError as error:  # it may be there without its configuration, and another one in use
                     failed = error
                 else:
-                    os.rename(self._tree.path(path), self._tree.path(f"{folder}/initrd"))
+                    os.rename(self.tree.path(path), self.tree.path(f"{folder}/initrd"))
                     return f"{folder}/initrd"
         made = self._update_initramfs(folder, release)
         if made is None and failed is not None:
@@ -293,33 +293,33 @@ class Kernels:
 
     def _update_initramfs(self, folder: str, release: str) -> Optional[str]:
         """Where there is only this: it writes to a name of its own, from which ours is taken."""
-        tool, made = kernelstate.tool(self._tree, "update-initramfs"), f"/boot/initrd.img-{release}"
+        tool, made = kernelstate.tool(self.tree, "update-initramfs"), f"/boot/initrd.img-{release}"
         if tool is None:
             return None
         ours = [{"id": os.path.basename(folder), "kind": "file", "path": path} for path in (made, f"{made}.new")]
         if ours[0] in self.journal.entries():  # of a try that was cut off
             for each in ours:
                 self.journal.undo(each)
-        if self._tree.exists(made):
+        if self.tree.exists(made):
             raise _fault("release-taken", f"{made} belongs to another build of {release}")
         self.journal.note(ours)
         self._run([tool, "-c", "-k", release], "the initial RAM disk")
         self._copy(made, f"{folder}/initrd")
-        os.unlink(self._tree.path(made))
+        os.unlink(self.tree.path(made))
         self.journal.forget(ours)
         return f"{folder}/initrd"
 
     def _copy(self, path: str, to: str) -> None:
-        aside = self._tree.path(f"{to}.part")
-        with open(self._tree.path(path), "rb") as source, open(aside, "wb") as file:
+        aside = self.tree.path(f"{to}.part")
+        with open(self.tree.path(path), "rb") as source, open(aside, "wb") as file:
             copy_bytes(source, file)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(aside, self._tree.path(to))
+        os.rename(aside, self.tree.path(to))
 
     def _run(self, argv: List[str], what: str) -> None:
         try:
-            status, out, err = self._tree.run(argv, _MAKE_S)
+            status, out, err = self.tree.run(argv, _MAKE_S)
         except OSError as error:
             raise _fault("command", f"{what}: {argv[0]}: {error.strerror or error}") from None
         if status:
@@ -333,7 +333,7 @@ class Kernels:
         for step in steps:
             if "run" in step:
                 argv = [str(word) for word in step["run"]]
-                path = argv[0] if argv[0].startswith("/") else kernelstate.tool(self._tree, argv[0])
+                path = argv[0] if argv[0].startswith("/") else kernelstate.tool(self.tree, argv[0])
                 if path is None:
                     raise _fault("no-tool", f"{argv[0]} is not installed on the target", f"install {argv[0]}")
                 self._run([path, *argv[1:]], argv[0])
@@ -342,7 +342,7 @@ class Kernels:
                 self.journal.set_block(str(step["block"]), str(step["text"]))
             elif "write" in step:
                 self.journal.note([{"id": step.get("id"), "kind": "file", "path": step["write"]}])
-                real = self._tree.path(str(step["write"]))
+                real = self.tree.path(str(step["write"]))
                 os.makedirs(os.path.dirname(real), exist_ok=True)
                 write_durably(real, str(step["text"]).encode())
             elif "copy" in step:
@@ -360,12 +360,12 @@ class Kernels:
         left = {entry.get("id") for entry in self.journal.entries()}
         for name in [build] if build is not None else self._builds():
             if name not in left:
-                remove_tree(self._tree.path(f"{HOME}/{name}"))
-        if build is None and not left and kernelstate.running(self._tree) is None:
+                remove_tree(self.tree.path(f"{HOME}/{name}"))
+        if build is None and not left and kernelstate.running(self.tree) is None:
             # not even what was noted of the machine's own boot: it is seen anew before the next one
-            remove_tree(self._tree.path(HOME))
+            remove_tree(self.tree.path(HOME))
             with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(self._tree.path(HOME)))
+                os.rmdir(os.path.dirname(self.tree.path(HOME)))
         return report
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config.inventory import Target
-from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT, BootProfile, Kernel
+from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT, Artefact, BootProfile, Kernel
 from ..config.units import format_cpu_list
 from ..deadline import Deadline
 from ..errors import BoardDown, InfrastructureFault, TargetUnfit
@@ -97,14 +97,16 @@ class Booter:
         Raises TargetUnfit or UserError where it cannot be booted so at all.
         """
         method = self._method()
-        state = hands.state(method.reads)
+        artefact = wanted.kernel.artefact(hands.contact.arch)
+        if artefact is None:
+            raise TargetUnfit(f"kernel {wanted.kernel.name}: nothing for {hands.contact.arch} in the inventory")
+        self.from_ours = False
+        state, entry = hands.look(method.reads, artefact.installed or None)
         self.from_ours = state["ours"] is not None
-        if not self.from_ours:
-            default = hands.default()
-        elif (default := state["default"]) is None:
+        if state["default"] is None:
             raise TargetUnfit("it runs a kernel of ours, and what it boots by itself is not known: reboot it")
-        expected, what = self._arm(hands, method, state, default, wanted)
-        method.here(self._target, what, str(default.get("release")) if what is None else what.release)
+        expected, what = self._arm(hands, method, state, entry, wanted, artefact)
+        method.here(self._target, what, str(state["default"].get("release")) if what is None else what.release)
         self._emit("booting", kernel=wanted.kernel.name, boot=wanted.boot, method=method.name)
         self._seen = len(self._console() or "")
         self.boot_id = str(state.get("boot_id"))
@@ -147,13 +149,31 @@ class Booter:
         return method_of(asked.method)
 
     def _arm(
-        self, hands: Hands, method: Method, state: dict[str, Any], default: dict[str, Any], wanted: Wanted
+        self,
+        hands: Hands,
+        method: Method,
+        state: dict[str, Any],
+        entry: dict[str, Any],
+        wanted: Wanted,
+        artefact: Artefact,
     ) -> tuple[Expected, Bootable | None]:
-        """What has to run then, and what is booted for it: None for what the target boots by itself."""
+        """What has to run then, and what is booted for it: None for what the target boots by itself.
+
+        ``entry`` is of the kernel if it lies there already, and is not what the target boots by itself.
+        """
+        default = state["default"]
         if wanted.is_default:
             return expected_default(default), None
         method.check(state)
-        entry, bundle = self._placed(hands, default, wanted)
+        bundle: Bundle | None = None
+        if artefact.installed == "":
+            if default.get("image") is None:
+                raise TargetUnfit(
+                    f"no image of its own kernel {default.get('release')} in /boot: it cannot be booted so"
+                )
+            entry = default
+        elif artefact.installed is None:
+            entry, bundle = self._placed(hands, wanted, artefact)
         identity = None if bundle is None else bundle.identity
         profile = wanted.profile.for_cpus(self._isolated())
         mark = f"{MARK}={entry.get('id') or 'installed'}/{wanted.boot}"
@@ -182,19 +202,8 @@ class Booter:
         )
         return expected, what
 
-    def _placed(self, hands: Hands, default: dict[str, Any], wanted: Wanted) -> tuple[dict[str, Any], Bundle | None]:
-        """Where the kernel lies on the target, installed if need be; what it is here, where it is one of ours."""
-        artefact = wanted.kernel.artefact(hands.contact.arch)
-        if artefact is None:
-            raise TargetUnfit(f"kernel {wanted.kernel.name}: nothing for {hands.contact.arch} in the inventory")
-        if artefact.installed == "":
-            if default.get("image") is None:
-                raise TargetUnfit(
-                    f"no image of its own kernel {default.get('release')} in /boot: it cannot be booted so"
-                )
-            return default, None
-        if artefact.installed is not None:
-            return hands.release(artefact.installed), None
+    def _placed(self, hands: Hands, wanted: Wanted, artefact: Artefact) -> tuple[dict[str, Any], Bundle]:
+        """Where a kernel of ours lies on the target, installed if need be; what it is here."""
         bundle = identify(
             wanted.kernel.name, artefact, hands.contact.arch,
             unpacking=lambda: self._emit("unpacking", kernel=wanted.kernel.name),

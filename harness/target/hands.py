@@ -50,12 +50,12 @@ class Hands:
     def state(self, reads: tuple[str, ...] = ()) -> dict[str, Any]:
         return dict(self.ask({"op": "state", "read": list(reads)})["state"])
 
-    def default(self) -> dict[str, Any]:
-        """Have the target write down what it boots by itself, while that runs."""
-        return dict(self.ask({"op": "default"}, seconds=_WORK_S)["default"])
-
-    def release(self, release: str) -> dict[str, Any]:
-        return dict(self.ask({"op": "release", "release": release})["entry"])
+    def look(self, reads: tuple[str, ...], release: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The state, after the target has written down what it boots by itself, if that runs; and the entry of a kernel
+        that lies there already, empty if none is asked for.
+        """
+        found = self.ask({"op": "look", "read": list(reads), "release": release}, seconds=_WORK_S)
+        return dict(found["state"]), dict(found["entry"] or {})
 
     def install(self, bundle: Bundle, sent: Sent = lambda _done, _all: None) -> dict[str, Any]:
         """The entry of a kernel of ours, uploaded and installed where it is not there yet.

@@ -110,7 +110,7 @@ def test_installed_and_removed_again(machine: Path) -> None:
     assert ask(machine, op="install", build=ONE, release="6.18")["entry"] == entry  # again: nothing is done twice
     assert (machine / "log").read_text() == "depmod 6.18\nmkinitramfs 6.18\n"
     assert facts(Tree(str(machine))) == {"installed": ["6.1"], "ours": {ONE: "6.18"}}
-    ask(machine, op="default")
+    ask(machine, op="look")
     ask(machine, op="steps", steps=[{"block": "/boot/grub/custom.cfg", "text": "menuentry"}])
     report = ask(machine, op="remove")["restored"]
     assert all(each["ok"] for each in report)
@@ -191,7 +191,7 @@ def test_the_initial_ram_disk_that_is_yet_to_be_made_is_weighed_by_the_one_in_us
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (machine / "boot/initrd.img-6.1").write_bytes(bytes(5 << 20))
-    ask(machine, op="default")
+    ask(machine, op="look")
     disk_of(monkeypatch, 24)
     with pytest.raises(AgentError, match=r"/boot has 24 MiB free, .* needs 25"):
         check(machine, image=4 << 20)
@@ -301,14 +301,15 @@ def test_what_came_damaged_is_not_kept(machine: Path) -> None:
 def test_a_request_and_its_answer(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.agent.kernelrequests.Tree", lambda: Tree(str(machine)))
     for request, expected in (
-        ({"op": "release", "release": "6.1"}, {"entry": {"release": "6.1"}}),
-        ({"op": "release", "release": "6.2"}, {"error": {"kind": "no-kernel"}}),
+        ({"op": "look", "release": "6.1"}, {"entry": {"release": "6.1"}, "state": {"release": "6.1", "ours": None}}),
+        ({"op": "look"}, {"state": {"image": "/boot/vmlinuz-6.1"}}),
+        ({"op": "look", "release": "6.2"}, {"error": {"kind": "no-kernel"}}),
     ):
         out = io.StringIO()
         main(io.BytesIO(json.dumps(request).encode() + b"\n"), out)
         said = json.loads(out.getvalue().removeprefix("isolbench-kernels "))
-        ((key, found),) = said.items()
-        assert {key: {name: found[name] for name in expected[key]}} == expected
+        found = {key: {name: said[key][name] for name in names} for key, names in expected.items()}
+        assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,7 @@ def test_an_archive_that_leads_out_is_refused(machine: Path, kind: str) -> None:
 
 
 def test_the_default_is_remembered_while_it_runs(machine: Path) -> None:
-    found = ask(machine, op="default")["default"]
+    found = ask(machine, op="look")["state"]["default"]
     assert found == {
         "release": "6.1", "cmdline": "BOOT_IMAGE=/boot/vmlinuz-6.1 root=/dev/vda1 ro quiet",
         "image": "/boot/vmlinuz-6.1", "initrd": "/boot/initrd.img-6.1",
@@ -358,30 +359,30 @@ def test_the_default_is_remembered_while_it_runs(machine: Path) -> None:
     assert (state["ours"], state["default"]) == (f"{ONE}/quiet", found)
     assert state["texts"] == {"/boot/grub/grub.cfg": CONFIG, "/boot/grub2/grub.cfg": None}
     assert state["tools"] == {"grub-reboot": "/usr/sbin/grub-reboot"}
-    with pytest.raises(AgentError, match="a boot of ours"):
-        ask(machine, op="default")
+    # a boot of ours is not taken for it
+    assert ask(machine, op="look")["state"]["default"] == found
 
 
 def test_a_kernel_that_lies_there_already(machine: Path) -> None:
-    assert ask(machine, op="release", release="6.1")["entry"]["image"] == "/boot/vmlinuz-6.1"
-    assert ask(machine, op="release", release="6.1")["entry"]["version"] is None
+    assert ask(machine, op="look", release="6.1")["entry"]["image"] == "/boot/vmlinuz-6.1"
+    assert ask(machine, op="look", release="6.1")["entry"]["version"] is None
     image = bytearray(0x400)
     image[0x202:0x206] = b"HdrS"
     image[0x20E:0x210] = (0x100).to_bytes(2, "little")
     image[0x300:0x330] = b"6.1 (me@here) #7 SMP Debian 6.1-2".ljust(0x30, b"\0")
     (machine / "boot/vmlinuz-6.1").write_bytes(image)
-    assert ask(machine, op="release", release="6.1")["entry"]["version"] == "#7 SMP Debian 6.1-2"
+    assert ask(machine, op="look", release="6.1")["entry"]["version"] == "#7 SMP Debian 6.1-2"
     with pytest.raises(AgentError, match=r"no kernel 6\.2 is installed \(found: 6\.1\)"):
-        ask(machine, op="release", release="6.2")
+        ask(machine, op="look", release="6.2")
 
 
 def test_a_pattern_names_the_one_kernel_that_matches_it(machine: Path) -> None:
     (machine / "boot/vmlinuz-6.1-rt").write_bytes(b"")
-    assert ask(machine, op="release", release="*-rt*")["entry"]["release"] == "6.1-rt"
+    assert ask(machine, op="look", release="*-rt*")["entry"]["release"] == "6.1-rt"
     with pytest.raises(AgentError, match=r"2 kernels match 6\.\* \(found: 6\.1, 6\.1-rt\)"):
-        ask(machine, op="release", release="6.*")
+        ask(machine, op="look", release="6.*")
     with pytest.raises(AgentError, match=r"no kernel \*-up is installed \(found: 6\.1, 6\.1-rt\)"):
-        ask(machine, op="release", release="*-up")
+        ask(machine, op="look", release="*-up")
 
 
 def test_a_block_stands_beside_what_others_wrote(machine: Path) -> None:
@@ -446,7 +447,7 @@ def test_an_entry_of_a_newer_agent_stays(machine: Path) -> None:
 
 
 def test_while_a_boot_of_ours_runs_it_stays_known_what_the_machine_boots_by_itself(machine: Path) -> None:
-    found = ask(machine, op="default")["default"]
+    found = ask(machine, op="look")["state"]["default"]
     (machine / "proc/cmdline").write_text("ro isolbench.boot=installed/quiet")
     ask(machine, op="remove")
     assert ask(machine, op="state")["state"]["default"] == found
