@@ -98,6 +98,7 @@ class Lane:
         """Conversations with the agent until nothing is left; a broken one is followed by another, with patience."""
         losses = 0
         away_since: float | None = None
+        patience_s = max(AWAY_S, self.target.boot_timeout or 0.0)
         while self._talk.handed_over or not self._stop:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
@@ -120,7 +121,7 @@ class Lane:
                 lasting = isinstance(error, AuthenticationFailed) or (isinstance(error, Unreachable) and not self._met)
                 recall = self._talk.handed_over and bool(self._stop)  # once, however few retries there are
                 away_since = away_since or time.monotonic()
-                away = isinstance(error, Unreachable) and time.monotonic() - away_since < AWAY_S
+                away = isinstance(error, Unreachable) and time.monotonic() - away_since < patience_s
                 booting = away and self._allowed_losses > 0
                 if lasting or asked or (losses > self._allowed_losses and not recall and not booting):
                     if lasting or asked or not self._boots.rescue(error):

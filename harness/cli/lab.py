@@ -16,8 +16,11 @@ from .render import console, echo_json, error_lines, printable
 from .words import plural
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..config.targets import Target
     from ..lab.pause import Pause
+    from ..lab.state import Record
 
 _FOLLOW_S = 0.3
 
@@ -34,7 +37,6 @@ def lab() -> None:
 def up(names: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:
     from ..errors import IsolbenchError
     from ..lab import boards, several
-    from ..lab.state import Record
     from .coming import Coming
 
     found = {target.name: target for target in _boards(names, inventory)}
@@ -106,17 +108,25 @@ def status(as_json: bool) -> None:
     if not found:
         click.echo("no board is up")
         return
+    console().print(table_of(found))
+
+
+def table_of(found: list[Record]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from ..lab.state import BoardFolder
+
     table = Table(box=None, pad_edge=False)
-    for title in ("board", "state", "image", "kernel", "CPUs", "memory", "by", "port", "pid"):
-        table.add_column(title)
+    for title in ("board", "state", "image, kernel", "CPUs, memory", "by", "port", "pid"):
+        table.add_column(title, overflow="fold")  # a narrow terminal cuts nothing
     for one in found:
-        state_text = Text("up", style="green") if one.is_alive() else Text("gone", style="red")
-        words = (one.image, one.kernel, str(one.cpus), f"{one.memory_mb} MB", one.accel, str(one.port), str(one.pid))
+        up = Text("busy", style="yellow") if BoardFolder(one.name).is_busy() else Text("up", style="green")
+        state_text = up if one.is_alive() else Text("gone", style="red")
+        made = (f"{one.image} {one.kernel}", f"{one.cpus}, {one.memory_mb} MB")
+        words = (*made, one.accel, str(one.port), str(one.pid))
         table.add_row(printable(one.name), state_text, *map(printable, words))
-    console().print(table)
+    return table
 
 
 @lab.command("console", help="What a board's serial console said in its last boot.")

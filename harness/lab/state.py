@@ -121,6 +121,20 @@ class BoardFolder:
         os.close(folder)
         return None
 
+    def is_busy(self) -> bool:
+        """Does somebody bring the board up now, or take it down?"""
+        try:
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(folder)
+        return False
+
     def ask_down(self) -> None:
         """Have whoever is bringing the board up give up: see :meth:`asked_down`."""
         with contextlib.suppress(OSError):

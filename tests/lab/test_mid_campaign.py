@@ -29,6 +29,10 @@ CAMPAIGN = {
 }  # fmt: skip
 
 
+#: Who does it has logged in before, which may take longer than a run does.
+PANIC = "echo 1 >/proc/sys/kernel/panic; echo ready; read _; echo c >/proc/sysrq-trigger"
+
+
 @pytest.fixture
 def mid(image: Callable[[str], Image], state: Path, one_at_a_time: None) -> Iterator[str]:
     image("bookworm-x86_64")
@@ -56,8 +60,8 @@ class Story:
 
 @pytest.fixture
 def panic(mid: str) -> Iterator[Callable[[], None]]:
-    """Has the kernel panic at once: who does it has logged in before, which takes longer than a run does."""
-    call = [*way.ssh_command(mid, "root"), "echo ready; read _; echo c >/proc/sysrq-trigger"]
+    """Has the kernel panic at once, and boot a second later."""
+    call = [*way.ssh_command(mid, "root"), PANIC]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as waiting:
         assert waiting.stdin is not None
         assert waiting.stdout is not None
@@ -81,7 +85,7 @@ def attempt(execution: Execution, repeat: int) -> tuple[str, str, str]:
 def test_a_panic_costs_one_attempt_and_a_board_taken_down_ends_the_lane_until_it_is_up_again(
     panic: Callable[[], None], tmp_path: Path
 ) -> None:
-    (tmp_path / "lab.yaml").write_text("targets: {mid: {virtual: {arch: x86_64}}}")
+    (tmp_path / "lab.yaml").write_text("targets: {mid: {virtual: {arch: x86_64}, boot_timeout: 10m}}")
     (tmp_path / "c.yaml").write_text(json.dumps(CAMPAIGN))
     inventory = load_inventory(tmp_path / "lab.yaml")
     plan = build_plan(load_campaign(tmp_path / "c.yaml"), inventory)
