@@ -287,6 +287,10 @@ def test_patience_and_the_lease_follow_the_boots_that_were_seen(
     assert boot_times.patience_s(target) == 80  # the longest
     patient = target.model_copy(update={"boot_timeout_ns": 7 * 10**9})
     assert boot_times.patience_s(patient) == 7
+    (kept,) = (tmp_path / "cache/isolbench/facts").glob("nuc-*.boots.json")
+    for text in ("", "[]", '{"seconds": 3}', '{"seconds": {"firmware": "x"}}', '{"seconds": {"firmware": []}}'):
+        kept.write_text(text)
+        assert boot_times.patience_s(target) == 300  # nothing is known of what does not look so
 
 
 def test_asked_to_stop_while_it_boots_it_is_waited_for_and_sent_back(
