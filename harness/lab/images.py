@@ -40,6 +40,8 @@ _TOOLS = {
 }
 #: Lies in the unpacked root for us to read, and in no image. A hook of mmdebstrap's may write nowhere else.
 _NOTED = "isolbench-packages"
+#: Bytes. A disk that had less than this was full: mmdebstrap keeps to itself what dpkg said of it.
+_NEARLY_FULL = 16 << 20
 _MODULE = re.compile(r"usr/lib/modules/([^/]+)/(.+)")
 _SAY = Callable[[str], None]
 _END_S = 15.0
@@ -167,6 +169,7 @@ class _Build:
         self.boot: dict[str, bytes] = {}
         self.busybox = b""
         self.packages = ""
+        self.least_free = 1 << 62
         self.loader: dict[str, bytes] = {}
 
     def run(self) -> dict[str, Any]:
@@ -235,7 +238,7 @@ class _Build:
             assert sink.stdin is not None
             broken: Exception | None = None
             try:
-                with self._ended_on_request(source):
+                with self._watched(source, unpacked):
                     self._filter(source.stdout, sink.stdin)
                 sink.stdin.close()
             except (tarfile.TarError, BrokenPipeError) as error:
@@ -249,12 +252,13 @@ class _Build:
                 return
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace").strip().splitlines()
-        if any("No space left" in line for line in said):
+        if self.least_free < _NEARLY_FULL or any("No space left" in line for line in said):
             raise self.cache.full(f", or in {unpacked}, where packages are unpacked")
         # That a pipe broke is the consequence of something else, and so is that mmdebstrap gave up.
         consequences = ("failed: 13", "mmdebstrap failed to run")
         causes = [line for line in said if line.startswith(("E:", "FATAL")) and not line.endswith(consequences)]
-        why = (causes or said or [str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")])[-1]
+        last = said[-1] if said else str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")
+        why = causes[0] if causes else last
         raise EnvironmentFault(
             f"image {self.wanted.name}: the packages cannot be unpacked: {why}",
             advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root; or else "
@@ -262,13 +266,15 @@ class _Build:
         )
 
     @contextlib.contextmanager
-    def _ended_on_request(self, source: subprocess.Popen[bytes]) -> Iterator[None]:
+    def _watched(self, source: subprocess.Popen[bytes], unpacked: str) -> Iterator[None]:
         """``source`` may say nothing for long: if an end is asked for, it is ended, and Stopped raised."""
         done = threading.Event()
         stopped: list[Stopped] = []
 
         def watch() -> None:
             while not done.is_set():
+                free = (shutil.disk_usage(folder).free for folder in (unpacked, self.scratch))
+                self.least_free = min(self.least_free, *free)
                 try:
                     wait(self.pause, f"image {self.wanted.name}")
                 except Stopped as error:

@@ -85,6 +85,7 @@ def attempt(execution: Execution, repeat: int) -> tuple[str, str, str]:
     return str(document["reason"]), str(document["fault"]), (found / "log.txt").read_text()
 
 
+@pytest.mark.timeout(900)  # three boots, which are slow where others emulate as well
 def test_a_panic_costs_one_attempt_and_a_board_taken_down_ends_the_lane_until_it_is_up_again(
     panic: Callable[[], None], tmp_path: Path
 ) -> None:
