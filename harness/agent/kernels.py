@@ -142,6 +142,7 @@ class Kernels:
     def _install(self, build: str, release: str, place: str) -> Dict[str, Any]:
         folder = f"{HOME}/{build}"
         if self.tree.exists(f"{folder}/modules"):
+            self._label(f"{folder}/modules")
             self._use_modules(build, release)
             depmod = kernelstate.tool(self.tree, "depmod")
             if depmod is not None:
@@ -227,6 +228,15 @@ class Kernels:
     def _is_our_link(self, path: str) -> bool:
         real = self.tree.path(path)
         return os.path.islink(real) and os.readlink(real).startswith(f"{HOME}/")
+
+    def _label(self, folder: str) -> None:
+        """Under SELinux whoever loads drivers may load them from files of the type that those in /lib/modules have."""
+        if self.tree.exists("/sys/fs/selinux/enforce"):
+            chcon = kernelstate.tool(self.tree, "chcon")
+            if chcon is None:
+                raise _fault("no-tool", "chcon is not installed on the target, and its SELinux wants modules labelled")
+            paths = (self.tree.path("/lib/modules"), self.tree.path(folder))
+            self._run([chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
 
     def _use_modules(self, build: str, release: str) -> None:
         """Have /lib/modules lead to the modules of this build of the release: there may be two of one."""

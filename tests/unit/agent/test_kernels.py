@@ -120,6 +120,18 @@ def test_installed_and_removed_again(machine: Path) -> None:
     assert ask(machine, op="remove")["restored"] == []
 
 
+def test_under_selinux_modules_get_the_labels_that_modules_have(machine: Path) -> None:
+    (machine / "sys/fs/selinux").mkdir(parents=True)
+    (machine / "sys/fs/selinux/enforce").write_text("1")
+    with pytest.raises(AgentError, match="chcon is not installed on the target"):
+        install(machine)
+    program(machine, "usr/bin/chcon", 'echo "chcon $*" >>"$log"')
+    install(machine)
+    modules_of_ours = f"{machine}{HOME}/{ONE}/modules"
+    log = (machine / "log").read_text().splitlines()
+    assert log[0] == f"chcon -R --reference={machine}/lib/modules {modules_of_ours}"
+
+
 def test_at_most_two_of_ours_and_never_the_one_that_runs(machine: Path) -> None:
     for build, release in ((ONE, "6.18"), (TWO, "6.19")):
         install(machine, build, release)
