@@ -14,9 +14,10 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from . import kernelstate
+from . import kernelinitrd, kernelstate
+from .kernelinitrd import fault
 from .kerneljournal import Journal, is_id, make_home
-from .kernelparts import ARCHIVES, FILES, copy_bytes, place_of, receive
+from .kernelparts import ARCHIVES, FILES, place_of, receive
 from .kernelstate import HOME
 from .system import AgentError, Tree, remove_tree, write_durably
 
@@ -24,21 +25,10 @@ from .system import AgentError, Tree, remove_tree, write_durably
 MOST = 2
 #: What has to be left free where an image goes: a distribution's own updates need room.
 SPARE_BYTES = 16 << 20
-_MAKE_S = 600.0
 #: For so long another request of ours is waited for: an initial RAM disk may be in the making for a dead controller.
 LOCK_S = 600.0
 #: A folder that is everywhere. A file of ours would have to be left behind, or be removed under somebody's hands.
 _LOCKED = "/var/lib"
-#: Makers of an initial RAM disk: for what they are given a release and a path.
-_MAKERS = (
-    ("/usr/sbin/mkinitramfs", ["-o", "{path}", "{release}"]),
-    ("/usr/bin/dracut", ["--force", "{path}", "{release}"]),
-    ("/usr/bin/mkinitcpio", ["-k", "{release}", "-g", "{path}"]),
-)
-
-
-def _fault(kind: str, message: str, advice: Optional[str] = None) -> AgentError:
-    return AgentError("environment", kind, message, advice)
 
 
 class Kernels:
@@ -68,7 +58,7 @@ class Kernels:
         """Write down what this machine boots by itself, if that runs now."""
         state = kernelstate.state(self.tree, [])
         if state["ours"] is not None:
-            raise _fault("not-default", f"what runs is a boot of ours ({state['ours']}), not the machine's own")
+            raise fault("not-default", f"what runs is a boot of ours ({state['ours']}), not the machine's own")
         found = {key: state[key] for key in ("release", "cmdline", "image", "initrd")}
         make_home(self.tree)
         write_durably(self.tree.path(f"{HOME}/default.json"), json.dumps(found).encode())
@@ -80,7 +70,7 @@ class Kernels:
         if len(found) != 1:
             known = ", ".join(found or kernelstate.releases(self.tree)) or "none"
             what = f"{len(found)} kernels match {release}" if found else f"no kernel {release} is installed"
-            raise _fault("no-kernel", f"{what} (found: {known})")
+            raise fault("no-kernel", f"{what} (found: {known})")
         release = found[0]
         image = str(kernelstate.image_of(self.tree, release))
         initrd, version = kernelstate.initrd_of(self.tree, release), kernelstate.version_of(self.tree, image)
@@ -146,17 +136,17 @@ class Kernels:
             self._use_modules(build, release)
             depmod = kernelstate.tool(self.tree, "depmod")
             if depmod is not None:
-                self._run([depmod, release], "the list of modules")
-        initrd = self._initrd(folder, release)
+                kernelinitrd.run(self.tree, [depmod, release], "the list of modules")
+        initrd = kernelinitrd.make(self.tree, self.journal, folder, release)
         entry: Dict[str, Any] = {"id": build, "release": release, "image": f"{place}/isolbench-{build}.vmlinuz"}
         entry["initrd"] = f"{place}/isolbench-{build}.initrd" if initrd else None
         needed = self._size(f"{folder}/image") + (self._size(initrd) if initrd else 0)
         self._space(place, needed + SPARE_BYTES, f"the kernel {release} with its initial RAM disk")
         paths = [path for path in (entry["image"], entry["initrd"]) if path]
         self.journal.note([{"id": build, "kind": "file", "path": path} for path in paths])
-        self._copy(f"{folder}/image", entry["image"])
+        kernelinitrd.copy(self.tree, f"{folder}/image", entry["image"])
         if initrd:
-            self._copy(initrd, entry["initrd"])
+            kernelinitrd.copy(self.tree, initrd, entry["initrd"])
         entry["dtbs"] = f"{folder}/dtbs" if self.tree.exists(f"{folder}/dtbs") else None
         entry["number"] = 1 + max((each.get("number", 0) for each in self.installed()), default=0)
         os.sync()  # after a power cut no module may be there and empty
@@ -181,7 +171,7 @@ class Kernels:
         """Whether there is room once ``leaving`` are gone. How large an initial RAM disk gets that is yet to be made,
         the one of the machine's own kernel gives an idea of."""
         on_boot = sum(size for part, size in sizes.items() if part in ("image", "initrd"))
-        if "initrd" not in sizes and self._makes_initrd():
+        if "initrd" not in sizes and kernelinitrd.is_made(self.tree):
             current = (kernelstate.default(self.tree) or {}).get("initrd")
             on_boot += self._size(str(current)) if current else 0
         freed = sum(self._size(path) for each in leaving for path in self.journal.files_of(each))
@@ -198,7 +188,7 @@ class Kernels:
         try:
             info = os.statvfs(self.tree.path(place))
         except OSError as error:
-            raise _fault("no-folder", f"{place}: {error.strerror}") from None
+            raise fault("no-folder", f"{place}: {error.strerror}") from None
         free = info.f_bavail * info.f_frsize + freed
         if free < needed:
             message = f"{place} has {free >> 20} MiB free, and {what} needs {-(-needed >> 20)}"
@@ -219,7 +209,7 @@ class Kernels:
     def _check_modules(self, release: str) -> None:
         path = f"/lib/modules/{release}"
         if os.path.lexists(self.tree.path(path)) and not self._is_our_link(path):
-            raise _fault(
+            raise fault(
                 "release-taken",
                 f"{path} belongs to another build of {release}, which is installed on the machine",
                 "build with another CONFIG_LOCALVERSION; or, if it is this very build: {installed: %s}" % release,
@@ -234,9 +224,9 @@ class Kernels:
         if self.tree.exists("/sys/fs/selinux/enforce"):
             chcon = kernelstate.tool(self.tree, "chcon")
             if chcon is None:
-                raise _fault("no-tool", "chcon is not installed on the target, and its SELinux wants modules labelled")
+                raise fault("no-tool", "chcon is not installed on the target, and its SELinux wants modules labelled")
             paths = (self.tree.path("/lib/modules"), self.tree.path(folder))
-            self._run([chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
+            kernelinitrd.run(self.tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
 
     def _use_modules(self, build: str, release: str) -> None:
         """Have /lib/modules lead to the modules of this build of the release: there may be two of one."""
@@ -254,88 +244,6 @@ class Kernels:
         os.symlink(to, aside)
         os.rename(aside, real)
 
-    # -- the initial RAM disk
-
-    def _makes_initrd(self) -> bool:
-        makers = any(self.tree.exists(maker) for maker, _ in _MAKERS)
-        return makers or kernelstate.tool(self.tree, "update-initramfs") is not None
-
-    def _initrd(self, folder: str, release: str) -> Optional[str]:
-        """The path of the initial RAM disk: the one that was put, else made here; None where nothing makes one."""
-        if self.tree.exists(f"{folder}/initrd"):
-            return f"{folder}/initrd"
-        with self._config(folder, release):
-            return self._made_initrd(folder, release)
-
-    @contextlib.contextmanager
-    def _config(self, folder: str, release: str) -> Iterator[None]:
-        """Meanwhile the configuration lies where mkinitramfs looks for which compressions the kernel knows: without it
-        none will do. A file that is there already stays as it is."""
-        path = f"/boot/config-{release}"
-        entry = {"id": os.path.basename(folder), "kind": "file", "path": path}
-        theirs = self.tree.exists(path) and entry not in self.journal.entries()
-        if theirs or not self.tree.exists(f"{folder}/config"):
-            yield
-            return
-        self.journal.note([entry])
-        self._copy(f"{folder}/config", path)
-        yield  # if that fails, all that is in the journal of this build is removed
-        os.unlink(self.tree.path(path))
-        self.journal.forget([entry])
-
-    def _made_initrd(self, folder: str, release: str) -> Optional[str]:
-        failed: Optional[AgentError] = None
-        for maker, arguments in _MAKERS:
-            if self.tree.exists(maker):
-                path = f"{folder}/.initrd"
-                words = [word.format(path=self.tree.path(path), release=release) for word in arguments]
-                try:
-                    self._run([maker, *words], "the initial RAM disk")
-                except AgentError as error:  # it may be there without its configuration, and another one in use
-                    failed = error
-                else:
-                    os.rename(self.tree.path(path), self.tree.path(f"{folder}/initrd"))
-                    return f"{folder}/initrd"
-        made = self._update_initramfs(folder, release)
-        if made is None and failed is not None:
-            raise failed
-        return made
-
-    def _update_initramfs(self, folder: str, release: str) -> Optional[str]:
-        """Where there is only this: it writes to a name of its own, from which ours is taken."""
-        tool, made = kernelstate.tool(self.tree, "update-initramfs"), f"/boot/initrd.img-{release}"
-        if tool is None:
-            return None
-        ours = [{"id": os.path.basename(folder), "kind": "file", "path": path} for path in (made, f"{made}.new")]
-        if ours[0] in self.journal.entries():  # of a try that was cut off
-            for each in ours:
-                self.journal.undo(each)
-        if self.tree.exists(made):
-            raise _fault("release-taken", f"{made} belongs to another build of {release}")
-        self.journal.note(ours)
-        self._run([tool, "-c", "-k", release], "the initial RAM disk")
-        self._copy(made, f"{folder}/initrd")
-        os.unlink(self.tree.path(made))
-        self.journal.forget(ours)
-        return f"{folder}/initrd"
-
-    def _copy(self, path: str, to: str) -> None:
-        aside = self.tree.path(f"{to}.part")
-        with open(self.tree.path(path), "rb") as source, open(aside, "wb") as file:
-            copy_bytes(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(aside, self.tree.path(to))
-
-    def _run(self, argv: List[str], what: str) -> None:
-        try:
-            status, out, err = self.tree.run(argv, _MAKE_S)
-        except OSError as error:
-            raise _fault("command", f"{what}: {argv[0]}: {error.strerror or error}") from None
-        if status:
-            last = [line for line in (err + "\n" + out).split("\n") if line.strip()][-1:]
-            raise _fault("command", f"{what}: {argv[0]} ended with status {status}: {''.join(last).strip()[:200]}")
-
     # -- what a boot method wants done
 
     def carry_out(self, steps: List[Dict[str, Any]]) -> None:
@@ -345,8 +253,8 @@ class Kernels:
                 argv = [str(word) for word in step["run"]]
                 path = argv[0] if argv[0].startswith("/") else kernelstate.tool(self.tree, argv[0])
                 if path is None:
-                    raise _fault("no-tool", f"{argv[0]} is not installed on the target", f"install {argv[0]}")
-                self._run([path, *argv[1:]], argv[0])
+                    raise fault("no-tool", f"{argv[0]} is not installed on the target", f"install {argv[0]}")
+                kernelinitrd.run(self.tree, [path, *argv[1:]], argv[0])
             elif "block" in step:
                 self.journal.note([{"id": None, "kind": "block", "path": step["block"]}])
                 self.journal.set_block(str(step["block"]), str(step["text"]))
@@ -358,7 +266,7 @@ class Kernels:
             elif "copy" in step:
                 self._space(os.path.dirname(str(step["to"])), self._size(str(step["copy"])) + SPARE_BYTES, "a kernel")
                 self.journal.note([{"id": step.get("id"), "kind": "file", "path": step["to"]}])
-                self._copy(str(step["copy"]), str(step["to"]))
+                kernelinitrd.copy(self.tree, str(step["copy"]), str(step["to"]))
             else:
                 raise AgentError("bug", "usage", f"no step: {sorted(step)}")
 
