@@ -7,7 +7,6 @@ and device trees as tar files. What of an artefact is neither is passed over: he
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import json
@@ -18,7 +17,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,8 +26,8 @@ from typing import Any
 from ..config.kernels import Artefact
 from ..errors import EnvironmentFault, UserError
 from . import artefact as artefacts
-from .artefact import Entry
 from .kernelimage import Image, NoKernel, read_image
+from .packing import NO_IMAGE, Packed, files_in, pack
 
 #: Of identity.json and of how parts are packed: another one is made anew. History: 1; 2 has each part's size and hash.
 SCHEMA = 2
@@ -36,9 +35,6 @@ SCHEMA = 2
 KEEP = 8
 #: So many of ours lie on a target at once: see harness/agent/kernels.py.
 MOST = 2
-_MODULES = ("lib/modules/", "usr/lib/modules/")
-#: Where packages have device trees: Debian, tar-pkg, others.
-_DTBS = ("usr/lib/linux-image-", "usr/lib/linux-", "boot/dtbs/", "boot/dtb-", "dtbs/")
 #: One artefact is unpacked at a time, and by one of all the lanes that want it.
 _UNPACKING = threading.Lock()
 
@@ -191,13 +187,32 @@ def _made(name: str, artefact: Artefact, sha256: str, cache: Path) -> Bundle:
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=cache) as scratch:
         new = Path(scratch)
-        identity, unpacked = _unpack(name, artefact, sha256, new)
-        parts = {path.name: _part(path, unpacked.get(path.name)) for path in sorted(new.iterdir())}
+        packed = pack(artefact, new)
+        identity = _identity(name, artefact, sha256, packed)
+        parts = {path.name: _part(path, packed.unpacked.get(path.name)) for path in sorted(new.iterdir())}
         told = {"schema": SCHEMA, **identity.to_json(), "parts": {part: asdict(said) for part, said in parts.items()}}
         (new / "identity.json").write_text(json.dumps(told))
         _put(new, cache / sha256)
     _prune(cache)
     return Bundle(identity, cache / sha256, parts)
+
+
+def _identity(name: str, artefact: Artefact, sha256: str, packed: Packed) -> KernelIdentity:
+    image, config = packed.image, packed.config
+    notes = [] if image.note is None else [image.note]
+    if not packed.releases:
+        notes.append("no modules: all that it needs has to be built in")
+    return KernelIdentity(
+        name=name,
+        source=artefact.sources[0],
+        arch=image.arch,
+        release=image.release,
+        version=image.version,
+        build_id=image.build_id,
+        config_sha256=None if config is None else hashlib.sha256(config).hexdigest(),
+        sha256=sha256,
+        notes=tuple(notes),
+    )
 
 
 def _part(path: Path, unpacked: int | None) -> Part:
@@ -251,16 +266,12 @@ def _file_digest(path: Path) -> str:
 
 
 def _folder_digest(folder: Path) -> str:
-    listed = [(str(path.relative_to(folder)), _file_digest(path)) for path in _files(folder)]
+    listed = [(str(path.relative_to(folder)), _file_digest(path)) for path in files_in(folder)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
 def _size(artefact: Artefact) -> int:
-    files = (file for path in _paths(artefact).values() for file in (_files(path) if path.is_dir() else [path]))
+    files = (file for path in _paths(artefact).values() for file in (files_in(path) if path.is_dir() else [path]))
     return sum(file.stat().st_size for file in files)
 
 
@@ -272,133 +283,4 @@ def _image(artefact: Artefact) -> Image:
         for entry in entries:
             if entry.is_image:
                 return read_image(entry.read())
-    raise NoKernel(_NO_IMAGE)
-
-
-_NO_IMAGE = "no boot/vmlinuz-… in it: is it the package of an image?"
-
-
-# -- its parts
-
-
-@dataclass
-class _Parts:
-    """Where what is found goes: small things are kept, modules and device trees packed at once."""
-
-    folder: Path
-    image: Image | None = None
-    image_name: str = ""
-    config: bytes | None = None
-    releases: set[str] = field(default_factory=set)
-    unpacked: dict[str, int] = field(default_factory=dict)
-
-    def take_image(self, data: bytes, name: str) -> None:
-        if self.image is not None:
-            raise NoKernel(f"more than one image in it: {self.image_name}, {name}")
-        self.image, self.image_name = read_image(data), name
-        (self.folder / "image").write_bytes(data)
-
-
-def _unpack(name: str, artefact: Artefact, sha256: str, folder: Path) -> tuple[KernelIdentity, dict[str, int]]:
-    """The parts in ``folder``; who the kernel is, and how large archives are unpacked."""
-    parts = _Parts(folder)
-    if artefact.image is not None:
-        _beside(artefact, artefact.image, parts)
-    else:
-        with artefacts.package(artefact) as entries:
-            _sort(entries, parts)
-    image = parts.image
-    if image is None:
-        raise NoKernel(_NO_IMAGE)
-    if parts.releases and parts.releases != {image.release}:
-        raise NoKernel(f"the image is {image.release}, the modules are of {', '.join(sorted(parts.releases))}")
-    config = parts.config if parts.config is not None else image.config
-    if config is not None:
-        (folder / "config").write_bytes(config)
-    notes = [] if image.note is None else [image.note]
-    if not parts.releases:
-        notes.append("no modules: all that it needs has to be built in")
-    identity = KernelIdentity(
-        name=name,
-        source=artefact.sources[0],
-        arch=image.arch,
-        release=image.release,
-        version=image.version,
-        build_id=image.build_id,
-        config_sha256=None if config is None else hashlib.sha256(config).hexdigest(),
-        sha256=sha256,
-        notes=tuple(notes),
-    )
-    return identity, parts.unpacked
-
-
-def _beside(artefact: Artefact, image: str, parts: _Parts) -> None:
-    """An image, and what was named beside it."""
-    parts.take_image(artefacts.read_file(Path(image)), Path(image).name)
-    if artefact.config is not None:
-        parts.config = artefacts.read_file(Path(artefact.config))
-    if artefact.initrd is not None:
-        (parts.folder / "initrd").write_bytes(artefacts.read_file(Path(artefact.initrd)))
-    if artefact.modules is not None:
-        path = Path(artefact.modules)
-        with artefacts.entries(path) as entries:
-            # a package of a kernel will do for its modules
-            _sort((entry for entry in entries if not entry.is_image), parts)
-        if not parts.releases:
-            raise NoKernel(f"no lib/modules/RELEASE in {path.name}")
-    if artefact.dtbs is not None:
-        folder = Path(artefact.dtbs)
-        trees = [path for path in _files(folder) if path.suffix == ".dtb"]
-        if not trees:
-            raise NoKernel(f"no .dtb in {folder.name}")
-        with _packed(parts, "dtbs.tar.gz") as put:
-            for tree in trees:
-                put(str(tree.relative_to(folder)), Entry(str(tree), tree.stat().st_size, artefacts.opener(tree)))
-
-
-def _sort(entries: Iterable[Entry], parts: _Parts) -> None:
-    """What is an image, a configuration, a module or a device tree, to its place."""
-    with _packed(parts, "modules.tar.gz") as modules, _packed(parts, "dtbs.tar.gz") as dtbs:
-        for entry in entries:
-            path = entry.path
-            tree = next((path[len(each) :] for each in _MODULES if path.startswith(each)), None)
-            if tree is not None and "/" in tree:
-                parts.releases.add(tree.partition("/")[0])
-                modules(tree, entry)
-            elif path.endswith(".dtb") and path.startswith(_DTBS):
-                inner = path.removeprefix("boot/").removeprefix("usr/lib/")
-                dtbs(inner.partition("/")[2], entry)
-            elif entry.is_image:
-                parts.take_image(entry.read(), entry.name)
-            elif path.startswith("boot/config"):
-                parts.config = entry.read()
-
-
-@contextmanager
-def _packed(parts: _Parts, part: str) -> Iterator[Callable[[str, Entry], None]]:
-    """A tar file of that name, the same bytes for the same contents; none if nothing was put in.
-
-    gzip, at its quickest: a target's Python has it, and unpacks it faster than a network brings it. What xz saves of
-    the bytes it costs twice over in time, there and here.
-    """
-    path = parts.folder / part
-    with contextlib.ExitStack() as stack:
-        raw = stack.enter_context(path.open("wb"))
-        zipped = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0))
-        archive = stack.enter_context(tarfile.TarFile(fileobj=zipped, mode="w", format=tarfile.GNU_FORMAT))
-        sizes: list[int] = []
-
-        def put(name: str, entry: Entry) -> None:
-            if name.startswith("/") or ".." in name.split("/"):
-                raise NoKernel(f"a path that leads out of it: {name!r}")
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = entry.size, 0o644
-            with entry.open() as file:
-                archive.addfile(info, file)
-            sizes.append(entry.size)
-
-        yield put
-    if sizes:
-        parts.unpacked[part] = sum(sizes)
-    else:
-        path.unlink()
+    raise NoKernel(NO_IMAGE)
