@@ -105,7 +105,7 @@ def trial(
     kernels = image("bookworm-x86_64").kernels
     began = time.monotonic()
     boards.up("trial", Virtual(arch="x86_64"), print)
-    patience = max(40.0, 2 * (time.monotonic() - began))
+    patience = max(60.0, 3 * (time.monotonic() - began))
     yield Trial(tmp_path_factory.mktemp("trial"), kernels["rt"].release, kernels["stock"].release, patience)
     boards.down("trial")
 
