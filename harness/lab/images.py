@@ -37,6 +37,7 @@ _TOOLS = {
     "sqfstar": "squashfs-tools",
     "depmod": "kmod",
     "grub-mkimage": "grub-common",
+    **({} if os.geteuid() == 0 else {"newuidmap": "uidmap"}),  # for a user namespace with more than one user
 }
 #: Lies in the unpacked root for us to read, and in no image. A hook of mmdebstrap's may write nowhere else.
 _NOTED = "isolbench-packages"
