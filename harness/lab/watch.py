@@ -19,10 +19,11 @@ class Watch:
     def text(self) -> str:
         """What it said since; of a board that was brought up anew, all it said."""
         try:
-            data = self._path.read_bytes()
+            with self._path.open("rb") as file:
+                file.seek(self._start if self._size() >= self._start else 0)
+                return console.text_of(file.read())
         except OSError:
             return ""
-        return console.text_of(data[self._start if len(data) >= self._start else 0 :])
 
     def fate(self) -> str | None:
         """How the board went down since, with a quote; None if it did not, as far as its console tells."""
