@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carried out on a board, by root, with the board's own Python: what a mode may change there, seen without the agent.
 
-``look``, ``refusal CPUS`` (the kernel's own word on a partition of them), ``kill`` (look while a partition is in use,
-SIGKILL the agent's worker, look again when all is said to be put back). One JSON object on standard output.
+``look``; ``kill CPUS``: look while a partition is in use, SIGKILL the agent's worker, look again when all is said to be
+put back, and then the kernel's own word on a partition of CPUS. One JSON object on standard output.
 """
 
 import glob
@@ -14,6 +14,8 @@ import time
 
 CGROUP = "/sys/fs/cgroup"
 OURS = CGROUP + "/isolbench"
+#: Of a task's flags: user space may not set its CPUs.
+NO_SETAFFINITY = 0x04000000
 UNDO = "/run/isolbench/undo.jsonl"
 
 
@@ -31,14 +33,16 @@ def settings(*patterns):
 
 
 def tasks():
-    """The CPUs of each task by number, start and name, but of workers of workqueues, which come and go."""
+    """The CPUs of each task by number, start and name. Left out: what only the kernel may move (workers and rescuers of
+    workqueues, threads of one CPU), and threads of interrupts, which are where the chip has last delivered theirs."""
     found = {}
     for path in glob.glob("/proc/[0-9]*/task/[0-9]*"):
         name, stat = read(path + "/comm"), read(path + "/stat")
-        if name and stat and not name.startswith("kworker/"):
+        fields = stat.rpartition(")")[2].split() if stat else []
+        if name and fields and not int(fields[6]) & NO_SETAFFINITY and not name.startswith("irq/"):
             tid = int(os.path.basename(path))
             try:
-                found[f"{tid} {stat.rpartition(')')[2].split()[19]} {name}"] = sorted(os.sched_getaffinity(tid))
+                found[f"{tid} {fields[19]} {name}"] = sorted(os.sched_getaffinity(tid))
             except OSError:
                 continue
     return found
@@ -95,12 +99,12 @@ def worker():
     return next(pid for pid, parent in daemons.items() if parent in daemons)
 
 
-def kill():
+def kill(cpus=""):
     wait_for(lambda: read(OURS + "/cgroup.procs"), "a task in the partition")
     during, pid = look(), worker()
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not os.path.exists(UNDO), "an empty undo")
-    return {"during": during, "after": look()}
+    return {"during": during, "after": look(), "refusal": refusal(cpus) if cpus else None}
 
 
-print(json.dumps({"look": look, "refusal": refusal, "kill": kill}[sys.argv[1]](*sys.argv[2:])))
+print(json.dumps({"look": look, "kill": kill}[sys.argv[1]](*sys.argv[2:])))

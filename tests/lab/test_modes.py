@@ -2,7 +2,8 @@
 """Modes on real kernels: what was asked for is what the kernel says, and what it took from the machine comes back.
 
 6.1 has no ``cpuset.cpus.isolated``, and forgets every task's affinity when a partition begins or ends; 6.12 keeps
-such a list, refuses a partition of CPUs of isolcpus, and has a fair server. Each boots once, and is asked in one batch.
+such a list, refuses a partition of CPUs of isolcpus, and has a fair server; here it is a real-time kernel. Each boots
+once, and is asked in one batch.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ ISOLATED = ["isolcpus=managed_irq,domain,2", "nohz_full=2", "rcu_nocbs=2"]
 ON_BOARD = Path(__file__).with_name("on_board.py").read_text()
 PINNED_DEADLINE = modes.resolve("pinned", "deadline")
 
+#: The first test of a board has it booted and asked.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def probes() -> dict[str, Built]:
@@ -51,6 +55,7 @@ class Asked:
     """
 
     hz: int
+    preempt: str
     records: Mapping[str, RunRecord]
     before: Mapping[str, Any]
     after: Mapping[str, Any]
@@ -106,6 +111,7 @@ class Asking:
         transport = open_transport(self._target)
         try:
             with open_session(self._target, "me") as session:
+                preempt = session.welcome["facts"]["kernel"]["preempt"]
                 before = on_board(transport, "look")
                 records = self._batch(session.client, runs)
                 if without_debugfs:
@@ -114,13 +120,12 @@ class Asking:
                     said(transport, "mount", "-t", "debugfs", "debugfs", "/sys/kernel/debug")
                 after = on_board(transport, "look")
                 submit(session.client, [killed])
-                seen = on_board(transport, "kill")
+                seen = on_board(transport, "kill", refused)
                 with pytest.raises(ConnectionLost):
                     listen(session.client)
-            refusal = on_board(transport, "refusal", refused) if refused else None
         finally:
             transport.close()
-        return Asked(hz, records, before, after, seen["during"], seen["after"], refusal)
+        return Asked(hz, preempt, records, before, after, seen["during"], seen["after"], seen["refusal"])
 
     def _batch(self, client: AgentClient, runs: Mapping[str, RunSpec]) -> dict[str, RunRecord]:
         for name, probe in self._probes.items():
@@ -162,9 +167,9 @@ def old(image: Callable[[str], Image], box: Board, probes: dict[str, Built]) -> 
 
 @pytest.fixture(scope="module")
 def new(image: Callable[[str], Image], state: Path, one_at_a_time: None, probes: dict[str, Built]) -> Iterator[Asked]:
-    """6.12, its last CPU isolated by boot parameters."""
-    kernel = image("trixie-x86_64").kernels["stock"]
-    virtual = Virtual(arch="x86_64", image="trixie", cpus=3)
+    """6.12 with PREEMPT_RT, its last CPU isolated by boot parameters."""
+    kernel = image("trixie-x86_64").kernels["rt"]
+    virtual = Virtual(arch="x86_64", image="trixie", kernel="rt", cpus=3)
     target = Target(name="trixie", virtual=virtual)
     boards.up("trixie", virtual, print, append=ISOLATED)
     try:
@@ -206,7 +211,7 @@ def knob(record: RunRecord, name: str) -> dict[str, Any]:
 
 
 def movable(looked: Mapping[str, Any]) -> set[str]:
-    """Tasks that may be on more than one CPU: kernel threads of a single one are not to be moved."""
+    """Tasks that may be on more than one CPU."""
     return {name for name, cpus in looked["tasks"].items() if len(cpus) > 1}
 
 
@@ -222,6 +227,10 @@ def test_a_partition_is_one_by_the_kernels_word_and_the_task_is_in_it(either: As
     away = {name for name in movable(either.before) if 1 not in either.during["tasks"].get(name, ())}
     assert movable(either.before) <= away
     assert 1 not in parse_cpus(either.during["effective"])
+
+
+def test_which_of_them_is_a_real_time_kernel(old: Asked, new: Asked) -> None:
+    assert (old.preempt, new.preempt) == ("PREEMPT_DYNAMIC", "PREEMPT_RT")
 
 
 def test_what_6_1_keeps_no_list_of_6_12_lists(old: Asked, new: Asked) -> None:
