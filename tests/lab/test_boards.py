@@ -258,6 +258,34 @@ def test_killed_in_mid_flight_and_down_nothing_is_left(box: Board, state: Path) 
     assert boards.down("box") is False
 
 
+def test_a_build_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    if images.missing_tools():
+        pytest.skip(f"images cannot be built here: {', '.join(images.missing_tools())} not installed")
+    call = [sys.executable, "-m", "harness", "lab", "build", "bookworm-x86_64"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment) as building:
+        deadline = Deadline.after(60)
+        while not unpacking(tmp_path) and building.poll() is None and not deadline.expired:
+            time.sleep(0.1)
+        if building.poll() is not None:
+            pytest.skip(f"Debian's archive is not in reach: {building.communicate()[1]}")
+        building.terminate()
+        assert "given up, as was asked" in building.communicate(timeout=120)[1]
+    assert building.returncode == 143
+    assert unpacking(tmp_path) == []
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+
+
+def unpacking(cache: Path) -> list[str]:
+    """The command lines of all mmdebstraps and their children that build in a folder of ``cache``."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"TMPDIR={cache}".encode() in (each / "environ").read_bytes():
+                found.append((each / "cmdline").read_text())
+    return found
+
+
 SMALL_DISK = """
     mount -t tmpfs -o size=12m tmpfs "$0" || exit 99
     "$@"
