@@ -26,8 +26,10 @@ def undo_of(tmp_path: Path, kernel: Kernel) -> Undo:
 @BOTH_KERNELS
 def test_it_is_made_of_the_measured_cpu_and_takes_it_from_everybody(tmp_path: Path, *, old: bool) -> None:
     kernel = Kernel(str(tmp_path), old=old)
-    outcome = Partition(kernel).set([3], [0, 1, 2], undo_of(tmp_path, kernel))
+    knob = Partition(kernel)
+    outcome = knob.set([3], [0, 1, 2], undo_of(tmp_path, kernel))
     assert (outcome.ok, outcome.effective, outcome.reason) == (True, "isolated", None)
+    assert knob.advise(outcome) is None
     assert kernel.groups[OURS].cpus == {3}
     assert all(3 not in task.now for tid, task in kernel.tasks.items() if tid != WORKER)
     # Those who were elsewhere stay where they were: also the agent, which has stepped aside, and its load.
