@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional
 
 from . import kernelstate
 from .kernels import Kernels
+from .lease import Busy, Lease
 from .system import AgentError, Tree
 
 
@@ -22,8 +23,27 @@ def serve(request: Dict[str, Any], data: Any, tree: Optional[Tree] = None) -> Di
     if change is None:
         raise AgentError("bug", "usage", f"no such request: {what}")
     with kernels.locked():
+        _check_lease(request, tree)
         answer: Dict[str, Any] = change(kernels, request, data)
         return answer
+
+
+def _check_lease(request: Dict[str, Any], tree: Tree) -> None:
+    """Refuse what would change something under somebody else's hands; have the lease last for ``keep_s`` from now on.
+
+    Without a lease of its own whoever asks may do so while nobody has one.
+    """
+    held = request.get("lease") or {}
+    boot_id = tree.read("/proc/sys/kernel/random/boot_id")
+    lease = Lease(tree.path(str(held.get("state") or _STATE)), boot_id)
+    if held:
+        lease.check(int(held["token"]))
+        if request.get("keep_s") is not None:
+            lease.renew(int(held["token"]), float(request["keep_s"]))
+        return
+    found = lease.current()
+    if found is not None:
+        raise Busy(found["owner"], found["age_s"], found["expires_s"])
 
 
 def _look(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
@@ -62,6 +82,8 @@ def _place(request: Dict[str, Any]) -> str:
     return str(request.get("place", "/boot"))
 
 
+#: Where the lease of root's agent lies, if nothing else is said.
+_STATE = "/var/lib/isolbench"
 #: Requests that change something, and so take turns.
 _CHANGES: Dict[str, Any] = {
     "look": _look,

@@ -24,6 +24,7 @@ from .outcome import LaneOutcome, Outcome
 MAX_LANES = 100
 _LOOK_S = 0.2
 _AT_ONCE = "targets may go on with their batch: resume fetches it, restore --cancel ends it"
+_BOOTED = "; they may run what was booted for it: resume boots them back at its end"
 
 
 def carry_out(
@@ -31,12 +32,13 @@ def carry_out(
 ) -> Outcome:
     """Carry out what is left of ``execution`` on ``lanes`` (all by default). Call from the main thread.
 
-    The first SIGINT or SIGTERM puts every target back before this returns; the outcome then carries the signal's
+    The first SIGINT or SIGTERM puts every target back before this returns, and boots it back where that was booted
+    which it does not boot by itself; the outcome then carries the signal's
     number. The second raises :class:`Interrupted` at once, whatever the lanes are doing.
     """
     names = _chosen(execution, lanes)
     targets = [target_of(inventory, name) for name in names]
-    stop, signals = Stop(), Signals(_AT_ONCE)
+    stop, signals = Stop(), Signals(_AT_ONCE + (_BOOTED if execution.plan.boots else ""))
     events = EventLog(execution.path / "events.jsonl", *listeners)
     with signals.caught(lambda: stop.set("interrupted", at_once=True)):
         events.emit("execution-started", lanes=names, runs=execution.plan.runs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -40,6 +41,8 @@ WIRE_SLACK_S = 30.0
 LEASE_SLACK_S = 300.0
 #: What an agent tells unasked.
 AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
+#: A batch may take so many seconds longer than it is planned for.
+BATCH_SLACK_S = 60.0
 #: Before the length of the work is known.
 _LEASE_AT_FIRST_S = 600.0
 #: How often a waiting lane looks up to see whether it was asked to stop.
@@ -49,13 +52,18 @@ _TICK_S = 0.2
 class Conversation:
     """Holds one session after the other with the agent of ``target``, until the ledger is complete.
 
-    ``handed_over``: a batch of ours may be under way there.
+    ``handed_over``: a batch of ours may be under way there. ``token`` is our lease's, which lasts till
+    ``leased_until_s``; ``batch_ends_s`` is when the last batch that was handed over should be done, and some (both by
+    this machine's CLOCK_BOOTTIME; None: there was none).
     """
 
     def __init__(
         self, execution: Execution, target: Target, machines: Machines, ledger: Ledger, stop: Stop, emit: Emit
     ) -> None:
         self.handed_over = False
+        self.token = 0
+        self.leased_until_s = 0.0
+        self.batch_ends_s: float | None = None
         self._execution = execution
         self._target = target
         self._machines = machines
@@ -84,7 +92,7 @@ class Conversation:
         client = session.client
         if restored := session.welcome.get("restored"):
             self._emit("restored", what=restored)
-        token = self._lease(session)
+        token = self.token = self._lease(session)
         booting: PlannedSession | None = None
         try:
             if not self._stop:
@@ -100,8 +108,7 @@ class Conversation:
                         break
                     batch = batch_of(self._execution, self._target.name, planned, work, self._ledger, token)
                     self._send_probes(client, work)
-                    lease_s = sum(map(longest_s, batch.runs)) + LEASE_SLACK_S
-                    client.renew(token, lease_s, Deadline.after(ANSWER_S))
+                    self._keep_for(client, sum(map(longest_s, batch.runs)))
                     self.handed_over = True
                     self._under_way.submitted(_boot_id(session))
                     client.submit(batch, Deadline.after(ANSWER_S))
@@ -114,12 +121,9 @@ class Conversation:
             with suppress(InfrastructureFault):
                 self._leave(client, token, cancel=True)
             raise
-        if not self._stop and (keep_s := boot_lease_s(booting)) is not None:
-            client.renew(token, keep_s, Deadline.after(ANSWER_S))
-            client.bye(Deadline.after(ANSWER_S))
-            return booting
-        self._leave(client, token, cancel=bool(self._stop))
-        return None
+        booting = None if self._stop else booting
+        self._leave(client, token, cancel=bool(self._stop), keep_s=boot_lease_s(booting))
+        return booting
 
     def lost(self, error: InfrastructureFault) -> None:
         """The target is gone, and does not come back while we are here: so is the run that it was measuring."""
@@ -139,8 +143,8 @@ class Conversation:
                 raise
             raise OneMachine(self._target.name, lane, "it is leased by that lane") from error
 
-    def _leave(self, client: AgentClient, token: int, *, cancel: bool) -> None:
-        """Let the target go; ``cancel``: once it is put back, whatever was under way."""
+    def _leave(self, client: AgentClient, token: int, *, cancel: bool, keep_s: float | None = None) -> None:
+        """Let the target go; ``cancel``: once it is put back, whatever was under way. ``keep_s``: it stays leased."""
         if cancel:
             if client.cancel(Deadline.after(CANCEL_S)):
                 self._emit("cancelled")
@@ -151,10 +155,22 @@ class Conversation:
         except InfrastructureFault as error:
             self._emit("left", message=str(error))  # what was not fetched waits in the spool
         try:
-            client.release(token, Deadline.after(ANSWER_S))
+            if keep_s is None:
+                client.release(token, Deadline.after(ANSWER_S))
+            else:
+                client.renew(token, keep_s, Deadline.after(ANSWER_S))
             client.bye(Deadline.after(ANSWER_S))
         except InfrastructureFault as error:
+            if keep_s is not None and not cancel:
+                raise
             self._emit("left", message=str(error))
+
+    def _keep_for(self, client: AgentClient, batch_s: float) -> None:
+        """Have the lease outlive a batch that takes ``batch_s`` at most."""
+        now = boottime_s()
+        client.renew(self.token, batch_s + LEASE_SLACK_S, Deadline.after(ANSWER_S))
+        self.leased_until_s = now + batch_s + LEASE_SLACK_S
+        self.batch_ends_s = now + batch_s + BATCH_SLACK_S
 
     # -- what there is to do ----------------------------------------------------------------------------------------
 
@@ -197,7 +213,9 @@ class Conversation:
             self.handed_over = batch is not None and batch.get("execution") == self._execution.spool
             if batch is None or not self.handed_over or self._stop:
                 return
-            self._emit("adopted", runs=len(batch.get("pending") or []))
+            pending = len(batch.get("pending") or [])
+            self._emit("adopted", runs=pending)
+            self._keep_for(client, (pending + 1) * self._longest_s)
             self._listen(client, work)
 
     def _collect(self, client: AgentClient) -> Mapping[str, Any] | None:
@@ -216,7 +234,7 @@ class Conversation:
 
     def _listen(self, client: AgentClient, work: Work) -> None:
         """Take what the agent pushes until its batch is finished, the connection breaks or we are asked to stop."""
-        patience_s = max(map(longest_s, self._execution.plan.cells_of(self._target.name))) + WIRE_SLACK_S
+        patience_s = self._longest_s + WIRE_SLACK_S
         patience = Deadline.after(patience_s)
         with _controller_off(work.placement.measured, self._target):
             while not self._stop.at_once:
@@ -241,6 +259,10 @@ class Conversation:
                         self.handed_over = False
                         self._batch_finished(frame.head)
                         return
+
+    @property
+    def _longest_s(self) -> float:
+        return max(map(longest_s, self._execution.plan.cells_of(self._target.name)))
 
     def _believable(self, kind: str, head: Mapping[str, Any]) -> bool:
         """News of a kind that agents tell, about nothing but our own runs: the rest is kept, and not shown as ours."""
@@ -288,6 +310,11 @@ class Conversation:
 
     def _stray(self, run: str) -> None:
         self._emit("stray-run", run=run, message="spooled for this execution, which does not ask for it: left there")
+
+
+def boottime_s() -> float:
+    """This machine's CLOCK_BOOTTIME: leases end by the target's, and a suspend counts in both."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _boot_id(session: Session) -> object:

@@ -65,6 +65,7 @@ class Lane:
         outcome = lane_outcome(
             self._execution, self.target.name, failed=len(self._ledger.given_up), failure=failure,
             stopped=self._stop.reason if self._stop else None, left_measuring=self._talk.handed_over,
+            left_booted=self._boots.left,
         )  # fmt: skip
         self._emit(
             "lane-finished", finished=outcome.finished, planned=outcome.planned, failed=outcome.failed,
@@ -76,17 +77,20 @@ class Lane:
         try:
             self._ledger.read()
             self._emit("lane-started", planned=len(self._ledger.wanted), finished=len(self._ledger.finished))
-            if not self._ledger.complete:
+            if not self._ledger.complete or self._boots.may_be_away:
                 self._until_done()
         except IsolbenchError as error:
             self._note_failure(error)
-            if not isinstance(error, ConnectionLost | Unreachable | NotBack):
+            if isinstance(error, Unreachable | NotBack):
+                self._boots.leave(error)
+            else:
                 self._boots.back()
             return error
         except Exception as error:
             self._emit("bug", traceback=traceback.format_exc())
             bug = Bug(f"{type(error).__name__}: {error}", advice="please report it, with events.jsonl")
             self._note_failure(bug)
+            self._boots.leave(bug)
             return bug
         finally:
             self._boots.close()
@@ -107,9 +111,8 @@ class Lane:
                     self._emit("connected", notes=list(session.contact.notes))
                     wanted = self._talk.hold(session, self._boots.lease_s)
                     if wanted is None:
-                        if not self._stop:
-                            self._boots.back(session)
-                        break
+                        self._boots.back(session)
+                        return
                     self._boots.boot(wanted, session)
                 continue
             except BoardDown as error:  # it does not come by itself: nothing to wait for
@@ -124,9 +127,12 @@ class Lane:
                 away = isinstance(error, Unreachable) and time.monotonic() - away_since < patience_s
                 booting = away and self._allowed_losses > 0
                 if lasting or asked or (losses > self._allowed_losses and not recall and not booting):
-                    if lasting or asked or not self._boots.rescue(error):
+                    rescue_s = None if lasting or asked else self._boots.rescue_in_s(error)
+                    if rescue_s is None:
                         raise
-                    losses, away_since = 1, None
+                    if rescue_s == 0:
+                        self._boots.rescue(error)
+                        losses, away_since = 1, None
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)
@@ -159,6 +165,7 @@ def lane_outcome(
     failure: IsolbenchError | None = None,
     stopped: str | None = None,
     left_measuring: bool = False,
+    left_booted: str | None = None,
 ) -> LaneOutcome:
     """Count what lies in the folder. Unsupported cells are not planned; before a contact everything is."""
     refused = {str(entry.get("cell")) for entry in execution.lane(target).get("unsupported") or []}
@@ -183,6 +190,7 @@ def lane_outcome(
         fault=None if failure is None else failure.fault,
         stopped=stopped,
         left_measuring=left_measuring,
+        left_booted=left_booted,
         lasting=failure is not None and lasts(failure),
     )
 

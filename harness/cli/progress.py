@@ -208,7 +208,9 @@ _SAID = {
     "boot-failed": "boot of {kernel} {boot} failed, {then}: {message}",
     "power-cycled": "{message}; its power was switched off and on",
     "booting-home-first": "{message}; back to what it boots by itself first, on the way to {kernel} {boot}",
+    "going-back": "{message}: it is sent back to what it boots by itself (interrupt once more to leave it as it is)",
     "booted-back": "back to what it boots by itself, and proved it",
+    "power-failed": "{message}",
     "left-booted": "still runs {kernel} {boot}: {message}",
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",
     "waiting": "{message}; trying again in {retry_in_s:g} s",
@@ -221,6 +223,6 @@ _SAID = {
     "note-lost": "{message}",
 }
 _IMPORTANT = {
-    "boot-failed", "power-cycled", "left-booted", "connection-lost", "unsupported", "cancelled", "events-lost",
-    "note-lost", "stray-run",
+    "boot-failed", "power-cycled", "power-failed", "going-back", "left-booted", "connection-lost", "unsupported",
+    "cancelled", "events-lost", "note-lost", "stray-run",
 }  # fmt: skip

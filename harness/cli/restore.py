@@ -17,8 +17,11 @@ from .words import plural
 
 if TYPE_CHECKING:
     from ..config.inventory import Target
+    from ..target.session import Session
 
 _ANSWER_S = 60.0
+#: As long as removing kernels may take.
+_KERNELS_S = 900.0
 
 
 @click.command(help="Put TARGETs (default: local) back as they were found: what a crash left changed is undone.")
@@ -84,7 +87,6 @@ def _restore(target: Target, *, cancel: bool, kernels: bool) -> _Restored:
     """
     from ..deadline import Deadline
     from ..errors import Busy
-    from ..target.booting import remove_kernels
     from ..target.session import open_session
 
     owner = f"restore/{target.name}"
@@ -93,10 +95,10 @@ def _restore(target: Target, *, cancel: bool, kernels: bool) -> _Restored:
         entries = [each for each in session.welcome.get("restored") or [] if each.get("ok")]
         lease = session.welcome.get("lease")
         batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
-        if batch is None:
+        if batch is None and (lease is None or not cancel):
             entries += session.client.restore(Deadline.after(_ANSWER_S))
-            return _Restored(None, [*entries, *(remove_kernels(session.hands) if kernels else [])])
-        if not cancel:
+            return _Restored(None, [*entries, *_boots(session, target, kernels=kernels)])
+        if batch is not None and not cancel:
             who = ((lease or {}).get("owner") or {}).get("who", "somebody")
             raise Busy(
                 f"{batch.get('execution')} is being measured for {who}; it is put back when that ends",
@@ -108,11 +110,37 @@ def _restore(target: Target, *, cancel: bool, kernels: bool) -> _Restored:
         ended = session.client.cancel(Deadline.after(_ANSWER_S)) or {}
         entries += _put_back(ended)
         again = session.client.restore(Deadline.after(_ANSWER_S))
-        again += remove_kernels(session.hands) if kernels else []
+        again += _boots(session, target, kernels=kernels)
     return _Restored(
         {"execution": str(ended.get("execution")), "remaining": list(ended.get("remaining") or [])} if ended else None,
         [*entries, *(each for each in again if each not in entries)],
     )
+
+
+def _boots(session: Session, target: Target, *, kernels: bool) -> list[dict[str, Any]]:
+    """What a boot left here for ``target``, and, with ``kernels``, of ours there, removed: nobody is booting meanwhile.
+
+    Raises Busy while somebody holds the lease, if ``kernels`` are asked for.
+    """
+    from ..deadline import Deadline
+    from ..errors import Busy
+    from ..target.booting import put_back_here, remove_kernels
+
+    if target.boot is None and not kernels:
+        return []
+    try:
+        token = session.client.acquire(_KERNELS_S, Deadline.after(_ANSWER_S))
+    except Busy:
+        if kernels:
+            raise
+        return []  # who holds it may be booting it with what lies here
+    try:
+        put_back_here(target)
+        if not kernels:
+            return []
+        return remove_kernels(session.hands.under(token, str(session.welcome.get("state_dir"))))
+    finally:
+        session.client.release(token, Deadline.after(_ANSWER_S))
 
 
 def _put_back(answer: Mapping[str, Any]) -> list[dict[str, Any]]:

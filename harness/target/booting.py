@@ -16,7 +16,7 @@ from ..config.inventory import Target
 from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT, Artefact, BootProfile, Kernel
 from ..config.units import format_cpu_list
 from ..deadline import Deadline
-from ..errors import BoardDown, InfrastructureFault, TargetUnfit
+from ..errors import BoardDown, EnvironmentFault, InfrastructureFault, TargetUnfit
 from ..lab.power import answers
 from ..lab.way import console_text
 from . import power
@@ -24,7 +24,7 @@ from .boot import Bootable, Method, method_of
 from .cmdline import with_profile
 from .hands import Hands
 from .kernels import Bundle, identify
-from .proof import Expected, NotBack, not_back
+from .proof import BootFailed, Expected, NotBack, not_back
 from .transport import Pause, Transport, open_transport
 
 #: A machine that has not answered for so long does not come back by itself: firmware, file system checks and the ten
@@ -69,7 +69,8 @@ class Booter:
     ``console`` gives the console's text so far, where there is one: a virtual board's, if nothing else is said.
     ``patience_s`` is how long it is waited for; ``took_s`` how long the last boot took that was waited for to its end;
     ``boot_id`` is that of before. ``hung`` is why the target's power had to be switched for it, if that had to be;
-    ``from_ours`` whether a kernel of ours ran when it was ordered.
+    ``from_ours`` whether a kernel of ours ran when it was ordered; ``left`` whether it was sent away since somebody set
+    that to False. ``keep_s`` is how long the lease is to last from then on (None: it is left as it is).
     """
 
     def __init__(
@@ -90,45 +91,54 @@ class Booter:
         self.boot_id = ""
         self.hung: NotBack | None = None
         self.from_ours = False
+        self.left = False
+        self.keep_s: float | None = None
+        self._default_release = ""
 
     def order(self, wanted: Wanted, hands: Hands) -> Expected:
         """Arm ``wanted`` and send the target into it; what has to run, once it answers again.
 
-        Raises TargetUnfit or UserError where it cannot be booted so at all.
+        Raises TargetUnfit or UserError where it cannot be booted so at all, and BootFailed where we are asked to stop
+        before anything is armed.
         """
         method = self._method()
         artefact = wanted.kernel.artefact(hands.contact.arch)
         if artefact is None:
             raise TargetUnfit(f"kernel {wanted.kernel.name}: nothing for {hands.contact.arch} in the inventory")
         self.from_ours = False
-        state, entry = hands.look(method.reads, artefact.installed or None)
+        keep_s = self.keep_s if wanted.is_default else None  # what is armed keeps it: that comes later
+        state, entry = hands.look(method.reads, artefact.installed or None, keep_s)
         self.from_ours = state["ours"] is not None
         if state["default"] is None:
             raise TargetUnfit("it runs a kernel of ours, and what it boots by itself is not known: reboot it")
         expected, what = self._arm(hands, method, state, entry, wanted, artefact)
-        method.here(self._target, what, str(state["default"].get("release")) if what is None else what.release)
+        self._default_release = str(state["default"].get("release"))
+        method.here(self._target, what, self._default_release if what is None else what.release)
         self._emit("booting", kernel=wanted.kernel.name, boot=wanted.boot, method=method.name)
         self._seen = len(self._console() or "")
         self.boot_id = str(state.get("boot_id"))
         self._ordered_at = time.monotonic()
+        self.left = True
         method.leave(self._target, hands, what, state)
         return expected
 
     def await_back(self) -> Transport:
         """Until the target answers with another boot id: a connection to it.
 
-        A hung one is switched off and on, once: :attr:`hung` says so then. Raises NotBack of one that stays away.
+        A hung one is switched off and on, once, and so does not find again what the controller put somewhere for it:
+        :attr:`hung` says so then. Raises NotBack of one that stays away.
         """
         self.hung = None
         try:
             transport = self._await()
         except NotBack as error:
-            if self._pause(0) or not power.can_cycle(self._target):
+            if self._pause(0):
                 raise
-            self._emit("power-cycled", message=str(error))
-            power.cycle(self._target)
+            done = self._by_force(error)
+            if done is None:
+                raise
             transport = self._await()
-            self.hung = NotBack(f"{error}; its power was switched, and it is back", advice=error.advice)
+            self.hung = NotBack(f"{error}; {done}, and it is back", advice=error.advice)
         self.took_s = time.monotonic() - self._ordered_at
         return transport
 
@@ -142,6 +152,25 @@ class Booter:
         self._method().clean_up(self._target)
 
     # -- parts
+
+    def _by_force(self, error: NotBack) -> str | None:
+        """Have a target that stays away boot what it boots by itself; what was done for that, None if nothing can be.
+
+        What the controller serves it has to be gone before: it would boot that again, for ever.
+        """
+        method = self._method()
+        can_cycle = power.can_cycle(self._target)
+        try:
+            if method.serves:
+                method.here(self._target, None, self._default_release)
+            if can_cycle:
+                power.cycle(self._target)
+        except EnvironmentFault as failed:
+            raise NotBack(f"{error}; {failed}", advice=error.advice) from None
+        if can_cycle:
+            self._emit("power-cycled", message=str(error))
+            return "its power was switched"
+        return "what it was to boot was taken away" if method.serves else None
 
     def _method(self) -> Method:
         asked = self._target.boot
@@ -174,6 +203,7 @@ class Booter:
             entry = default
         elif artefact.installed is None:
             entry, bundle = self._placed(hands, wanted, artefact)
+        self._check_asked()
         identity = None if bundle is None else bundle.identity
         profile = wanted.profile.for_cpus(self._isolated())
         mark = f"{MARK}={entry.get('id') or 'installed'}/{wanted.boot}"
@@ -189,7 +219,7 @@ class Booter:
             build=entry.get("id"),
             bundle=bundle,
         )
-        hands.steps(method.arm(what, state))
+        hands.steps(method.arm(what, state), self.keep_s)
         expected = Expected(
             wanted.kernel.name,
             what.release,
@@ -212,6 +242,7 @@ class Booter:
 
         def sent(done: int, total: int) -> None:
             nonlocal told
+            self._check_asked()
             identity = bundle.identity
             if not done:
                 self._emit(
@@ -222,6 +253,11 @@ class Booter:
                 self._emit("uploaded", kernel=identity.name, bytes=done, of=total)
 
         return hands.install(bundle, sent), bundle
+
+    def _check_asked(self) -> None:
+        """Up to here nothing was armed: who wants an end has it now."""
+        if self._pause(0):
+            raise BootFailed("asked to stop before it was booted")
 
     def _isolated(self) -> str:
         isolated = self._target.isolated
@@ -268,6 +304,12 @@ def _console_of(target: Target) -> str | None:
         return None if target.virtual is None else console_text(target.name)
     except BoardDown:
         return None
+
+
+def put_back_here(target: Target) -> None:
+    """What a controller that was killed put somewhere for one boot of ``target`` is removed: see Method.clean_up."""
+    if target.boot is not None:
+        method_of(target.boot.method).clean_up(target)
 
 
 def remove_kernels(hands: Hands) -> list[dict[str, Any]]:

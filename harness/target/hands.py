@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,24 @@ Sent = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Hands:
-    """``agent`` is the path of the agent's zip on the target."""
+    """``agent`` is the path of the agent's zip on the target.
+
+    ``lease`` is under which what changes something is asked for, and refused (StaleToken) once somebody else has it;
+    without one it is refused while anybody has.
+    """
 
     transport: Transport
     contact: Contact
     agent: str
+    lease: Mapping[str, Any] | None = None
+
+    def under(self, token: int, state: str) -> Hands:
+        """The same, under the lease of that token, which lies in the agent's folder ``state`` on the target."""
+        return replace(self, lease={"token": token, "state": state})
 
     def ask(self, request: dict[str, Any], *, seconds: float = _LOOK_S) -> dict[str, Any]:
         """One request to the agent; its answer. Raises what an error of its stands for, and ConnectionLost."""
-        done = self.transport.run(self._argv(), stdin=_line(request), deadline=Deadline.after(seconds))
+        done = self.transport.run(self._argv(), stdin=self._line(request), deadline=Deadline.after(seconds))
         return _answer(done.stdout, done.last_words())
 
     def _argv(self) -> list[str]:
@@ -50,11 +59,14 @@ class Hands:
     def state(self, reads: tuple[str, ...] = ()) -> dict[str, Any]:
         return dict(self.ask({"op": "state", "read": list(reads)})["state"])
 
-    def look(self, reads: tuple[str, ...], release: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def look(
+        self, reads: tuple[str, ...], release: str | None, keep_s: float | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The state, after the target has written down what it boots by itself, if that runs; and the entry of a kernel
-        that lies there already, empty if none is asked for.
+        that lies there already, empty if none is asked for. ``keep_s``: the lease lasts for so long from now on.
         """
-        found = self.ask({"op": "look", "read": list(reads), "release": release}, seconds=_WORK_S)
+        asked = {"op": "look", "read": list(reads), "release": release, "keep_s": keep_s}
+        found = self.ask(asked, seconds=_WORK_S)
         return dict(found["state"]), dict(found["entry"] or {})
 
     def install(self, bundle: Bundle, sent: Sent = lambda _done, _all: None) -> dict[str, Any]:
@@ -87,7 +99,7 @@ class Hands:
         with closing(self.transport.open(self._argv(), deadline=Deadline.after(_LOOK_S))) as channel:
             broken: ConnectionLost | None = None
             try:
-                channel.write(_line(request), Deadline.after(_STUCK_S))
+                channel.write(self._line(request), Deadline.after(_STUCK_S))
                 for block in _blocks(bundle.folder / name):
                     channel.write(block, Deadline.after(_STUCK_S))
                     digest.update(block)
@@ -107,9 +119,10 @@ class Hands:
             _answer(said, channel.stderr_tail().strip() or str(broken or "not a word"))
         yield part.size
 
-    def steps(self, steps: list[dict[str, Any]]) -> None:
-        if steps:
-            self.ask({"op": "steps", "steps": steps}, seconds=_WORK_S)
+    def steps(self, steps: list[dict[str, Any]], keep_s: float | None = None) -> None:
+        """Have them done; before that the lease is made to last for ``keep_s`` from now on."""
+        if steps or keep_s is not None:
+            self.ask({"op": "steps", "steps": steps, "keep_s": keep_s}, seconds=_WORK_S)
 
     def remove(self) -> list[dict[str, Any]]:
         """Everything of ours that can be removed now; a report as of an undo."""
@@ -127,14 +140,17 @@ class Hands:
         self.transport.run([*self.contact.argv_prefix, "sync"], deadline=Deadline.after(_LOOK_S))
 
     def leave(self, argv: list[str]) -> None:
-        """Run ``argv``, which ends the machine's boot: a second later, so that this command can end before."""
+        """Run ``argv``, which ends the machine's boot: a second later, so that this command can end before.
+
+        Where it could not all the same, the boot id says whether the machine went.
+        """
         script = '(sleep 1; sync; exec "$@") >/dev/null 2>&1 </dev/null &'
         words = [*self.contact.argv_prefix, "/bin/sh", "-c", script, "isolbench", *argv]
-        self.transport.run(words, deadline=Deadline.after(_LOOK_S))
+        with suppress(ConnectionLost):
+            self.transport.run(words, deadline=Deadline.after(_LOOK_S))
 
-
-def _line(request: dict[str, Any]) -> bytes:
-    return json.dumps(request).encode() + b"\n"
+    def _line(self, request: dict[str, Any]) -> bytes:
+        return json.dumps({**request, "lease": self.lease}).encode() + b"\n"
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -46,11 +46,15 @@ class Bootable:
 
 @dataclass(frozen=True)
 class Method:
-    """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants."""
+    """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants.
+
+    ``serves``: what is booted comes from the controller, each time again until :meth:`here` is told of the default.
+    """
 
     name: str = ""
     tools: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    serves: bool = False
 
     def arm(self, what: Bootable, state: State) -> list[Step]:  # noqa: ARG002 - what most methods need
         """What to do on the target so that ``what`` is booted next, once. Raises TargetUnfit where it cannot be.

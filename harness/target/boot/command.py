@@ -29,4 +29,4 @@ class Command(Method):
         power.run(target.boot.argv, values, "boot: command")
 
 
-METHOD = Command("command")
+METHOD = Command("command", serves=True)

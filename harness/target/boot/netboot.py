@@ -67,4 +67,4 @@ def _ipxe(cmdline: str, *, initrd: bool) -> str:
     return "\n".join([*lines, "boot", ""])
 
 
-METHOD = Netboot("netboot")
+METHOD = Netboot("netboot", serves=True)

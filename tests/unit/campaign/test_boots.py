@@ -20,9 +20,10 @@ from harness.campaign.work import next_session
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.config.kernels import BootProfile
-from harness.errors import StorageFull, TargetUnfit, Unreachable
+from harness.errors import ConnectionLost, EnvironmentFault, StorageFull, TargetUnfit, Unreachable
 from harness.plan import Booted, build_plan
 from harness.target.booting import Wanted
+from harness.target.client import Corrupt
 from harness.target.proof import Expected, NotBack
 
 LAB = """\
@@ -61,15 +62,18 @@ class Board:
         self.boot_id = "b0"
         self.patience_s = self.took_s = 0.0
         self.hung: NotBack | None = None
-        self.from_ours = False
+        self.from_ours = self.left = False
+        self.keep_s: float | None = None
+        self.cleaned: list[str] = []
 
     def order(self, wanted: Wanted, hands: object) -> Expected:
         self.booted.append(str(wanted))
         self.boot_id = str(self.now.get("boot_id", "b0"))
         self.took_s = 20.0
         self.from_ours = "isolbench.boot" in str(self.now.get("kernel"))
-        if isinstance(self.outcomes[0], TargetUnfit | StorageFull):
+        if isinstance(self.outcomes[0], TargetUnfit | StorageFull | ConnectionLost | Corrupt):
             raise self.outcomes.pop(0)  # type: ignore[misc]
+        self.left = True
         profile = BootProfile() if wanted.is_default else wanted.profile.for_cpus("1")
         if wanted.is_default:
             profile = BootProfile(remove=("isolbench.boot",))
@@ -84,7 +88,7 @@ class Board:
         self.now = found
 
     def clean_up(self) -> None:
-        pass
+        self.cleaned.append(self.booted[-1])
 
     def console_end(self) -> str:
         return PANIC
@@ -92,11 +96,12 @@ class Board:
     @contextmanager
     def session(self, *_: Any) -> Iterator[Any]:
         client = SimpleNamespace(
-            acquire=lambda *_: self.leases.append("acquired"),
+            acquire=lambda *_: self.leases.append("acquired") or 7,
             release=lambda *_: self.leases.append("released"),
             bye=lambda *_: None,
         )
-        yield SimpleNamespace(welcome={"facts": self.now}, client=client, hands=None)
+        hands = SimpleNamespace(under=lambda token, state: (token, state))
+        yield SimpleNamespace(welcome={"facts": self.now, "state_dir": "/s"}, client=client, hands=hands)
 
 
 class Lane:
@@ -112,7 +117,7 @@ class Lane:
         emit: Callable[..., None] = lambda kind, **fields: self.events.append((kind, fields))  # noqa: E731
         self.ledger = Ledger(self.execution, "nuc", emit)
         self.ledger.read()
-        self.talk: Any = SimpleNamespace(running=Running())
+        self.talk: Any = SimpleNamespace(running=Running(), token=1, batch_ends_s=None, leased_until_s=0.0)
         target = self.execution.inventory().targets["nuc"]
         self.stop = Stop()
         self.boots = boots.Boots(self.execution, target, self.talk, self.ledger, self.stop, emit)
@@ -293,27 +298,59 @@ def test_patience_and_the_lease_follow_the_boots_that_were_seen(
         assert boot_times.patience_s(target) == 300  # nothing is known of what does not look so
 
 
+@pytest.mark.parametrize("at_once", [False, True])  # by the clock, and by a signal
 def test_asked_to_stop_while_it_boots_it_is_waited_for_and_sent_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     ours, own = facts("b1", "ro isolbench.boot=installed/quiet"), facts("b2", "ro")
     lane = Lane(tmp_path, Board([NotBack("asked to stop while it was booting"), ours, own]), monkeypatch)
     session = quiet(lane)
-    monkeypatch.setattr(lane.board, "order", stopping(lane, lane.board.order))
+    monkeypatch.setattr(lane.board, "order", stopping(lane, lane.board.order, at_once=at_once))
     lane.boot(session)
     assert not lane.ledger.given_up
+    assert not lane.board.cleaned  # it may be reading it
     lane.boots.back()
     assert lane.board.booted == ["next quiet", "default plain"]
-    assert lane.events[-1][0] == "booted-back"
+    assert [kind for kind, _ in lane.events] == ["going-back", "booted-back"]
+    assert lane.board.cleaned == ["default plain"]
+    assert lane.boots.left is None
     assert not lane.board.outcomes
 
 
-def stopping(lane: Lane, order: Callable[[Wanted, object], Expected]) -> Callable[[Wanted, object], Expected]:
+def test_asked_to_stop_after_a_booted_session_it_is_sent_back_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for back, kinds in ((facts("b2", "ro"), ["booted-back"]), (NotBack("no"), ["left-booted"])):
+        lane = Lane(tmp_path, Board([facts("b1"), back]), monkeypatch)
+        lane.boot(quiet(lane))
+        lane.stop.set("interrupted", at_once=True)
+        with lane.boots.session() as session:
+            assert lane.boots.lease_s(None) is not None  # nobody else's in between
+            lane.boots.back(session)
+        assert [kind for kind, _ in lane.events] == ["booted", "going-back", *kinds]
+        assert lane.boots._pause(0) is False
+        assert lane.boots.left == (None if kinds == ["booted-back"] else "next quiet")
+
+
+def test_asked_to_stop_and_found_at_home_it_is_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was booted panicked, and the machine's own kernel came after it."""
+    lane = Lane(tmp_path, Board([NotBack("asked to stop while it was booting"), facts("b2", "ro")]), monkeypatch)
+    session = quiet(lane)
+    monkeypatch.setattr(lane.board, "order", stopping(lane, lane.board.order, at_once=True))
+    lane.boot(session)
+    lane.boots.back()
+    assert lane.board.booted == ["next quiet"]
+    assert lane.boots.left is None
+
+
+def stopping(
+    lane: Lane, order: Callable[[Wanted, object], Expected], *, at_once: bool
+) -> Callable[[Wanted, object], Expected]:
     """``order``, and somebody who asks to stop right after."""
 
     def ordered(wanted: Wanted, hands: object) -> Expected:
         expected = order(wanted, hands)
-        lane.stop.set("enough", at_once=False)
+        lane.stop.set("enough", at_once=at_once)
         return expected
 
     return ordered
@@ -324,14 +361,82 @@ def test_one_that_is_lost_in_mid_session_is_switched_off_and_on_as_often_as_a_ru
 ) -> None:
     lane = Lane(tmp_path, Board([facts("b1")]), monkeypatch)
     lane.boot(quiet(lane))
-    assert not lane.boots.rescue(Unreachable("no answer"))  # nothing switches it
+    monkeypatch.setattr(boots, "boottime_s", lambda: 1000.0)
+    lane.talk.batch_ends_s, lane.talk.leased_until_s = 900.0, 1200.0
+    gone = Unreachable("no answer")
+    assert lane.boots.rescue_in_s(gone) is None  # nothing switches it
     cycled: list[str] = []
     monkeypatch.setattr(boots.power, "can_cycle", lambda _: True)
     monkeypatch.setattr(boots.power, "cycle", lambda target: cycled.append(target.name))
-    assert [lane.boots.rescue(Unreachable("no answer")) for _ in range(3)] == [True, True, False]
+    for _ in range(2):
+        assert lane.boots.rescue_in_s(gone) == 0
+        lane.boots.rescue(gone)
+    assert lane.boots.rescue_in_s(gone) is None
     assert cycled == ["nuc", "nuc"]
     assert lane.talk.running == Running()  # what runs now is not known
     assert lane.events[-1] == ("power-cycled", {"message": "no answer"})
+
+
+@pytest.mark.parametrize(
+    ("error", "batch_ends_s", "leased_until_s", "in_s"),
+    [
+        (Unreachable("no route"), 900.0, 1200.0, 0.0),
+        (Unreachable("no route"), 1100.0, 1200.0, 100.0),  # it may be measuring, and only our own network be gone
+        (Unreachable("no route"), 900.0, 1010.0, None),  # somebody else may be there soon
+        (Unreachable("no route"), 1190.0, 1200.0, None),
+        (Unreachable("no route"), None, 1200.0, None),  # nothing of ours is measured there
+        (ConnectionLost("broken pipe"), 900.0, 1200.0, None),  # it was there just now
+    ],
+)
+def test_the_power_is_left_alone_while_it_may_be_measuring_or_be_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, batch_ends_s: float, leased_until_s: float, in_s: float
+) -> None:
+    lane = Lane(tmp_path, Board([]), monkeypatch)
+    monkeypatch.setattr(boots, "boottime_s", lambda: 1000.0)
+    monkeypatch.setattr(boots.power, "can_cycle", lambda _: True)
+    lane.talk.batch_ends_s, lane.talk.leased_until_s = batch_ends_s, leased_until_s
+    assert lane.boots.rescue_in_s(error) == in_s
+
+
+def test_a_power_command_that_fails_is_not_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: object) -> None:
+        raise EnvironmentFault("power: cycle: no outlet")
+
+    lane = Lane(tmp_path, Board([]), monkeypatch)
+    monkeypatch.setattr(boots.power, "cycle", fails)
+    with pytest.raises(Unreachable, match="no answer"):
+        lane.boots.rescue(Unreachable("no answer"))
+    assert lane.events == [("power-failed", {"message": "power: cycle: no outlet"})]
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("no answer about kernels: Traceback"), Corrupt("image was damaged")])
+def test_an_upload_that_broke_is_made_again_and_costs_a_session_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    lane = Lane(tmp_path, Board([error, facts("b1")]), monkeypatch)
+    lane.boot(quiet(lane))
+    assert [kind for kind, _ in lane.events] == ["boot-failed", "booted"]
+    lane = Lane(tmp_path, Board([error, error, error]), monkeypatch)
+    lane.boot(quiet(lane))
+    assert len(lane.ledger.given_up) == 2
+    assert lane.boots.left is None  # it was never sent away
+    lane.boots.back()
+    assert lane.board.booted == ["next quiet"] * 3
+
+
+def test_who_resumes_knows_whether_it_was_sent_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one before may have been killed after the last run: nothing is left to measure, but something to do."""
+    lane = Lane(tmp_path, Board([facts("b1"), facts("b2", "ro")]), monkeypatch)
+    assert not lane.boots.may_be_away  # it was never met
+    lane.execution.write_lane("nuc", {"boot": None})
+    assert lane.boots.may_be_away
+    lane.boot(quiet(lane))
+    lane.execution.write_lane("nuc", {"boot": lane.talk.running.to_json(), "cells": 3})
+    assert lane.boots.may_be_away
+    with lane.boots.session() as session:
+        lane.boots.back(session)
+    assert not lane.boots.may_be_away
+    assert lane.execution.lane("nuc")["cells"] == 3
 
 
 def test_each_session_is_a_boot_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
