@@ -96,7 +96,8 @@ def _wait(
                 return said[-1]
             raise _not_up(record, _ended(process.returncode, said), console_of(folder))
         text = console_of(folder)
-        found = console.trouble(console.boots(text)[-1]) if text else None
+        # until it says a word of its own, the last boot on its console is the one before
+        found = console.trouble(console.boots(text)[-1]) if text and answering else None
         if deadline.expired or (found is not None and found.kind == "panic"):
             raise _not_up(record, "", text)
         wait(pause, f"board {record.name}")
