@@ -137,10 +137,11 @@ def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> P
     if not proof.boot_id or proof.boot_id == before:
         raise OldKernel(f"did not boot: the boot id is the same, and {proof.release or 'its old kernel'} runs on")
     _check_kernel(expected, proof)
-    asked = [*expected.profile.add, *([expected.mark] if expected.mark else [])]
-    if expected.mark is not None and cmdline.missing(proof.cmdline, asked) == asked:
+    if expected.mark is not None and cmdline.missing(proof.cmdline, [expected.mark]):
+        other = cmdline.still_there(proof.cmdline, [cmdline.name_of(expected.mark)])
+        ran = f"with {other[-1]} on its command line" if other else "as it boots by itself"
         raise OldKernel(
-            f"came back as it boots by itself, {proof.release} with nothing of the boot that was asked for "
+            f"came back with the kernel {proof.release} {ran}, and not with {expected.mark} "
             f"({expected.name} {expected.profile_name})"
         )
     if wrong := _wrong_parameters(expected.profile, proof):
