@@ -84,7 +84,7 @@ def _update_initramfs(tree: Tree, journal: Journal, folder: str, release: str) -
         raise fault("release-taken", f"{made} belongs to another build of {release}")
     journal.note(ours)
     run(tree, [tool, "-c", "-k", release], "the initial RAM disk")
-    copy(tree, made, f"{folder}/initrd")
+    copy(tree, made, f"{folder}/initrd", 0o600)
     os.unlink(tree.path(made))
     journal.forget(ours)
     return f"{folder}/initrd"
@@ -97,10 +97,13 @@ def fault(kind: str, message: str, advice: Optional[str] = None) -> AgentError:
     return AgentError("environment", kind, message, advice)
 
 
-def copy(tree: Tree, path: str, to: str) -> None:
-    """Whole or not at all, and on the disk."""
+def copy(tree: Tree, path: str, to: str, mode: int = 0o644) -> None:
+    """Whole or not at all, and on the disk. An initial RAM disk may have keys in it: 0600, whatever its maker says."""
     aside = tree.path(f"{to}.part")
-    with open(tree.path(path), "rb") as source, open(aside, "wb") as file:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(aside)
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(tree.path(path), "rb") as source, os.fdopen(fd, "wb") as file:
         copy_bytes(source, file)
         file.flush()
         os.fsync(file.fileno())

@@ -50,8 +50,10 @@ def _look(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
     """All that a boot has to know, in one go: a small board takes seconds to start us.
 
     ``state``, once what the machine boots by itself is written down, if that runs; ``entry`` of the kernel ``release``
-    that lies here already, if one is asked for.
+    that lies here already, if one is asked for. What was armed before and not booted is taken back: whatever is booted
+    next, it is not that.
     """
+    kernels.forget_next_boot()
     state = kernelstate.state(kernels.tree, [str(path) for path in request.get("read") or []])
     if state["ours"] is None:
         state["default"] = kernels.remember_default()

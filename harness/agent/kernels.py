@@ -14,9 +14,10 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from . import kernelinitrd, kernelstate
+from . import kernelinitrd, kernelstate, kernelsteps
 from .kernelinitrd import fault
 from .kerneljournal import Journal, is_id, make_home
+from .kernelmodules import Modules
 from .kernelparts import ARCHIVES, FILES, place_of, receive
 from .kernelstate import HOME
 from .system import AgentError, Tree, remove_tree, write_durably
@@ -37,6 +38,7 @@ class Kernels:
     def __init__(self, tree: Optional[Tree] = None) -> None:
         self.tree = tree or Tree()
         self.journal = Journal(self.tree)
+        self.modules = Modules(self.tree, self.journal)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,7 +92,7 @@ class Kernels:
         _check_names(build, release, *sizes)
         if self._whole(build) is not None:
             return {"has": True, "parts": []}
-        self._check_modules(release)
+        self.modules.check(release)
         leaving = self._leaving(build)
         here = [part for part in sizes if self.tree.exists(f"{HOME}/{build}/{place_of(part)}")]
         self._weigh(release, {part: sizes[part] for part in sizes if part not in here}, place, leaving)
@@ -109,19 +111,21 @@ class Kernels:
     def install(self, build: str, release: str, place: str = "/boot") -> Dict[str, Any]:
         """Make what was put bootable from ``place``; its entry, as of :meth:`installed`.
 
-        Where that fails nothing of the build is left.
+        Where that fails nothing of the build is left. What runs has its own modules afterwards, as before: those of the
+        build are made to be found by a step, right before it is booted.
         """
         _check_names(build, release)
         whole = self._whole(build)
         if whole is not None:
-            self._use_modules(build, release)
             return whole
-        self._check_modules(release)
+        self.modules.check(release)
         try:
             return self._install(build, release, place)
         except (AgentError, OSError):
             self.remove(build)
             raise
+        finally:
+            self.modules.use_those_of_what_runs()
 
     def _whole(self, build: str) -> Optional[Dict[str, Any]]:
         """The entry of a build that is installed, and that nobody has taken files away from since."""
@@ -132,8 +136,8 @@ class Kernels:
     def _install(self, build: str, release: str, place: str) -> Dict[str, Any]:
         folder = f"{HOME}/{build}"
         if self.tree.exists(f"{folder}/modules"):
-            self._label(f"{folder}/modules")
-            self._use_modules(build, release)
+            self.modules.label(f"{folder}/modules")
+            self.modules.use(build, release)
             depmod = kernelstate.tool(self.tree, "depmod")
             if depmod is not None:
                 kernelinitrd.run(self.tree, [depmod, release], "the list of modules")
@@ -146,7 +150,7 @@ class Kernels:
         self.journal.note([{"id": build, "kind": "file", "path": path} for path in paths])
         kernelinitrd.copy(self.tree, f"{folder}/image", entry["image"])
         if initrd:
-            kernelinitrd.copy(self.tree, initrd, entry["initrd"])
+            kernelinitrd.copy(self.tree, initrd, entry["initrd"], 0o600)
         entry["dtbs"] = f"{folder}/dtbs" if self.tree.exists(f"{folder}/dtbs") else None
         entry["number"] = 1 + max((each.get("number", 0) for each in self.installed()), default=0)
         os.sync()  # after a power cut no module may be there and empty
@@ -204,76 +208,26 @@ class Kernels:
         walked = os.walk(self.tree.path(f"{HOME}/{build}"))
         return sum(os.lstat(os.path.join(top, name)).st_size for top, _, names in walked for name in names)
 
-    # -- modules
-
-    def _check_modules(self, release: str) -> None:
-        path = f"/lib/modules/{release}"
-        if os.path.lexists(self.tree.path(path)) and not self._is_our_link(path):
-            raise fault(
-                "release-taken",
-                f"{path} belongs to another build of {release}, which is installed on the machine",
-                "build with another CONFIG_LOCALVERSION; or, if it is this very build: {installed: %s}" % release,
-            )
-
-    def _is_our_link(self, path: str) -> bool:
-        real = self.tree.path(path)
-        return os.path.islink(real) and os.readlink(real).startswith(f"{HOME}/")
-
-    def _label(self, folder: str) -> None:
-        """Under SELinux whoever loads drivers may load them from files of the type that those in /lib/modules have."""
-        if self.tree.exists("/sys/fs/selinux/enforce"):
-            chcon = kernelstate.tool(self.tree, "chcon")
-            if chcon is None:
-                raise fault("no-tool", "chcon is not installed on the target, and its SELinux wants modules labelled")
-            paths = (self.tree.path("/lib/modules"), self.tree.path(folder))
-            kernelinitrd.run(self.tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
-
-    def _use_modules(self, build: str, release: str) -> None:
-        """Have /lib/modules lead to the modules of this build of the release: there may be two of one."""
-        to = f"{HOME}/{build}/modules/{release}"
-        if not self.tree.exists(to):
-            return
-        self._check_modules(release)
-        path = f"/lib/modules/{release}"
-        self.journal.note([{"id": build, "kind": "link", "path": path, "to": to}])
-        real = self.tree.path(path)
-        os.makedirs(os.path.dirname(real), exist_ok=True)
-        aside = f"{real}.isolbench"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(aside)
-        os.symlink(to, aside)
-        os.rename(aside, real)
+    def check_space_for(self, path: str, folder: str) -> None:
+        """AgentError unless a copy of ``path`` has room in ``folder``."""
+        self._space(folder, self._size(path) + SPARE_BYTES, "a kernel")
 
     # -- what a boot method wants done
 
     def carry_out(self, steps: List[Dict[str, Any]]) -> None:
-        """``{"write": path, "text"}``, ``{"block": path, "text"}``, ``{"run": argv}``, ``{"copy": path, "to"}``."""
-        for step in steps:
-            if "run" in step:
-                argv = [str(word) for word in step["run"]]
-                path = argv[0] if argv[0].startswith("/") else kernelstate.tool(self.tree, argv[0])
-                if path is None:
-                    raise fault("no-tool", f"{argv[0]} is not installed on the target", f"install {argv[0]}")
-                kernelinitrd.run(self.tree, [path, *argv[1:]], argv[0])
-            elif "block" in step:
-                self.journal.note([{"id": None, "kind": "block", "path": step["block"]}])
-                self.journal.set_block(str(step["block"]), str(step["text"]))
-            elif "write" in step:
-                self.journal.note([{"id": step.get("id"), "kind": "file", "path": step["write"]}])
-                real = self.tree.path(str(step["write"]))
-                os.makedirs(os.path.dirname(real), exist_ok=True)
-                write_durably(real, str(step["text"]).encode())
-            elif "copy" in step:
-                self._space(os.path.dirname(str(step["to"])), self._size(str(step["copy"])) + SPARE_BYTES, "a kernel")
-                self.journal.note([{"id": step.get("id"), "kind": "file", "path": step["to"]}])
-                kernelinitrd.copy(self.tree, str(step["copy"]), str(step["to"]))
-            else:
-                raise AgentError("bug", "usage", f"no step: {sorted(step)}")
+        kernelsteps.carry_out(self, steps)
+
+    def forget_next_boot(self) -> None:
+        """What was armed and not booted is taken back, and what runs finds its own modules; AgentError if it cannot."""
+        self.journal.disarm()
+        self.modules.use_those_of_what_runs()
 
     # -- putting back
 
     def remove(self, build: Optional[str] = None) -> List[Dict[str, Any]]:
         """Remove one build, or everything of ours: the newest first. One report an entry, as of an undo."""
+        if build is not None:
+            self.journal.disarm()  # it may be what is booted next
         report = self.journal.remove(build)
         left = {entry.get("id") for entry in self.journal.entries()}
         for name in [build] if build is not None else self._builds():

@@ -44,10 +44,21 @@ def facts(tree: Tree) -> Dict[str, Any]:
 
 
 def running(tree: Tree) -> Optional[str]:
-    """The mark of the boot of ours that runs, ``ID/PROFILE``; None: the machine booted by itself."""
+    """The mark of the boot of ours that runs, ``ID/PROFILE``; None: the machine booted by itself.
+
+    A kernel may have lost it (a command line of its own, one that was cut): a build of ours without is ``ID/unmarked``.
+    """
     words = (tree.read("/proc/cmdline") or "").split()
     marks = [word.partition("=")[2] for word in words if word.startswith(f"{MARK}=")]
-    return marks[-1] if marks else None
+    return marks[-1] if marks else _unmarked(tree)
+
+
+def _unmarked(tree: Tree) -> Optional[str]:
+    release = tree.read("/proc/sys/kernel/osrelease") or ""
+    ours = [str(each["id"]) for each in installed(tree) if each.get("release") == release]
+    if not ours or image_of(tree, release) is not None or (default(tree) or {}).get("release") == release:
+        return None  # or what the machine boots by itself is called the same
+    return f"{ours[-1]}/unmarked"
 
 
 def default(tree: Tree) -> Optional[Dict[str, Any]]:

@@ -219,7 +219,7 @@ class Booter:
             build=entry.get("id"),
             bundle=bundle,
         )
-        hands.steps(method.arm(what, state), self.keep_s)
+        hands.steps([*_modules_of(what), *method.arm(what, state)], self.keep_s)
         expected = Expected(
             wanted.kernel.name,
             what.release,
@@ -286,6 +286,11 @@ class Booter:
                 said = str(error)
                 continue
         raise not_back(self.patience_s, said, self.console_end())
+
+
+def _modules_of(what: Bootable) -> list[dict[str, Any]]:
+    """The step by which a kernel of ours finds its own, where another build of its release may lie there too."""
+    return [] if what.build is None else [{"modules": what.build, "release": what.release}]
 
 
 def _boot_id(transport: Transport) -> str:

@@ -35,7 +35,7 @@ class GrubOnce(Method):
         tool = next(name for name in ("grub-reboot", "grub2-reboot") if name in (state.get("tools") or {}))
         return [
             {"block": f"{folder}/custom.cfg", "text": entry(text, what)},
-            {"run": [tool, ENTRY_ID]},
+            {"arm": "grub", "path": f"{folder}/grubenv", "name": ENTRY_ID, "run": [tool, ENTRY_ID]},
         ]
 
     def check(self, state: State) -> None:

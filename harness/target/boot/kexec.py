@@ -11,7 +11,7 @@ class Kexec(Method):
         argv = ["kexec", "-l", what.image, f"--command-line={what.cmdline}"]
         if what.initrd is not None:
             argv.append(f"--initrd={what.initrd}")
-        return [{"run": argv}]
+        return [{"arm": "kexec", "run": argv}]
 
     def go(self, state: State) -> list[str]:
         """By systemd where it runs: file systems are then unmounted first."""

@@ -24,8 +24,8 @@ class SystemdBootOnce(Method):
             paths.append(path.removeprefix(esp))
         lines = ["title isolbench", f"linux {paths[0]}", *(f"initrd {path}" for path in paths[1:])]
         text = "\n".join([*lines, f"options {what.cmdline}", ""])
-        steps.append({"write": f"{esp}/loader/entries/{_ENTRY}", "text": text, "id": None})
-        return [*steps, {"run": ["bootctl", "set-oneshot", _ENTRY]}]
+        steps.append({"write": f"{esp}/loader/entries/{_ENTRY}", "text": text, "once": True})
+        return [*steps, {"arm": "systemd-boot", "name": _ENTRY, "run": ["bootctl", "set-oneshot", _ENTRY]}]
 
     def check(self, state: State) -> None:
         super().check(state)

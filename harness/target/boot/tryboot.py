@@ -23,8 +23,8 @@ class Tryboot(Method):
         if what.initrd is not None:
             steps.append({"copy": what.initrd, "to": f"{folder}/isolbench-once.initrd", "id": what.build})
             lines.append("initramfs isolbench-once.initrd followkernel")
-        steps.append({"write": f"{folder}/isolbench-once.txt", "text": what.cmdline + "\n", "id": None})
-        return [*steps, {"write": f"{folder}/tryboot.txt", "text": "\n".join(lines) + "\n", "id": None}]
+        steps.append({"write": f"{folder}/isolbench-once.txt", "text": what.cmdline + "\n", "once": True})
+        return [*steps, {"write": f"{folder}/tryboot.txt", "text": "\n".join(lines) + "\n", "once": True}]
 
     def go(self, state: State) -> list[str]:
         tools = state.get("tools") or {}

@@ -149,10 +149,28 @@ def test_two_builds_of_one_release_each_with_its_own_modules(machine: Path) -> N
     install(machine, TWO, "6.18", b"two")
     link = machine / "lib/modules/6.18"
     assert os.readlink(link) == f"{HOME}/{TWO}/modules/6.18"
-    install(machine, ONE, "6.18", b"one")  # before it is booted again
+    ask(machine, op="install", build=ONE, release="6.18")
+    assert os.readlink(link) == f"{HOME}/{TWO}/modules/6.18"  # not yet
+    ask(machine, op="steps", steps=[{"modules": ONE, "release": "6.18"}])  # right before it is booted
     assert os.readlink(link) == f"{HOME}/{ONE}/modules/6.18"
     kernels_of(machine).remove()
     assert not link.is_symlink()
+
+
+def test_a_kernel_that_runs_keeps_its_modules_unless_another_is_booted(machine: Path) -> None:
+    install(machine, ONE, "6.18", b"one")
+    (machine / "proc/cmdline").write_text(f"ro isolbench.boot={ONE}/quiet")
+    install(machine, TWO, "6.18", b"two")
+    link = machine / "lib/modules/6.18"
+    assert os.readlink(link) == f"{HOME}/{ONE}/modules/6.18"
+    use = {"modules": TWO, "release": "6.18"}
+    with pytest.raises(AgentError, match="kexec is not installed"):
+        ask(machine, op="steps", steps=[use, {"run": ["kexec", "-l"]}])
+    assert os.readlink(link) == f"{HOME}/{ONE}/modules/6.18"
+    ask(machine, op="steps", steps=[use])
+    assert os.readlink(link) == f"{HOME}/{TWO}/modules/6.18"
+    ask(machine, op="look")  # it never left
+    assert os.readlink(link) == f"{HOME}/{ONE}/modules/6.18"
 
 
 def test_the_modules_of_a_distribution_stay_what_they_are(machine: Path) -> None:

@@ -60,7 +60,10 @@ def test_every_method_that_the_inventory_knows() -> None:
 def test_kexec() -> None:
     method = method_of("kexec")
     assert method.arm(WHAT, state()) == [
-        {"run": ["kexec", "-l", WHAT.image, "--command-line=ro quiet panic=10", f"--initrd={WHAT.initrd}"]}
+        {
+            "arm": "kexec",
+            "run": ["kexec", "-l", WHAT.image, "--command-line=ro quiet panic=10", f"--initrd={WHAT.initrd}"],
+        }
     ]
     assert method.arm(replace(WHAT, initrd=None), state())[0]["run"][-1] == "--command-line=ro quiet panic=10"
     assert method.go(state()) == ["/usr/sbin/systemctl", "kexec"]
@@ -76,7 +79,9 @@ def test_grub_once_boots_ours_once_and_leaves_the_default() -> None:
     method.check(found)
     block, run = method.arm(replace(WHAT, cmdline='ro dyndbg="file a.c +p" x=$(reboot)'), found)
     assert block["block"] == "/boot/grub/custom.cfg"
-    assert run == {"run": ["grub-reboot", "isolbench-once"]}
+    assert run == {
+        "arm": "grub", "path": "/boot/grub/grubenv", "name": "isolbench-once", "run": ["grub-reboot", "isolbench-once"],
+    }  # fmt: skip
     assert block["text"].split("\n") == [
         "menuentry 'isolbench' --id isolbench-once {",
         "  load_video",
@@ -133,7 +138,9 @@ def test_systemd_boot_once() -> None:
     assert steps[2]["text"] == (
         "title isolbench\nlinux /isolbench-once.vmlinuz\ninitrd /isolbench-once.initrd\noptions ro quiet panic=10\n"
     )
-    assert steps[3] == {"run": ["bootctl", "set-oneshot", "isolbench-once.conf"]}
+    name = "isolbench-once.conf"
+    assert steps[3] == {"arm": "systemd-boot", "name": name, "run": ["bootctl", "set-oneshot", name]}
+    assert steps[2]["once"] is True  # nothing of it is in the menu afterwards
     there = method.arm(WHAT, state({"/boot/loader/loader.conf": ""}))  # /boot is the partition: nothing is copied
     assert there[0]["text"].split("\n")[1] == "linux /isolbench-1.vmlinuz"
     with pytest.raises(TargetUnfit, match="no systemd-boot on the target"):
