@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness.agent import kernels
+from harness.agent.lease import Lease
 from harness.config.kernels import Artefact
-from harness.errors import ConnectionLost, EnvironmentFault, StorageFull
+from harness.errors import Busy, ConnectionLost, EnvironmentFault, StorageFull
+from harness.target.client import StaleToken
 from harness.target.contact import Contact
 from harness.target.hands import Hands
 from harness.target.kernels import MOST, Bundle, identify
@@ -108,6 +110,31 @@ def test_what_it_cannot_have_is_told_before_a_byte_is_sent(machine: Machine, bun
     with pytest.raises(EnvironmentFault, match=r"/lib/modules/6\.1\.0-x belongs to another build"):
         machine.hands.install(bundle, nothing)
     assert list((machine.root / "var/lib").iterdir()) == []
+
+
+def test_under_a_lease_that_somebody_else_has_nothing_is_changed(machine: Machine, bundle: Bundle) -> None:
+    """An upload may outlast its lease: what comes then is refused, up to the step that would arm a boot."""
+    state = machine.root / "var/lib/isolbench"
+    state.mkdir()
+    lease = Lease(str(state), None)
+    mine = machine.hands.under(lease.acquire({"id": "a", "who": "A"}, 600)["token"], "/var/lib/isolbench")
+    step = {"write": "/boot/x", "text": "x"}
+    mine.steps([step], keep_s=3000)
+    assert (current := lease.current()) is not None
+    assert current["expires_s"] > 2000
+    with pytest.raises(Busy, match="in use by A"):  # a colleague without one
+        machine.hands.remove()
+    expired = Lease(str(state), None, lambda: 10**18)
+    theirs = machine.hands.under(expired.acquire({"id": "b", "who": "B"}, 600)["token"], "/var/lib/isolbench")
+    (machine.root / "boot/x").unlink()
+    changes = (lambda: mine.steps([step]), lambda: mine.install(bundle), lambda: mine.look((), None), mine.remove)
+    for change in changes:
+        with pytest.raises(StaleToken):
+            change()
+    assert mine.state()  # who only looks needs none
+    assert not (machine.root / "boot/x").exists()
+    theirs.steps([step])
+    assert (machine.root / "boot/x").read_text() == "x"
 
 
 def test_an_agent_that_gives_up_in_the_middle_says_why(machine: Machine, bundle: Bundle) -> None:
