@@ -9,6 +9,7 @@ import json
 import re
 from typing import Any, Dict, List, Optional
 
+from .kerneldisks import grubenv
 from .system import Tree
 
 #: Of ours: a folder for each build, the journal, and what the machine boots by itself.
@@ -32,6 +33,7 @@ def state(tree: Tree, read: List[str]) -> Dict[str, Any]:
         "initrd": initrd_of(tree, release),
         "default": default(tree),
         "installed": installed(tree),
+        "grubenv": grubenv(tree),
         "tools": {name: found for name in _TOOLS if (found := tool(tree, name)) is not None},
         "texts": {path: text(tree, path) if tree.exists(path) else None for path in read},
     }

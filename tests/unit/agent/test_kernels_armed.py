@@ -214,3 +214,40 @@ def test_modules_are_on_the_disk_before_a_kernel_counts_as_installed(
     install(loaders)
     assert seen == [False]
     assert (loaders / f"{HOME[1:]}/{ONE}/modules/6.18/a.ko").exists()
+
+
+MOUNTS = """\
+22 1 253:1 / / rw,relatime shared:1 - btrfs /dev/vda1 rw
+23 22 0:5 / /dev rw - devtmpfs udev rw
+30 22 259:7 / /boot rw,relatime - ext4 /dev/x rw
+31 30 8:1 / /boot/ef\\040i rw shared:3 master:1 - vfat /dev/sda1 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "sysfs", "on"),
+    [
+        ("sda/sda2", ["sda/sda2/partition"], ""),
+        ("dm-0", ["dm-0/dm/uuid=LVM-abc"], "lvm"),
+        ("dm-0", ["dm-0/dm/uuid=CRYPT-LUKS2-abc", "dm-0/slaves/dm-1/dm/uuid=LVM-abc"], "lvm"),
+        ("dm-0", ["dm-0/dm/uuid=CRYPT-LUKS2-abc", "dm-0/slaves/sda2/partition"], ""),
+        ("md127", ["md127/md/level"], "raid"),
+        ("md127/md127p1", ["md127/md/level", "md127/md127p1/partition"], "raid"),
+    ],
+)
+def test_on_what_grubs_environment_lies(loaders: Path, device: str, sysfs: list[str], on: str) -> None:
+    (loaders / "proc/self").mkdir()
+    (loaders / "proc/self/mountinfo").write_text(MOUNTS)
+    devices = loaders / "sys/devices"
+    for each in sysfs:
+        path, _, text = each.partition("=")
+        (devices / path).parent.mkdir(parents=True, exist_ok=True)
+        (devices / path).write_text(text)
+    (loaders / "sys/dev/block").mkdir(parents=True)
+    (loaders / "sys/dev/block/259:7").symlink_to(devices / device)
+    assert ask(loaders, op="state")["state"]["grubenv"] == {"path": "/boot/grub/grubenv", "fs": "ext4", "on": on}
+    (loaders / "boot/ef i").mkdir()
+    (loaders / "boot/grub/grubenv").unlink()
+    (loaders / "boot/grub/grubenv").symlink_to("../ef i/grubenv")
+    found = ask(loaders, op="state")["state"]["grubenv"]
+    assert (found["path"], found["fs"], found["on"]) == ("/boot/ef i/grubenv", "vfat", "")

@@ -48,7 +48,8 @@ TOOLS = {name: f"/usr/sbin/{name}" for name in ("kexec", "grub-reboot", "bootctl
 
 def state(texts: dict[str, str] | None = None, **tools: str | None) -> dict[str, Any]:
     known = {**TOOLS, **tools}
-    return {"tools": {name: path for name, path in known.items() if path is not None}, "texts": texts or {}}
+    found = {name: path for name, path in known.items() if path is not None}
+    return {"tools": found, "texts": texts or {}, "grubenv": {"path": "/boot/grub/grubenv", "fs": "ext4", "on": ""}}
 
 
 def test_every_method_that_the_inventory_knows() -> None:
@@ -89,8 +90,12 @@ def test_grub_once_boots_ours_once_and_leaves_the_default() -> None:
         "  if [ x$grub_platform = xxen ]; then insmod xzio; fi",
         "  insmod ext2",
         "  search --no-floppy --fs-uuid --set=root 0a-1b",
-        "  linux /boot/isolbench-1.vmlinuz 'ro' 'dyndbg=\"file a.c +p\"' 'x=$(reboot)'",
-        "  initrd /boot/isolbench-1.initrd",
+        "  if linux /boot/isolbench-1.vmlinuz 'ro' 'dyndbg=file a.c +p' 'x=$(reboot)'; then",
+        "    if initrd /boot/isolbench-1.initrd; then",
+        "      boot",
+        "    fi",
+        "  fi",
+        "  reboot",
         "}",
     ]
     assert method.go(found) == ["/usr/sbin/systemctl", "reboot"]
@@ -98,17 +103,44 @@ def test_grub_once_boots_ours_once_and_leaves_the_default() -> None:
 
 def test_grubs_paths_begin_where_its_file_system_does() -> None:
     separate = GRUB.replace("/boot/vmlinuz", "/vmlinuz").replace("/boot/initrd", "/initrd")
-    assert "  linux /isolbench-1.vmlinuz 'ro'" in entry(separate, WHAT)
+    assert " linux /isolbench-1.vmlinuz 'ro'" in entry(separate, WHAT)
     subvolume = GRUB.replace("/boot/vmlinuz", "/@/boot/vmlinuz")
-    assert "  linux /@/boot/isolbench-1.vmlinuz 'ro'" in entry(subvolume, WHAT)
+    assert " linux /@/boot/isolbench-1.vmlinuz 'ro'" in entry(subvolume, WHAT)
 
 
 @pytest.mark.skipif(
     shutil.which("grub-script-check") is None, reason="grub-script-check is not installed (grub-common)"
 )
 def test_grub_itself_reads_the_entry(tmp_path: Path) -> None:
-    (tmp_path / "custom.cfg").write_text(entry(GRUB, replace(WHAT, cmdline='ro a="b c" d=$e;f {g} `h`')) + "\n")
-    subprocess.run(["grub-script-check", tmp_path / "custom.cfg"], check=True)
+    for initrd in (WHAT.initrd, None):
+        what = replace(WHAT, cmdline='ro a="b c" d=$e;f {g} `h`', initrd=initrd)
+        (tmp_path / "custom.cfg").write_text(entry(GRUB, what) + "\n")
+        subprocess.run(["grub-script-check", tmp_path / "custom.cfg"], check=True)
+
+
+@pytest.mark.parametrize("word", ["a=it's", 'a="b\\c d"'])
+def test_what_grub_would_change_is_refused(word: str) -> None:
+    with pytest.raises(TargetUnfit, match="GRUB cannot hand on a="):
+        entry(GRUB, replace(WHAT, cmdline=f"ro {word} quiet"))
+
+
+@pytest.mark.parametrize(
+    ("fs", "on", "where"),
+    [
+        ("btrfs", "", "btrfs"),
+        ("zfs", "", "zfs"),
+        ("ext4", "lvm", "LVM"),
+        ("xfs", "raid", "software RAID"),
+        ("", "", "an"),
+    ],
+)
+def test_a_grub_that_cannot_forget_its_next_entry_is_refused(fs: str, on: str, where: str) -> None:
+    method = method_of("grub-once")
+    found = state({"/boot/grub/grub.cfg": GRUB})
+    for good in ("ext2", "ext4", "xfs", "vfat"):
+        method.check({**found, "grubenv": {"path": "/boot/grub/grubenv", "fs": good, "on": ""}})
+    with pytest.raises(TargetUnfit, match=f"/boot/grub/grubenv lies on {where}.*: GRUB cannot write there"):
+        method.check({**found, "grubenv": {"path": "/boot/grub/grubenv", "fs": fs, "on": on}})
 
 
 @pytest.mark.parametrize(
@@ -134,17 +166,22 @@ def test_systemd_boot_once() -> None:
         {"copy": WHAT.image, "to": "/boot/efi/isolbench-once.vmlinuz", "id": "1"},
         {"copy": WHAT.initrd, "to": "/boot/efi/isolbench-once.initrd", "id": "1"},
     ]
-    assert steps[2]["write"] == "/boot/efi/loader/entries/isolbench-once.conf"
+    assert steps[2]["write"] == "/boot/efi/loader/entries/0-isolbench-once.conf"  # by name the last of the menu
     assert steps[2]["text"] == (
         "title isolbench\nlinux /isolbench-once.vmlinuz\ninitrd /isolbench-once.initrd\noptions ro quiet panic=10\n"
     )
-    name = "isolbench-once.conf"
+    name = "0-isolbench-once.conf"
     assert steps[3] == {"arm": "systemd-boot", "name": name, "run": ["bootctl", "set-oneshot", name]}
     assert steps[2]["once"] is True  # nothing of it is in the menu afterwards
     there = method.arm(WHAT, state({"/boot/loader/loader.conf": ""}))  # /boot is the partition: nothing is copied
     assert there[0]["text"].split("\n")[1] == "linux /isolbench-1.vmlinuz"
     with pytest.raises(TargetUnfit, match="no systemd-boot on the target"):
         method.check(state())
+    with pytest.raises(TargetUnfit, match=r"/boot/efi/loader/loader\.conf names no default: what the machine boots"):
+        method.check(found)
+    method.check(state({"/boot/efi/loader/loader.conf": "timeout 3\ndefault arch.conf\n"}))
+    variable = next(path for path in method.reads if "LoaderEntryDefault" in path)
+    method.check(state({"/boot/efi/loader/loader.conf": "", variable: "\x07\0\0\0a\0"}))
 
 
 def test_tryboot_changes_no_file_that_the_firmware_boots_by_itself() -> None:
