@@ -46,7 +46,8 @@ class Expected:
     """What has to run after a boot; None where it is not known, and so cannot be asked for.
 
     ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
-    ``artefact`` is the identity of a kernel of ours, as plain data.
+    ``artefact`` is the identity of a kernel of ours, as plain data. ``line`` is the command line that the boot loader was
+    given: what it made of the machine's own parameters nobody else looks at.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Expected:
     profile_name: str = ""
     mark: str | None = None
     artefact: Mapping[str, Any] | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> P
             f"came back with the kernel {proof.release} {ran}, and not with {expected.mark} "
             f"({expected.name} {expected.profile_name})"
         )
-    if wrong := _wrong_parameters(expected.profile, proof):
+    if wrong := _wrong_parameters(expected.profile, proof) or _lost(expected.line, proof):
         named = f" ({expected.profile_name})" if expected.profile_name else ""
         raise WrongParameters(f"came back with wrong parameters{named}: {'; '.join(wrong)}")
     return proof
@@ -163,6 +165,13 @@ def _check_kernel(expected: Expected, proof: Proof) -> None:
             f"came back with another build of {proof.release}: {proof.version!r} instead of {expected.version!r} "
             f"({expected.name})"
         )
+
+
+def _lost(line: str, proof: Proof) -> list[str]:
+    """What of ``line`` did not arrive. Where it stands is of no concern: it is as the machine has it by itself."""
+    arrived = cmdline.kernels_own(proof.cmdline)
+    lost = [each for each in cmdline.kernels_own(line) if not any(cmdline.same(each, one) for one in arrived)]
+    return [f"{each}, which the machine boots with by itself, did not arrive" for each in lost]
 
 
 def _wrong_parameters(profile: BootProfile, proof: Proof) -> list[str]:

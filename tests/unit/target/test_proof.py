@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_command_line_that_is_asked_for() -> None:
     masked = cmdline.with_profile("systemd.mask=x systemd.mask=y", BootProfile(add="systemd.mask=z"))  # type: ignore[arg-type]
     assert masked == "systemd.mask=x systemd.mask=y systemd.mask=z panic=10"
     assert cmdline.with_profile("panic=0 x_y=1", BootProfile(add="panic=5 x-y=2")) == "panic=5 x-y=2"  # type: ignore[arg-type]
+
+
+def test_the_machines_own_parameters_arrive_as_well() -> None:
+    own = BootProfile(add='acpi_osi="Windows 2009"')  # type: ignore[arg-type]
+    expected = replace(EXPECTED, line=cmdline.with_profile(LINE.partition(" -- ")[0], own))
+    prove(expected, "old", facts(cmdline=f'"acpi_osi=Windows 2009" panic=10 {LINE}'))
+    broken = r'"acpi_osi=\"Windows 2009\""'
+    with pytest.raises(
+        WrongParameters, match=r'\(quiet\): acpi_osi="Windows 2009", which the machine boots with by itself'
+    ):
+        prove(expected, "old", facts(cmdline=f"{broken} {LINE}"))
 
 
 def test_what_was_asked_for_is_proved() -> None:
