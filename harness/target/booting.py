@@ -229,6 +229,7 @@ class Booter:
             wanted.boot,
             mark,
             None if identity is None else identity.to_json(),
+            line=what.cmdline,
         )
         return expected, what
 

@@ -46,8 +46,8 @@ class Expected:
     """What has to run after a boot; None where it is not known, and so cannot be asked for.
 
     ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
-    ``artefact`` is the identity of a kernel of ours, as plain data. ``line`` is the command line that the boot loader was
-    given: what it made of the machine's own parameters nobody else looks at.
+    ``artefact`` is the identity of a kernel of ours, as plain data. ``line`` is the command line that the boot loader
+    was given: what it made of the machine's own parameters nobody else looks at.
     """
 
     name: str
