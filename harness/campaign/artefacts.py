@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..errors import PlanError, UserError
 from ..plan import Plan
@@ -40,6 +41,11 @@ def look_at(plan: Plan) -> Looks:
     if wrong:
         raise PlanError("\n".join(wrong))
     return found
+
+
+def pinned(plan: Plan, looks: Looks) -> Plan:
+    """``plan`` with the hashes of what was seen: an execution boots these files, and none that take their place."""
+    return replace(plan, hashes={name: {arch: each.sha256 for arch, each in by.items()} for name, by in looks.items()})
 
 
 def _machines(plan: Plan, kernel: str, arch: str) -> set[str]:

@@ -345,7 +345,9 @@ class Boots:
         plan = self._execution.plan
         kernels, profiles = dict(plan.kernels), dict(plan.profiles)
         kernel = kernels.get(booted.kernel) or BUILT_IN_KERNEL
-        return Wanted(kernel, booted.boot, profiles.get(booted.boot) or BUILT_IN_BOOT)
+        return Wanted(
+            kernel, booted.boot, profiles.get(booted.boot) or BUILT_IN_BOOT, plan.hashes.get(booted.kernel, {})
+        )
 
     def _may_try_again(self, error: IsolbenchError, booted: Booted) -> bool:
         if not isinstance(error, BootFailed | ConnectionLost | Corrupt) or isinstance(error, WrongParameters):

@@ -43,7 +43,7 @@ def run(
     as_json: bool,
 ) -> int:
     from ..campaign import execution as executions
-    from ..campaign.artefacts import look_at
+    from ..campaign.artefacts import look_at, pinned
     from .planning import read_plan
 
     if (campaign is None) == (execution is None):
@@ -57,7 +57,7 @@ def run(
     else:
         assert campaign is not None
         known, plan = read_plan(campaign, inventory, target_names, sets, kernels, compile_all=True)
-        look_at(plan)
+        plan = pinned(plan, look_at(plan))
         found = executions.create(plan, results, known.path)
     return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
 

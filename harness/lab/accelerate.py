@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..deadline import Deadline
-from ..errors import InfrastructureFault
+from ..errors import BuildError, InfrastructureFault
 from ..toolchain import native_arch
 from . import count
 from .cache import Cache
@@ -34,6 +34,7 @@ def accelerator(arch: str, kernel: Kernel, cache: Cache) -> str:
 def decide(arch: str, notes: Path, device: Path, boots: Callable[[], bool]) -> str:
     """That ``device`` can be opened proves little: in a virtual machine a guest may start and never get anywhere. So
     ``boots`` is tried, which raises InfrastructureFault where a guest does not boot; the outcome is noted in ``notes``.
+    Where its user space cannot be compiled here nothing is known, and nothing noted: a compiler may come.
     """
     if arch != native_arch() or not os.access(device, os.R_OK | os.W_OK):
         return "tcg"
@@ -41,6 +42,8 @@ def decide(arch: str, notes: Path, device: Path, boots: Callable[[], bool]) -> s
     if not note.exists():
         try:
             outcome = "kvm" if boots() else "tcg"
+        except BuildError:
+            return "tcg"
         except InfrastructureFault:
             outcome = "tcg"
         for old in notes.glob("kvm-*"):

@@ -6,6 +6,9 @@ from __future__ import annotations
 from . import console
 from .state import BoardFolder
 
+#: Of what a board that does not stop talking has said, so many bytes are read: the last.
+MOST_BYTES = 4 << 20
+
 
 class Watch:
     """Of the board ``name``, from now on. Asking is cheap: what was read before is not read again for nothing."""
@@ -20,8 +23,9 @@ class Watch:
         """What it said since; of a board that was brought up anew, all it said."""
         try:
             with self._path.open("rb") as file:
-                file.seek(self._start if self._size() >= self._start else 0)
-                return console.text_of(file.read())
+                size = self._size()
+                file.seek(max(self._start if size >= self._start else 0, size - MOST_BYTES))
+                return console.text_of(file.read(MOST_BYTES))
         except OSError:
             return ""
 

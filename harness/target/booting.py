@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..config.inventory import Target
 from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT, Artefact, BootProfile, Kernel
 from ..config.units import format_cpu_list
 from ..deadline import Deadline
-from ..errors import BoardDown, EnvironmentFault, InfrastructureFault, TargetUnfit
+from ..errors import BoardDown, EnvironmentFault, InfrastructureFault, TargetUnfit, UserError
 from ..lab.power import answers
-from ..lab.way import console_text
+from ..lab.watch import Watch
 from . import power
 from .boot import Bootable, Method, method_of
 from .cmdline import with_profile
@@ -45,11 +45,12 @@ _TELLS = 10
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be booted, by name and by meaning."""
+    """What is to be booted, by name and by meaning. ``hashes``, by architecture, are those its files have to have."""
 
     kernel: Kernel
     boot: str
     profile: BootProfile
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_default(self) -> bool:
@@ -66,7 +67,8 @@ def expected_default(default: Mapping[str, Any]) -> Expected:
 class Booter:
     """Boots ``target``. ``emit`` tells what happens, ``pause`` waits and says whether we are asked to stop.
 
-    ``console`` gives the console's text so far, where there is one: a virtual board's, if nothing else is said.
+    ``console`` is called when a boot is ordered; what it gives, when that is wanted which the console has said since, if
+    there is one. It is a virtual board's, if nothing else is said.
     ``patience_s`` is how long it is waited for; ``took_s`` how long the last boot took that was waited for to its end;
     ``boot_id`` is that of before. ``hung`` is why the target's power had to be switched for it, if that had to be;
     ``from_ours`` whether a kernel of ours ran when it was ordered; ``left`` whether it was sent away since somebody set
@@ -78,15 +80,15 @@ class Booter:
         target: Target,
         emit: Callable[..., None],
         pause: Pause,
-        console: Callable[[], str | None] | None = None,
+        console: Callable[[], Callable[[], str | None]] | None = None,
     ) -> None:
         self.patience_s = BACK_S
         self.took_s = 0.0
         self._target = target
         self._emit = emit
         self._pause = pause
-        self._console = console or (lambda: _console_of(target))
-        self._seen = 0
+        self._console = console or (lambda: _no_console if target.virtual is None else Watch(target.name).text)
+        self._said: Callable[[], str | None] = _no_console
         self._ordered_at = 0.0
         self.boot_id = ""
         self.hung: NotBack | None = None
@@ -115,7 +117,7 @@ class Booter:
         self._default_release = str(state["default"].get("release"))
         method.here(self._target, what, self._default_release if what is None else what.release)
         self._emit("booting", kernel=wanted.kernel.name, boot=wanted.boot, method=method.name)
-        self._seen = len(self._console() or "")
+        self._said = self._console()
         self.boot_id = str(state.get("boot_id"))
         self._ordered_at = time.monotonic()
         self.left = True
@@ -144,8 +146,7 @@ class Booter:
 
     def console_end(self) -> str | None:
         """What the console said since the boot was ordered."""
-        text = self._console()
-        return None if text is None else text[self._seen :]
+        return self._said()
 
     def clean_up(self) -> None:
         """What the controller put somewhere for one boot is removed."""
@@ -239,6 +240,12 @@ class Booter:
             wanted.kernel.name, artefact, hands.contact.arch,
             unpacking=lambda: self._emit("unpacking", kernel=wanted.kernel.name),
         )  # fmt: skip
+        pinned = wanted.hashes.get("") or wanted.hashes.get(hands.contact.arch)
+        if pinned not in (None, bundle.identity.sha256):
+            raise UserError(
+                f"kernel {wanted.kernel.name}: its files changed since this execution began",
+                advice="put those back that it began with, or begin another one",
+            )
         told = 0
 
         def sent(done: int, total: int) -> None:
@@ -304,12 +311,8 @@ def _boot_id(transport: Transport) -> str:
     return done.stdout.decode("ascii", "replace").strip()
 
 
-def _console_of(target: Target) -> str | None:
-    """A virtual board's console; None where nobody listens to one."""
-    try:
-        return None if target.virtual is None else console_text(target.name)
-    except BoardDown:
-        return None
+def _no_console() -> None:
+    """Nobody listens to one."""
 
 
 def put_back_here(target: Target) -> None:

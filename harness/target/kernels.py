@@ -130,6 +130,9 @@ def identify(
             if found is None:
                 unpacking()
                 found = _made(name, artefact, sha256, cache)
+                if digest(artefact) != sha256:
+                    forget(found)  # of both, and under the hash of one
+                    raise ValueError("it changed while it was read: is somebody still writing it?")
     _check_arch(name, artefact, found.identity.arch, arch)
     return found
 

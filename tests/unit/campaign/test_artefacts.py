@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from harness.campaign.artefacts import look_at
+from harness.campaign.artefacts import look_at, pinned
 from harness.cli.boot_plan import boots_json, lines
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
-from harness.errors import PlanError
+from harness.config.kernels import BUILT_IN_BOOT
+from harness.errors import PlanError, UserError
 from harness.plan import Plan, build_plan
+from harness.target.booting import Booter, Wanted
 
 from ..target.test_kernels import BUILD_ID, PACKAGE, arm64, bzimage, deb_of
 
@@ -107,3 +110,18 @@ def test_more_kernels_than_lie_there_at_once_are_told_of(folder: Path) -> None:
         assert found is not None
         assert found["sent_anew"] is told
         assert any("sent anew" in line for line in lines(found)) is told
+
+
+def test_an_execution_boots_the_files_that_it_began_with(folder: Path) -> None:
+    plan = planned(folder, ["nuc", "pi"], ["next", "rt"])
+    looks = look_at(plan)
+    again = Plan.from_json(json.loads(json.dumps(pinned(plan, looks).to_json())))
+    assert again.hashes == {"next": {arch: each.sha256 for arch, each in looks["next"].items()}}
+    assert set(again.hashes["next"]) == {"x86_64", "aarch64"}
+    (folder / "k.deb").write_bytes(deb_of({**PACKAGE, "./boot/x": b""}))
+    target = load_inventory(folder / "i.yaml").targets["nuc"]
+    booter = Booter(target, lambda *_, **__: None, lambda _: False)
+    state: Any = {"ours": None, "default": {"release": "6.1", "cmdline": "ro"}, "tools": {"kexec": "/sbin/kexec"}}
+    hands: Any = SimpleNamespace(look=lambda *_: (state, {}), contact=SimpleNamespace(arch="x86_64"))
+    with pytest.raises(UserError, match="kernel next: its files changed since this execution began"):
+        booter.order(Wanted(again.kernels["next"], "plain", BUILT_IN_BOOT, again.hashes["next"]), hands)

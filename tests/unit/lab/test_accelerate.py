@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InfrastructureFault
+from harness.errors import BuildError, InfrastructureFault
 from harness.lab.accelerate import decide
 from harness.toolchain import native_arch
 
@@ -70,3 +70,8 @@ def test_another_architecture_is_always_emulated(tmp_path: Path, device: Path) -
     trial = Trial()
     assert decide("aarch64" if native_arch() == "x86_64" else "x86_64", tmp_path, device, trial) == "tcg"
     assert trial.count == 0
+
+
+def test_without_a_compiler_it_is_emulated_until_there_is_one(tmp_path: Path, device: Path) -> None:
+    assert decide(native_arch(), tmp_path, device, Trial(BuildError("no compiler"))) == "tcg"
+    assert decide(native_arch(), tmp_path, device, Trial()) == "kvm"

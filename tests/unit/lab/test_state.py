@@ -15,6 +15,7 @@ import pytest
 
 from harness.errors import BoardDown, Busy
 from harness.lab import boards, way
+from harness.lab import watch as watching
 from harness.lab.machine import qemu_name
 from harness.lab.state import BoardFolder, Record, folders, host_boot_id, process_start
 from harness.lab.watch import Watch
@@ -141,6 +142,17 @@ def test_a_console_tells_that_a_board_went_down_since(folder: BoardFolder, said:
     assert watch.text() == said
     folder.console.write_text("new\n")  # it was taken down and brought up again
     assert watch.text() == "new\n"
+
+
+def test_of_a_board_that_does_not_stop_talking_the_end_is_read(
+    folder: BoardFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.console.write_text("before\n")
+    watch = Watch("box")
+    monkeypatch.setattr(watching, "MOST_BYTES", 20)
+    with folder.console.open("a") as console:
+        console.write("again and again\n" * 9 + "the end\n")
+    assert watch.text() == "gain and again\nthe end\n"[-20:]
 
 
 def test_boards_there_is_anything_of(folder: BoardFolder, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def booter(
     monkeypatch.setattr(booting, "open_transport", open_transport)
     monkeypatch.setattr(booting, "_boot_id", lambda _: "new")
     events: list[tuple[str, dict[str, Any]]] = []
-    made = Booter(target, lambda kind, **fields: events.append((kind, fields)), lambda _: stopped, lambda: None)
+    made = Booter(target, lambda kind, **fields: events.append((kind, fields)), lambda _: stopped)
     made.boot_id, made.patience_s = "old", 0.01
     return made, events
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from harness.config.kernels import Artefact
 from harness.errors import EnvironmentFault, UserError
+from harness.target import kernelimage
 from harness.target.kernelimage import NoKernel, read_image, unpack
 from harness.target.kernels import KEEP, identify, look
 
@@ -330,6 +331,34 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
         (found.folder / part).write_text(data)
         assert identify("n", Artefact(tar=str(path)), "x86_64", tmp_path / "cache") == found
         assert (found.folder / "image").read_bytes() == bzimage()
+
+
+def test_what_is_written_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    """A build that goes on: what was unpacked would lie in the cache under the hash of something else."""
+    path, cache = tmp_path / "k.tar", tmp_path / "cache"
+    path.write_bytes(tar_of(PACKAGE))
+
+    def rewritten() -> None:
+        path.write_bytes(tar_of({**PACKAGE, "./lib/modules/6.1.0-x/new.ko": b"new"}))
+
+    with pytest.raises(UserError, match="it changed while it was read"):
+        identify("n", Artefact(tar=str(path)), "x86_64", cache, rewritten)
+    path.write_bytes(tar_of(PACKAGE))
+    found = identify("n", Artefact(tar=str(path)), "x86_64", cache)
+    assert (found.folder / "image").read_bytes() == bzimage()
+
+
+def test_what_unpacks_to_more_than_a_kernel_is_not_unpacked_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program would go on for ever: it is ended as soon as there is enough."""
+    monkeypatch.setattr(kernelimage, "MAX_UNPACKED", 3 << 20)
+    assert len(kernelimage._by_program(("yes",), b"")) == 3 << 20
+    monkeypatch.setattr(kernelimage, "_DECOMPRESS_S", 0.1)
+    with pytest.raises(ValueError, match="sleep is not done after 0 s"):
+        kernelimage._by_program(("sleep", "60"), b"")
+    with pytest.raises(ValueError, match="No such file"):
+        kernelimage._by_program(("cat", "/nowhere"), b"")
 
 
 def test_unpacking_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
