@@ -14,7 +14,7 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from . import kernelinitrd, kernelstate, kernelsteps
+from . import kernelinitrd, kernelstate, kernelsteps, kerneltrees
 from .kernelinitrd import fault
 from .kerneljournal import Journal, is_id, make_home
 from .kernelmodules import Modules
@@ -151,7 +151,8 @@ class Kernels:
         kernelinitrd.copy(self.tree, f"{folder}/image", entry["image"])
         if initrd:
             kernelinitrd.copy(self.tree, initrd, entry["initrd"], 0o600)
-        entry["dtbs"] = f"{folder}/dtbs" if self.tree.exists(f"{folder}/dtbs") else None
+        came = self.tree.exists(f"{folder}/dtbs")
+        entry["dtb"] = kerneltrees.fitting(self.tree, f"{folder}/dtbs") if came else None
         entry["number"] = 1 + max((each.get("number", 0) for each in self.installed()), default=0)
         os.sync()  # after a power cut no module may be there and empty
         write_durably(self.tree.path(f"{folder}/installed.json"), json.dumps(entry).encode(), 0o644)

@@ -73,7 +73,7 @@ def default(tree: Tree) -> Optional[Dict[str, Any]]:
 
 
 def installed(tree: Tree) -> List[Dict[str, Any]]:
-    """Ours that are whole, the oldest first: ``{id, release, image, initrd, dtbs}``."""
+    """Ours that are whole, the oldest first: ``{id, release, image, initrd, dtb}``."""
     found = []
     for name in tree.names(HOME):
         with contextlib.suppress(OSError, ValueError):

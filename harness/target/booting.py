@@ -67,8 +67,8 @@ def expected_default(default: Mapping[str, Any]) -> Expected:
 class Booter:
     """Boots ``target``. ``emit`` tells what happens, ``pause`` waits and says whether we are asked to stop.
 
-    ``console`` is called when a boot is ordered; what it gives, when that is wanted which the console has said since, if
-    there is one. It is a virtual board's, if nothing else is said.
+    ``console`` is called when a boot is ordered; what it gives, when that is wanted which the console has said since,
+    if there is one. It is a virtual board's, if nothing else is said.
     ``patience_s`` is how long it is waited for; ``took_s`` how long the last boot took that was waited for to its end;
     ``boot_id`` is that of before. ``hung`` is why the target's power had to be switched for it, if that had to be;
     ``from_ours`` whether a kernel of ours ran when it was ordered; ``left`` whether it was sent away since somebody set
@@ -216,10 +216,12 @@ class Booter:
             image=str(entry["image"]),
             initrd=entry.get("initrd"),
             cmdline=with_profile(str(default["cmdline"]), marked),
-            dtbs=entry.get("dtbs"),
+            dtb=entry.get("dtb"),
+            own_trees=_own_trees(bundle),
             build=entry.get("id"),
             bundle=bundle,
         )
+        method.check_tree(what)
         hands.steps([*_modules_of(what), *method.arm(what, state)], self.keep_s)
         expected = Expected(
             wanted.kernel.name,
@@ -294,6 +296,10 @@ class Booter:
                 said = str(error)
                 continue
         raise not_back(self.patience_s, said, self.console_end())
+
+
+def _own_trees(bundle: Bundle | None) -> bool:
+    return bundle is not None and bundle.identity.source == "image" and "dtbs.tar.gz" in bundle.parts
 
 
 def _modules_of(what: Bootable) -> list[dict[str, Any]]:

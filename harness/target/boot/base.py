@@ -30,7 +30,8 @@ Step = dict[str, Any]
 class Bootable:
     """A kernel that lies on the target, and the command line that it is to get. Paths are the target's.
 
-    ``bundle`` is the same kernel here, where it is one of ours.
+    ``bundle`` is the same kernel here, where it is one of ours. ``dtb`` is, of the device trees that came with it, the
+    one for this machine: empty if none is, None where it has no device tree. ``own_trees``: they were asked for.
     """
 
     kernel: str
@@ -39,7 +40,8 @@ class Bootable:
     image: str
     initrd: str | None
     cmdline: str
-    dtbs: str | None = None
+    dtb: str | None = None
+    own_trees: bool = False
     build: str | None = None  # of ours
     bundle: Bundle | None = None
 
@@ -49,12 +51,14 @@ class Method:
     """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants.
 
     ``serves``: what is booted comes from the controller, each time again until :meth:`here` is told of the default.
+    ``trees``: it can hand on a device tree.
     """
 
     name: str = ""
     tools: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     serves: bool = False
+    trees: bool = False
 
     def arm(self, what: Bootable, state: State) -> list[Step]:  # noqa: ARG002 - what most methods need
         """What to do on the target so that ``what`` is booted next, once. Raises TargetUnfit where it cannot be.
@@ -90,6 +94,16 @@ class Method:
                 f"boot: {self.name} needs {', '.join(lacking)} on the target",
                 advice=f"install {packages}, or choose another boot method",
             )
+
+    def check_tree(self, what: Bootable) -> None:
+        """TargetUnfit where ``what`` would get another device tree than the one that was asked for."""
+        if not what.own_trees or what.dtb is None:
+            return
+        advice = "leave `dtbs` out: it gets the one that the machine has by itself"
+        if not self.trees:
+            raise TargetUnfit(f"boot: {self.name} hands on no device tree, and {what.kernel} has some", advice=advice)
+        if not what.dtb:
+            raise TargetUnfit(f"none of the device trees of {what.kernel} is for this machine", advice=advice)
 
 
 _PACKAGES = {"kexec": "kexec-tools", "grub-reboot": "grub2-common", "bootctl": "systemd-boot"}

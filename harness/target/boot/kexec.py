@@ -11,6 +11,8 @@ class Kexec(Method):
         argv = ["kexec", "-l", what.image, f"--command-line={what.cmdline}"]
         if what.initrd is not None:
             argv.append(f"--initrd={what.initrd}")
+        if what.own_trees and what.dtb:  # else it gets the one that runs, as firmware completed it
+            argv.append(f"--dtb={what.dtb}")
         return [{"arm": "kexec", "run": argv}]
 
     def go(self, state: State) -> list[str]:
@@ -19,4 +21,4 @@ class Kexec(Method):
         return [tools["systemctl"], "kexec"] if "systemctl" in tools else [tools["kexec"], "-e"]
 
 
-METHOD = Kexec("kexec", tools=("kexec",))
+METHOD = Kexec("kexec", tools=("kexec",), trees=True)

@@ -99,7 +99,7 @@ def test_installed_and_removed_again(machine: Path) -> None:
     entry = install(machine)
     assert entry == {
         "id": ONE, "release": "6.18", "image": f"/boot/isolbench-{ONE}.vmlinuz",
-        "initrd": f"/boot/isolbench-{ONE}.initrd", "dtbs": None, "number": 1,
+        "initrd": f"/boot/isolbench-{ONE}.initrd", "dtb": None, "number": 1,
     }  # fmt: skip
     assert (machine / entry["image"][1:]).read_text() == f"image {ONE}"
     assert (machine / entry["initrd"][1:]).read_text() == "made\n"
@@ -481,3 +481,49 @@ def test_while_a_boot_of_ours_runs_it_stays_known_what_the_machine_boots_by_itse
     (machine / "proc/cmdline").write_text("ro isolbench.boot=installed/quiet")
     ask(machine, op="remove")
     assert ask(machine, op="state")["state"]["default"] == found
+
+
+def flattened(compatible: bytes, model: bytes) -> bytes:
+    """A device tree with these two properties, between others, and a node below."""
+    names, strings = (b"interrupt-parent", b"compatible", b"model"), b""
+    body = (1).to_bytes(4, "big") + bytes(4)
+    for name, value in zip(names, (b"\0\0\0\1", compatible, model), strict=True):
+        body += (3).to_bytes(4, "big") + len(value).to_bytes(4, "big") + len(strings).to_bytes(4, "big")
+        body += value.ljust((len(value) + 3) // 4 * 4, b"\0") + (4).to_bytes(4, "big")
+        strings += name + b"\0"
+    body += (1).to_bytes(4, "big") + b"cpu\0" + (2).to_bytes(4, "big") * 2 + (9).to_bytes(4, "big")
+    head = b"\xd0\x0d\xfe\xed" + b"".join(each.to_bytes(4, "big") for each in (0, 40, 40 + len(body)))
+    return head.ljust(40, b"\0") + body + strings
+
+
+BOARD, OTHER = b"rpi,4-model-b\0brcm,bcm2711\0", b"rpi,400\0brcm,bcm2711\0"
+
+
+@pytest.mark.parametrize(
+    ("compatible", "model", "fits"),
+    [
+        (BOARD, b"Pi 4\0", "b/four.dtb"),
+        (BOARD, b"Pi 4 rev 2\0", "b/rev2.dtb"),
+        (BOARD, b"Pi 4 rev 9\0", "b/four.dtb"),
+        (b"rockchip,rk3399\0", b"x\0", ""),
+        (b"", b"", None),
+    ],
+)
+def test_of_the_device_trees_that_came_the_machines(
+    machine: Path, compatible: bytes, model: bytes, fits: str | None
+) -> None:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as archive:
+        for name, data in {
+            "b/four.dtb": flattened(BOARD, b"Pi 4\0"), "b/rev2.dtb": flattened(BOARD, b"Pi 4 rev 2\0"),
+            "a.dtb": flattened(OTHER, b"Pi 400\0"), "README": b"x", "torn.dtb": flattened(BOARD, b"Pi 4\0")[:50],
+        }.items():  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    if compatible:
+        (machine / "proc/device-tree").mkdir()
+        (machine / "proc/device-tree/compatible").write_bytes(compatible)
+        (machine / "proc/device-tree/model").write_bytes(model)
+    put(machine, ONE, "dtbs.tar.gz", raw.getvalue())
+    assert install(machine)["dtb"] == (fits and f"{HOME}/{ONE}/dtbs/{fits}")

@@ -201,6 +201,29 @@ def test_tryboot_changes_no_file_that_the_firmware_boots_by_itself() -> None:
     assert method.go(found) == ["/usr/sbin/systemctl", "reboot", "--reboot-argument=0 tryboot"]
 
 
+def test_a_device_tree_is_handed_on_or_what_asks_for_it_is_refused() -> None:
+    own = replace(WHAT, dtb="/var/x/pi.dtb", own_trees=True)
+    assert method_of("kexec").arm(own, state())[0]["run"][-1] == "--dtb=/var/x/pi.dtb"
+    pi = state({"/boot/firmware/config.txt": "device_tree=old.dtb\n"})
+    for what in (own, replace(own, own_trees=False)):  # firmware completes what a package has, too
+        steps = method_of("tryboot").arm(what, pi)
+        assert {"copy": "/var/x/pi.dtb", "to": "/boot/firmware/isolbench-once.dtb", "id": "1"} in steps
+        assert [line for line in steps[-1]["text"].split("\n") if "device_tree" in line] == [
+            "device_tree=isolbench-once.dtb"
+        ]
+    assert "--dtb" not in str(method_of("kexec").arm(replace(own, own_trees=False), state()))
+    for method in METHODS:
+        method.check_tree(replace(own, own_trees=False))
+        method.check_tree(replace(own, dtb=None))  # a machine without a device tree
+        with pytest.raises(TargetUnfit, match=r"is for this machine|hands on no device tree"):
+            method.check_tree(replace(own, dtb=""))
+        if method.name in ("kexec", "tryboot"):
+            method.check_tree(own)
+        else:
+            with pytest.raises(TargetUnfit, match=f"boot: {method.name} hands on no device tree"):
+                method.check_tree(own)
+
+
 def test_netboot_serves_a_kernel_for_one_boot(tmp_path: Path) -> None:
     served, bundle = tmp_path / "srv" / "nuc", tmp_path / "bundle"
     bundle.mkdir()

@@ -98,15 +98,18 @@ def test_all_that_a_boot_loader_is_given_has_to_arrive(tmp_path: Path) -> None:
     assert expected.line == 'ro acpi_osi="Windows 2009" nohlt isolbench.boot=installed/more panic=10'
 
 
-def test_a_build_of_ours_is_sent_with_the_modules_that_are_its_own(
+def test_a_build_of_ours_is_sent_with_its_own_modules_and_device_tree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands: Any = Asked(None)
-    entry = {"id": "0123456789ab", "release": "6.18", "image": "/boot/isolbench", "initrd": None}
+    entry = {"id": "0123456789ab", "release": "6.18", "image": "/boot/isolbench", "initrd": None, "dtb": "/x.dtb"}
+    identity = SimpleNamespace(source="image", version="#1", build_id=None, to_json=dict)
     made = booter(tmp_path)
-    monkeypatch.setattr(made, "_placed", lambda *_: (entry, None))
+    bundle = SimpleNamespace(identity=identity, parts={"image": 1, "dtbs.tar.gz": 1})
+    monkeypatch.setattr(made, "_placed", lambda *_: (entry, bundle))
     (tmp_path / "lab.yaml").write_text("targets: {nuc: {address: n, boot: kexec}}\nkernels: {next: {image: /x}}")
     kernel = load_inventory(tmp_path / "lab.yaml").kernels["next"]
     made.order(Wanted(kernel, PLAIN_BOOT, BUILT_IN_BOOT), hands)
     assert hands.steps_[0] == {"modules": "0123456789ab", "release": "6.18"}
-    assert booting.MARK in hands.steps_[1]["run"][-1]
+    assert booting.MARK in hands.steps_[1]["run"][-2]
+    assert hands.steps_[1]["run"][-1] == "--dtb=/x.dtb"
