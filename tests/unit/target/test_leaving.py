@@ -12,6 +12,7 @@ import pytest
 from harness.config.inventory import load_inventory
 from harness.config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL, PLAIN_BOOT, BootProfile
 from harness.deadline import Deadline
+from harness.errors import TargetUnfit
 from harness.target import booting
 from harness.target.boot import method_of, qemu
 from harness.target.booting import Booter, Wanted
@@ -78,8 +79,8 @@ class Asked:
         pass
 
 
-def booter(folder: Path) -> Booter:
-    (folder / "lab.yaml").write_text("targets: {nuc: {address: n, boot: kexec}}")
+def booter(folder: Path, method: str = "kexec") -> Booter:
+    (folder / "lab.yaml").write_text(f"targets: {{nuc: {{address: n, boot: {method}}}}}")
     return Booter(load_inventory(folder / "lab.yaml").targets["nuc"], lambda *_, **__: None, lambda _: False)
 
 
@@ -113,3 +114,8 @@ def test_a_build_of_ours_is_sent_with_its_own_modules_and_device_tree(
     assert hands.steps_[0] == {"modules": "0123456789ab", "release": "6.18"}
     assert booting.MARK in hands.steps_[1]["run"][-2]
     assert hands.steps_[1]["run"][-1] == "--dtb=/x.dtb"
+    made, hands.steps_ = booter(tmp_path, '{command: ["true"]}'), []
+    monkeypatch.setattr(made, "_placed", lambda *_: (entry, bundle))
+    with pytest.raises(TargetUnfit, match="boot: command hands on no device tree"):
+        made.order(Wanted(kernel, PLAIN_BOOT, BUILT_IN_BOOT), hands)
+    assert hands.steps_ == []
