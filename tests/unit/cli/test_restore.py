@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.cli import restore
+from harness.cli.render import restored
 from harness.config.inventory import load_inventory
 from harness.errors import Busy
 
@@ -39,6 +40,13 @@ class Target:
         self.asked.append(("under", token, state))
         remove = lambda: self.asked.append("remove") or [{"kind": "build"}]  # noqa: E731
         return SimpleNamespace(state=lambda: {"ours": None}, remove=remove)
+
+
+def test_what_was_armed_is_told_in_words_of_its_own() -> None:
+    entry = {"name": "kernels", "kind": "armed", "path": "/boot/grub/grubenv", "ok": True}
+    assert restored(entry) == "/boot/grub/grubenv: not booted next any more"
+    assert restored({**entry, "kind": "file", "path": "/boot/i"}) == "/boot/i: removed"
+    assert restored({**entry, "ok": False, "reason": "no"}) == "/boot/grub/grubenv: NOT put back: no"
 
 
 def test_what_a_boot_left_is_removed_under_a_lease(tmp_path: Path) -> None:
