@@ -24,7 +24,7 @@ class Modules:
     def check(self, release: str) -> None:
         """Raise AgentError if the modules of that release are somebody else's."""
         path = f"/lib/modules/{release}"
-        if os.path.lexists(self._tree.path(path)) and self._leads_to(release) is None:
+        if self._is_theirs(release):
             raise fault(
                 "release-taken",
                 f"{path} belongs to another build of {release}, which is installed on the machine",
@@ -48,11 +48,15 @@ class Modules:
         os.rename(aside, real)
 
     def use_those_of_what_runs(self) -> None:
-        """A kernel that runs loads its own drivers, whatever was to be booted and was not."""
+        """A kernel that runs loads its own drivers, whatever was to be booted and was not.
+
+        Modules that somebody else has put there meanwhile stay: that hinders nobody from sending the machine home.
+        """
         running = (kernelstate.running(self._tree) or "").partition("/")[0]
         entry = next((each for each in kernelstate.installed(self._tree) if each["id"] == running), None)
-        if entry is not None:
-            self.use(running, str(entry.get("release")))
+        release = "" if entry is None else str(entry.get("release"))
+        if entry is not None and not self._is_theirs(release):
+            self.use(running, release)
 
     def label(self, folder: str) -> None:
         """Under SELinux whoever loads drivers may load them from files of the type that those in /lib/modules have."""
@@ -64,6 +68,9 @@ class Modules:
             kernelinitrd.run(
                 self._tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules"
             )
+
+    def _is_theirs(self, release: str) -> bool:
+        return os.path.lexists(self._tree.path(f"/lib/modules/{release}")) and self._leads_to(release) is None
 
     def _leads_to(self, release: str) -> Optional[str]:
         """Where a link of ours leads; None: there is none, or what is there is somebody else's."""

@@ -171,6 +171,10 @@ def test_a_kernel_that_runs_keeps_its_modules_unless_another_is_booted(machine: 
     assert os.readlink(link) == f"{HOME}/{TWO}/modules/6.18"
     ask(machine, op="look")  # it never left
     assert os.readlink(link) == f"{HOME}/{ONE}/modules/6.18"
+    link.unlink()
+    link.mkdir()  # somebody installed a kernel of that name
+    (machine / HOME[1:] / "default.json").write_text('{"release": "6.1"}')
+    assert ask(machine, op="look")["state"]["ours"] == f"{ONE}/quiet"  # and it can be sent home all the same
 
 
 def test_the_modules_of_a_distribution_stay_what_they_are(machine: Path) -> None:

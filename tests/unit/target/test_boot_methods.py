@@ -33,6 +33,7 @@ fi
 source $prefix/custom.cfg
 menuentry 'Memory test' { linux16x /m }
 menuentry 'Debian GNU/Linux' --class debian {
+	recordfail
 	load_video
 	insmod gzio
 	if [ x$grub_platform = xxen ]; then insmod xzio; fi
