@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from harness.errors import InfrastructureFault
 from harness.lab import boards, way
 from harness.lab.images import Image
 from harness.plan import build_plan
+from harness.target.boot import Bootable, grub
 from harness.target.booting import Booter, Wanted
 from harness.target.proof import NotBack, OldKernel, Proof, WrongParameters, prove
 from harness.target.session import open_session
@@ -133,6 +134,24 @@ def test_grub_boots_once_and_then_as_before(trial: Trial) -> None:
         OldKernel, match=f"the kernel {trial.stock} as it boots by itself, and not with isolbench.boot="
     ):
         trial.boot("grub-once", "default", "dies")
+
+
+def test_what_grub_cannot_load_leads_home_and_what_was_armed_is_taken_back(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = grub.entry
+    monkeypatch.setattr(grub, "entry", lambda text, what: made(text, replace(what, image="/boot/none")))
+    with pytest.raises(OldKernel, match=f"the kernel {trial.stock} as it boots by itself"):
+        trial.boot("grub-once", "default", "loud")
+    target = trial.inventory("grub-once").targets["trial"]
+    with open_session(target, "me") as session:
+        hands = session.hands
+        state, entry = hands.look(grub.METHOD.reads, trial.stock)
+        what = Bootable("stock", "loud", trial.stock, entry["image"], entry["initrd"], "loglevel=8")
+        hands.steps(grub.METHOD.arm(what, state))
+        assert b"\nnext_entry=isolbench-once\n" in hands.read("/boot/grub/grubenv")
+        assert [(each["kind"], each["ok"]) for each in hands.remove()] == [("armed", True), ("block", True)]
+        assert b"next_entry" not in hands.read("/boot/grub/grubenv")
 
 
 def test_a_campaign_goes_on_with_a_kernel_that_panics_and_one_that_hangs(trial: Trial) -> None:
