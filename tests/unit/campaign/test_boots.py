@@ -479,6 +479,16 @@ def test_a_target_that_was_left_away_is_visited_though_nothing_is_left_to_measur
     assert len(visited) == visits
 
 
+def test_a_campaign_without_boots_leaves_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board([])
+    board.now = facts("b1", "ro isolbench.boot=installed/quiet")  # somebody's
+    lane = Lane(tmp_path, board, monkeypatch, axes={"mode": ["shared"]})
+    with lane.boots.session() as session:
+        assert lane.boots.lease_s(None) is None
+        lane.boots.back(session)
+    assert (board.booted, lane.boots.left) == ([], None)
+
+
 def test_a_target_that_may_be_measuring_is_waited_for_until_its_power_may_be_switched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
