@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..config.targets import Target
+    from ..errors import IsolbenchError
     from ..lab.pause import Pause
     from ..lab.state import Record
 
@@ -78,9 +79,7 @@ def down(names: tuple[str, ...], as_json: bool) -> int:
     def done(name: str, outcome: bool | IsolbenchError) -> None:
         if isinstance(outcome, IsolbenchError):
             codes.append(outcome.exit_code)
-            told[name] = {"error": str(outcome), "advice": outcome.advice}
-            for line in error_lines(outcome):
-                click.echo(line, err=True)
+            told[name] = _failed(outcome)
             return
         told[name] = outcome
         if not as_json:
@@ -192,9 +191,7 @@ def build(images: tuple[str, ...], again: bool, as_json: bool) -> int:
     def done(name: str, outcome: tuple[Image, float] | IsolbenchError) -> None:
         if isinstance(outcome, IsolbenchError):
             codes.append(outcome.exit_code)
-            told[name] = {"error": str(outcome), "advice": outcome.advice}
-            for line in error_lines(outcome):
-                click.echo(line, err=True)
+            told[name] = _failed(outcome)
             return
         image, seconds = outcome
         kernels = {flavour: kernel.release for flavour, kernel in image.kernels.items()}
@@ -258,6 +255,13 @@ def _boards(names: tuple[str, ...], inventory: Path | None) -> list[Target]:
     if wrong := [target.name for target in chosen if target.virtual is None]:
         raise UserError(f"{', '.join(wrong)}: no virtual board: the inventory says how to reach it, not how to make it")
     return chosen
+
+
+def _failed(error: IsolbenchError) -> dict[str, Any]:
+    """Said on stderr; what ``--json`` has of it."""
+    for line in error_lines(error):
+        click.echo(line, err=True)
+    return {"error": str(error), "advice": error.advice}
 
 
 def _say(text: str) -> None:
