@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ..config.targets import Virtual
 from ..deadline import Deadline
 from ..errors import Busy, UserError
-from . import accelerate, disks, grub, images, machine, qemu, state
+from . import accelerate, disks, grub, images, machine, qemu, state, tsc
 from .cache import Cache
 from .images import Image
 from .machine import Boot
@@ -90,7 +90,7 @@ def _up(
     name = folder.name
     kernel = image.kernels[virtual.kernel]
     accel = accelerate.accelerator(virtual.arch, kernel, cache)
-    words = [*machine.always(virtual.arch, accel), *append]
+    words = [*machine.always(virtual.arch, accel, tsc.khz()), *append]
     host_key = _furnish(folder, name, image, virtual.kernel, " ".join(words))
     wait(pause, f"board {name}", 0)
     say(f"{name}: booting {kernel.release} by {accel}")

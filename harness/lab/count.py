@@ -18,7 +18,7 @@ from typing import Any
 from ..build import build_probe, build_program
 from ..deadline import Deadline
 from ..errors import InfrastructureFault
-from . import console, machine, newc
+from . import console, machine, newc, tsc
 from .images import Kernel
 from .machine import Boot, Hardware
 from .recipes import File
@@ -78,7 +78,9 @@ def run(
         log.touch()
         boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1"))
         boot.initrd.write_bytes(_initrd(arch, job, beside)) if boot.initrd else None
-        hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot, releases=(kernel.release,))
+        hardware = Hardware(
+            "count", arch, cpus, _MEMORY_MB, accel, log, boot, releases=(kernel.release,), tsc_khz=tsc.khz()
+        )
         call = [*machine.argv(hardware, machine.program(arch)), "-no-reboot"]
         said = _carry_out(call, folder, log, deadline)
     return _counted(arch, kernel, said)

@@ -21,9 +21,6 @@ _QEMU = {
 #: x86 kernels from this release on die now and then, of an int3 of their own, where QEMU emulates each CPU in a thread
 #: of its own: they patch themselves as they run. Seen with QEMU 7.2 in one boot of fifty, and not with 6.1.
 _TURNS_SINCE = (6, 12)
-#: An emulated PC is better off without the old timer: on a busy host a kernel that finds its rate of ticks by the PIT
-#: may be wrong several times over (seen: 402 MHz for 2596), and then drowns in timer interrupts. By the HPET it is not.
-_EMULATED_ONLY = {"x86_64": ",pit=off", "aarch64": ""}
 #: Of a board's disks: the system's is the first, its own the second.
 _BOOT_DISK = 1
 
@@ -53,7 +50,7 @@ class Hardware:
     """A board as far as QEMU is concerned. ``console`` and ``disks`` may be relative to the folder QEMU runs in.
 
     ``ssh_port`` is on loopback, and None where there is no network. ``boot`` is None where the disk boots.
-    ``releases`` are those of the kernels that it may boot, as far as they are known.
+    ``releases`` are those of the kernels that it may boot, as far as they are known. ``tsc_khz``: see :func:`always`.
     """
 
     name: str
@@ -67,6 +64,7 @@ class Hardware:
     ssh_port: int | None = None
     socket: str | None = None
     releases: tuple[str, ...] = ()
+    tsc_khz: int | None = None
 
 
 def qemu_name(board: str) -> str:
@@ -90,16 +88,21 @@ def console_device(arch: str) -> str:
     return _QEMU[arch][4]
 
 
-def always(arch: str, accel: str) -> tuple[str, ...]:
-    """Parameters that a kernel gets on any board of ours, before its own."""
+def always(arch: str, accel: str, tsc_khz: int | None) -> tuple[str, ...]:
+    """Parameters that a kernel gets on any board of ours, before its own.
+
+    ``tsc_khz``: the rate of the counter of the machine that emulates.
+    """
     said = [f"console={console_device(arch)}", "panic=10"]
     if arch == "x86_64" and accel == "tcg":
         said.append("tsc=reliable")  # else the clock falls to hpet, and reading it becomes a system call
+        if tsc_khz is not None:
+            said.append(f"tsc_early_khz={tsc_khz}")  # else it is measured by emulated timers
     return tuple(said)
 
 
 def command_line(hardware: Hardware, append: Sequence[str]) -> str:
-    return " ".join([*always(hardware.arch, hardware.accel), *append])
+    return " ".join([*always(hardware.arch, hardware.accel, hardware.tsc_khz), *append])
 
 
 def _threads(hardware: Hardware) -> str:
@@ -114,8 +117,7 @@ def argv(hardware: Hardware, qemu: str) -> list[str]:
     machine, cpu = _QEMU[hardware.arch][2:4]
     tcg = hardware.accel == "tcg"
     call = [qemu, "-name", qemu_name(hardware.name), "-nodefaults", "-no-user-config", "-display", "none"]
-    call += ["-machine", machine + (_EMULATED_ONLY[hardware.arch] if tcg else "")]
-    call += ["-accel", f"tcg,thread={_threads(hardware)}" if tcg else "kvm"]
+    call += ["-machine", machine, "-accel", f"tcg,thread={_threads(hardware)}" if tcg else "kvm"]
     call += ["-cpu", cpu if tcg else "host", "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M"]
     log = f"logfile={_escaped(hardware.console)},logappend=on"
     if hardware.socket is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab.machine import Boot, Hardware, argv
+from harness.lab.machine import Boot, Hardware, always, argv
 
 HARDWARE = Hardware("b", "x86_64", 2, 1024, "tcg", Path("console.log"), None, ssh_port=2222)
 ALWAYS = "console=ttyS0 panic=10 tsc=reliable"
@@ -54,10 +54,13 @@ def test_cpus_take_turns_where_a_kernel_would_die_of_patching_itself(
     assert found[found.index("-accel") + 1] == how
 
 
-def test_an_emulated_pc_has_no_timer_that_a_busy_host_makes_wrong() -> None:
-    assert "q35,pit=off" in call(None)
-    assert "q35" in argv(replace(HARDWARE, accel="kvm"), "qemu")
-    assert "virt,gic-version=3" in argv(replace(HARDWARE, arch="aarch64"), "qemu")
+def test_an_emulated_pc_is_told_the_rate_of_its_counter() -> None:
+    assert always("x86_64", "tcg", 2_596_125)[-2:] == ("tsc=reliable", "tsc_early_khz=2596125")
+    assert always("x86_64", "tcg", None)[-1] == "tsc=reliable"
+    assert always("x86_64", "kvm", 2_596_125) == always("x86_64", "kvm", None)
+    assert not [word for word in always("aarch64", "tcg", 2_596_125) if "tsc" in word]
+    found = argv(replace(HARDWARE, boot=Boot(Path("k"), None), tsc_khz=2_596_125), "qemu")
+    assert found[found.index("-append") + 1] == f"{ALWAYS} tsc_early_khz=2596125"
 
 
 def test_only_loopback_leads_to_a_board() -> None:
