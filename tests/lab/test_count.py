@@ -29,17 +29,21 @@ KERNELS = [
     ("bookworm-aarch64", "stock"),
 ]
 
+#: Emulated CPUs that take turns: two that are busy are there half of the time each (docs/lab.md).
+TURNS = {"trixie-x86_64"}
+
 pytestmark = pytest.mark.usefixtures("one_at_a_time")
 
 
-def run(image: Image, flavour: str, append: list[str]) -> Counted:
+def run(image: Image, flavour: str, append: list[str], beside: Sequence[str] = CONTROL) -> Counted:
     kernel = image.kernels[flavour]
-    counted = count.run(image.arch, kernel, GAP, beside=CONTROL, append=append, deadline=Deadline.after(120))
+    counted = count.run(image.arch, kernel, GAP, beside=beside, append=append, deadline=Deadline.after(120))
     assert counted.status == 0, counted.stderr
     assert counted.result is not None
-    assert counted.beside is not None
     assert counted.result["effective"]["end"]["affinity"] == "1"
-    assert counted.beside["effective"]["end"]["affinity"] == "0"
+    if beside:
+        assert counted.beside is not None
+        assert counted.beside["effective"]["end"]["affinity"] == "0"
     assert ("PREEMPT_RT" in counted.version) == (flavour == "rt")
     assert image.arch != "x86_64" or counted.clocksource == "tsc"
     return counted
@@ -53,7 +57,8 @@ def ticks_held_back(counted: Counted, cpus: Sequence[int], hz: int) -> str:
     """
     told = []
     for cpu, result in ((1, counted.result), (0, counted.beside)):
-        assert result is not None
+        if result is None:
+            continue
         there = 1 - result["scalars"]["stolen_ppm"]["value"] / 1e6
         ticks, enough = counted.ticks(cpu), 0.95 * hz * SECONDS
         if cpu in cpus and ticks < enough:
@@ -66,7 +71,7 @@ def ticks_held_back(counted: Counted, cpus: Sequence[int], hz: int) -> str:
 def test_a_plain_kernel_ticks(image: Callable[[str], Image], name: str, flavour: str) -> None:
     found = image(name)
     for _ in range(TRIES):
-        counted = run(found, flavour, [])
+        counted = run(found, flavour, [], () if name in TURNS else CONTROL)
         assert (counted.isolated, counted.nohz_full) == ("", "")
         if not (why := ticks_held_back(counted, [0, 1], found.kernels[flavour].hz)):
             return
@@ -84,7 +89,8 @@ def test_an_isolated_core_is_quiet_and_the_control_ticks(
         assert (counted.isolated, counted.nohz_full) == ("1", "1")
         assert set(QUIET) <= set(counted.cmdline.split())
         assert counted.ticks(1) <= 2 * SECONDS
-        if not (why := ticks_held_back(counted, [0], found.kernels[flavour].hz)):
+        why = ticks_held_back(counted, [0], found.kernels[flavour].hz)
+        if not why or name in TURNS:
             return
         print(f"tried again: the host is too busy: {why}")
     pytest.skip(f"it is quiet, but the host is too busy for 0.95 of the control's ticks: {why}")
