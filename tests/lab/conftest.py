@@ -23,6 +23,21 @@ from harness.lab.recipes import RECIPES
 from harness.lab.state import Record
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--dear", action="store_true", help="tests of boots, too, that take minutes each")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "dear: boots that take minutes, for what unit tests show as well: with --dear")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--dear", default=False):
+        for item in items:
+            if item.get_closest_marker("dear"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes of emulation: make test PYTEST_ARGS=--dear"))
+
+
 @pytest.fixture(scope="session")
 def cache() -> Cache:
     """The user's own: an image takes half a minute to build, and nothing to find."""

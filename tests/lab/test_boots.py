@@ -136,13 +136,14 @@ def test_grub_boots_once_and_then_as_before(trial: Trial) -> None:
         trial.boot("grub-once", "default", "dies")
 
 
+@pytest.mark.dear
 def test_what_grub_cannot_load_leads_home_and_what_was_armed_is_taken_back(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = grub.entry
     monkeypatch.setattr(grub, "entry", lambda text, what: made(text, replace(what, image="/boot/none")))
     with pytest.raises(OldKernel, match=f"the kernel {trial.stock} as it boots by itself"):
-        trial.boot("grub-once", "default", "loud")
+        trial.boot("grub-once", "default", "quiet")
     target = trial.inventory("grub-once").targets["trial"]
     with open_session(target, "me") as session:
         hands = session.hands
@@ -184,7 +185,7 @@ def test_a_campaign_goes_on_with_a_kernel_that_panics_and_one_that_hangs(trial: 
     assert boots[3:] == (["booted-back"] if boots[2] == "booted" else [])
     with open_session(trial.inventory("qemu").targets["trial"], "me") as session:
         kernel = session.welcome["facts"]["kernel"]
-        assert session.client.acquire(60, Deadline.after(30))  # nobody's any more
+        session.client.release(session.client.acquire(60, Deadline.after(30)), Deadline.after(30))  # nobody's any more
     assert kernel["release"] == trial.stock
     assert "isolbench.boot" not in kernel["cmdline"]
     assert (way.up_now("trial").once, way.up_now("trial").port) == (False, port)
@@ -217,6 +218,7 @@ class Command:
         return self.process.returncode, said
 
 
+@pytest.mark.dear
 def test_an_interrupted_command_boots_the_board_back_and_a_second_signal_does_not_claim_it(trial: Trial) -> None:
     target = trial.inventory("kexec").targets["trial"]
     campaign = {**CAMPAIGN, "campaign": "stopped", "duration": "20s", "axes": {"kernel": ["rt"], "mode": ["pinned"]}}
@@ -244,7 +246,7 @@ def test_an_interrupted_command_boots_the_board_back_and_a_second_signal_does_no
     assert resumed.kinds().count("booted-back") == 1
     with open_session(target, "me") as session:
         facts = session.welcome["facts"]
-        assert session.client.acquire(60, Deadline.after(30))  # nobody's any more
+        session.client.release(session.client.acquire(60, Deadline.after(30)), Deadline.after(30))  # nobody's any more
     assert facts["boot_id"] not in (before, found)
     assert facts["kernel"]["release"] == trial.stock
     assert "isolbench.boot" not in facts["kernel"]["cmdline"]
@@ -258,6 +260,7 @@ def boot_id(target: Target) -> str | None:
         return None
 
 
+@pytest.mark.dear
 def test_one_whose_network_never_comes_up_is_switched_off_and_on(trial: Trial) -> None:
     with pytest.raises(NotBack, match=r"; its power was switched, and it is back$") as caught:
         trial.boot("qemu", "rt", "mute")
