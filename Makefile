@@ -14,7 +14,7 @@ EXTRAS := $(shell t=$$(mktemp); links() { echo 'int main(void) { return 0; }' | 
 
 help:
 	@echo 'make demo    set up, and measure this machine: about a minute'
-	@echo 'make lab-demo  compare two kernels on a virtual board (QEMU): some ten minutes'
+	@echo 'make lab-demo  compare two kernels on a virtual board (QEMU): five to ten minutes'
 	@echo 'make test    set up what the tests need, and pass them (PYTEST_ARGS=... goes to pytest)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   every figure that the documents claim, beside its bar'

@@ -57,7 +57,9 @@ def _comparison(one: Comparison, console: Console) -> None:
     first = " ".join(one.columns[0])
     title = f"{one.title}: {one.metric}, median of runs, and x times that of {first} (worst: of any run)"
     line(console, title, indent=2)
-    labels = tuple(dict.fromkeys(label for row in one.rows for label in row.labels))
+    # in the order of a row that has them all: some modes have no count of interrupts
+    rows_by_labels = sorted(one.rows, key=lambda row: -len(row.labels))
+    labels = tuple(dict.fromkeys(label for row in rows_by_labels for label in row.labels))
     columns = [Column("kernel and boot")]
     for place, label in enumerate(labels):
         columns += [Column(label, right=True, group=place), Column("x", right=True, group=place)]
