@@ -83,9 +83,9 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def box(image: Callable[[str], Image], state: Path, one_at_a_time: None) -> Iterator[Board]:
-    """A disk board of x86-64, up for all tests that leave it as it was."""
+    """A disk board of x86-64, up for all tests of a file but the last, which may take it down."""
     image("bookworm-x86_64")
     virtual = Virtual(arch="x86_64")
     record = boards.up("box", virtual, print)
