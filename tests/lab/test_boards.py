@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ import pytest
 from harness.config.targets import Target, Virtual
 from harness.deadline import Deadline
 from harness.errors import BoardDown, Busy, EnvironmentFault, HostKeyError, IsolbenchError, UserError
-from harness.lab import boards, images, qemu, several, way
+from harness.lab import boards, images, qemu, several, tsc, way
 from harness.lab import state as states
 from harness.lab.cache import Cache
 from harness.lab.images import Image
@@ -157,6 +158,10 @@ def test_it_is_a_target_like_any_other(box: Board) -> None:
     text = said(box.target, "sudo", "sh", "-c", tools)
     assert text.splitlines()[-1] == "cgroup2fs"
     assert said(box.target, "cat", "/sys/devices/system/clocksource/clocksource0/current_clocksource").strip() == "tsc"
+    if box.record.accel == "tcg" and (rate := tsc.khz()) is not None:
+        told = re.search(r"\btsc_early_khz=([0-9]+)\b", said(box.target, "cat", "/proc/cmdline"))
+        assert told is not None
+        assert abs(int(told[1]) / rate - 1) < 0.01
 
 
 def test_a_user_without_sudo(box: Board) -> None:
