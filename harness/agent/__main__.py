@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(facts_module.gather(), indent=1))
         return 0
     if command == "kernels":
-        from .kernelrequests import main as kernels_main
+        from .kernels.requests import main as kernels_main
 
         return kernels_main(sys.stdin.buffer, sys.stdout)
     if command not in ("start", "attach", "restore"):

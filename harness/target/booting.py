@@ -34,7 +34,7 @@ BACK_S = 300.0
 _TRY_S = 3.0
 #: QEMU takes any connection at once, and hands it on when the board is there: first it is looked whether one speaks.
 _LOOK_S = 1.0
-#: See harness/agent/kernelstate.py.
+#: See harness/agent/kernels/state.py.
 MARK = "isolbench.boot"
 _STEP_S = 60.0
 #: One that has just come up has much to do; one that is going down may never answer.

@@ -33,7 +33,7 @@ from .packing import NO_IMAGE, Packed, files_in, pack
 SCHEMA = 2
 #: Bundles that are kept, of those used last: a build a night would fill a disk.
 KEEP = 8
-#: So many of ours lie on a target at once: see harness/agent/kernels.py.
+#: So many of ours lie on a target at once: see harness/agent/kernels/store.py.
 MOST = 2
 #: One artefact is unpacked at a time, and by one of all the lanes that want it.
 _UNPACKING = threading.Lock()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..hands import Hands
     from ..kernels import Bundle
 
-#: What the agent reads and does: see harness/agent/kernels.py.
+#: What the agent reads and does: see harness/agent/kernels/state.py and steps.py.
 State = Mapping[str, Any]
 Step = dict[str, Any]
 

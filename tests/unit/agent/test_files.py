@@ -65,4 +65,4 @@ RECORDED = {"snapshot.py": 1, "requests.py": 1, "blobs.py": 1}  # the last: a co
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_depends_on_the_time_of_day(path: Path) -> None:
     """A target's clock may stand in 1970, run ahead or jump: leases, undo, pruning and deadlines go without it."""
-    assert len(REALTIME.findall(path.read_text())) == RECORDED.get(path.name, 0)
+    assert len(REALTIME.findall(path.read_text())) == RECORDED.get(str(path.relative_to(ROOT)), 0)

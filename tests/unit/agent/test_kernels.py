@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from harness.agent.kerneljournal import BEGIN, END
-from harness.agent.kernelrequests import main, serve
-from harness.agent.kernels import HOME, Kernels
-from harness.agent.kernelstate import facts
+from harness.agent.kernels.journal import BEGIN, END
+from harness.agent.kernels.requests import main, serve
+from harness.agent.kernels.state import HOME, facts
+from harness.agent.kernels.store import Kernels
 from harness.agent.system import AgentError, Tree
 
 ONE, TWO, THREE = ("0" * 11 + digit for digit in "123")
@@ -189,7 +189,7 @@ def disk_of(monkeypatch: pytest.MonkeyPatch, free_mb: int) -> None:
     """Every disk has so many MiB left."""
     blocks = free_mb << 8
     small = os.statvfs_result((4096, 4096, blocks, blocks, blocks, 0, 0, 0, 0, 255))
-    monkeypatch.setattr("harness.agent.kernels.os.statvfs", lambda _path: small)
+    monkeypatch.setattr("harness.agent.kernels.store.os.statvfs", lambda _path: small)
 
 
 def test_a_boot_that_is_too_small_is_said_in_numbers_before_anything_is_sent(
@@ -307,7 +307,7 @@ def test_update_initramfs_alone_and_cut_off_in_the_middle(machine: Path) -> None
 
 def test_two_at_once_take_turns(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a controller that was killed, what it had asked for may still be going on."""
-    monkeypatch.setattr("harness.agent.kernels.LOCK_S", 0.0)
+    monkeypatch.setattr("harness.agent.kernels.store.LOCK_S", 0.0)
     with kernels_of(machine).locked():
         with pytest.raises(AgentError, match="somebody else is installing kernels there"):
             check(machine)
@@ -333,7 +333,7 @@ def test_what_came_damaged_is_not_kept(machine: Path) -> None:
 
 
 def test_a_request_and_its_answer(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.agent.kernelrequests.Tree", lambda: Tree(str(machine)))
+    monkeypatch.setattr("harness.agent.kernels.requests.Tree", lambda: Tree(str(machine)))
     for request, expected in (
         ({"op": "look", "release": "6.1"}, {"entry": {"release": "6.1"}, "state": {"release": "6.1", "ours": None}}),
         ({"op": "look"}, {"state": {"image": "/boot/vmlinuz-6.1"}}),

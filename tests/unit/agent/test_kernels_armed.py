@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.agent.kernelarmed import ONE_SHOT
-from harness.agent.kernels import HOME
+from harness.agent.kernels.armed import ONE_SHOT
+from harness.agent.kernels.state import HOME
 from harness.agent.system import AgentError
 
 from .test_kernels import ONE, TWO, ask, files, install, kernels_of, machine, program

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.agent.kernelstate import MARK as AGENTS_MARK
+from harness.agent.kernels.state import MARK as AGENTS_MARK
 from harness.config.inventory import Target
 from harness.config.kernels import METHODS as KNOWN
 from harness.config.kernels import BootMethod, Power

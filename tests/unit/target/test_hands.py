@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.agent import kernels
+from harness.agent.kernels import store
 from harness.agent.lease import Lease
 from harness.config.kernels import Artefact
 from harness.errors import Busy, ConnectionLost, EnvironmentFault, StorageFull
@@ -23,12 +23,12 @@ from .test_kernels import PACKAGE, tar_of
 AGENT = """\
 import os, sys
 sys.path[:0] = {path!r}
-from harness.agent import kernelrequests, kernels
+from harness.agent.kernels import requests, store
 from harness.agent.system import Tree
-kernelrequests.Tree = lambda: Tree({root!r})
-kernels.SPARE_BYTES = {spare}
+requests.Tree = lambda: Tree({root!r})
+store.SPARE_BYTES = {spare}
 {more}
-sys.exit(kernelrequests.main(sys.stdin.buffer, sys.stdout))
+sys.exit(requests.main(sys.stdin.buffer, sys.stdout))
 """
 
 
@@ -67,7 +67,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def test_both_sides_say_the_same() -> None:
-    assert MOST == kernels.MOST
+    assert MOST == store.MOST
 
 
 def test_it_is_sent_in_blocks_and_once(machine: Machine, bundle: Bundle) -> None:
@@ -86,9 +86,9 @@ def test_it_is_sent_in_blocks_and_once(machine: Machine, bundle: Bundle) -> None
 
 def test_what_came_whole_before_the_connection_broke_is_not_sent_again(machine: Machine, bundle: Bundle) -> None:
     machine.says(
-        "whole = kernels.receive\n"
+        "whole = store.receive\n"
         "def cut_off(folder, part, *rest):\n    whole(folder, part, *rest) if part != 'image' else os._exit(9)\n"
-        "kernels.receive = cut_off"
+        "store.receive = cut_off"
     )
     with pytest.raises(ConnectionLost):
         machine.hands.install(bundle)
@@ -141,7 +141,7 @@ def test_an_agent_that_gives_up_in_the_middle_says_why(machine: Machine, bundle:
     machine.says(
         "from harness.agent.system import AgentError\n"
         "def full(*_):\n    raise OSError(28, 'No space left on device', '/var/lib/x')\n"
-        "kernels.receive = full"
+        "store.receive = full"
     )
     with pytest.raises(StorageFull, match="/var/lib/x: No space left on device"):
         machine.hands.install(bundle)

@@ -4,21 +4,19 @@
     {"write": path, "text", "once"}        {"copy": path, "to", "id"}       {"block": path, "text"}
     {"arm": "grub", "path", "name", "run": argv}   {"run": argv}            {"modules": build, "release"}
 
-``once``: it is there for the next boot alone. What is armed, and by whom it can be taken back: see kernelarmed.
+``once``: it is there for the next boot alone. What is armed, and by whom it can be taken back: see armed.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import Any, Dict, List
 
-from . import kernelarmed, kernelinitrd, kernelstate
-from .kernelinitrd import fault
-from .system import AgentError, write_durably
-
-if TYPE_CHECKING:
-    from .kernels import Kernels
+from ..system import AgentError, write_durably
+from . import armed, initrd, state
+from .initrd import fault
+from .store import Kernels
 
 Step = Dict[str, Any]
 
@@ -39,7 +37,7 @@ def carry_out(kernels: Kernels, steps: List[Step]) -> None:
 def _carry_out(kernels: Kernels, step: Step) -> None:
     tree, journal = kernels.tree, kernels.journal
     if "arm" in step:
-        journal.note([kernelarmed.entry(tree, step)])
+        journal.note([armed.entry(tree, step)])
         _run(kernels, step)
     elif "run" in step:
         _run(kernels, step)
@@ -54,7 +52,7 @@ def _carry_out(kernels: Kernels, step: Step) -> None:
     elif "copy" in step:
         kernels.check_space_for(str(step["copy"]), os.path.dirname(str(step["to"])))
         journal.note([_entry(step)])
-        kernelinitrd.copy(tree, str(step["copy"]), str(step["to"]))
+        initrd.copy(tree, str(step["copy"]), str(step["to"]))
     elif "modules" in step:
         kernels.modules.use(str(step["modules"]), str(step["release"]))
     else:
@@ -63,10 +61,10 @@ def _carry_out(kernels: Kernels, step: Step) -> None:
 
 def _run(kernels: Kernels, step: Step) -> None:
     argv = [str(word) for word in step["run"]]
-    path = argv[0] if argv[0].startswith("/") else kernelstate.tool(kernels.tree, argv[0])
+    path = argv[0] if argv[0].startswith("/") else state.tool(kernels.tree, argv[0])
     if path is None:
         raise fault("no-tool", f"{argv[0]} is not installed on the target", f"install {argv[0]}")
-    kernelinitrd.run(kernels.tree, [path, *argv[1:]], argv[0])
+    initrd.run(kernels.tree, [path, *argv[1:]], argv[0])
 
 
 def _entry(step: Step) -> Dict[str, Any]:

@@ -14,13 +14,13 @@ import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
 
-from . import kernelinitrd, kernelstate, kernelsteps, kerneltrees
-from .kernelinitrd import fault
-from .kerneljournal import Journal, is_id, make_home
-from .kernelmodules import Modules
-from .kernelparts import ARCHIVES, FILES, place_of, receive
-from .kernelstate import HOME
-from .system import AgentError, Tree, remove_tree, write_durably
+from ..system import AgentError, Tree, remove_tree, write_durably
+from . import initrd, state, trees
+from .initrd import fault
+from .journal import Journal, is_id, make_home
+from .modules import Modules
+from .parts import ARCHIVES, FILES, place_of, receive
+from .state import HOME
 
 #: Of ours, so many lie on a machine at once: the one that runs and the one that comes.
 MOST = 2
@@ -58,28 +58,33 @@ class Kernels:
 
     def remember_default(self) -> Dict[str, Any]:
         """Write down what this machine boots by itself, if that runs now."""
-        state = kernelstate.state(self.tree, [])
-        if state["ours"] is not None:
-            raise fault("not-default", f"what runs is a boot of ours ({state['ours']}), not the machine's own")
-        found = {key: state[key] for key in ("release", "cmdline", "image", "initrd")}
+        now = state.state(self.tree, [])
+        if now["ours"] is not None:
+            raise fault("not-default", f"what runs is a boot of ours ({now['ours']}), not the machine's own")
+        found = {key: now[key] for key in ("release", "cmdline", "image", "initrd")}
         make_home(self.tree)
         write_durably(self.tree.path(f"{HOME}/default.json"), json.dumps(found).encode())
         return found
 
     def release(self, release: str) -> Dict[str, Any]:
         """The files of a kernel that lies here already. ``release`` may be a pattern: it has to match one."""
-        found = kernelstate.matching(self.tree, release)
+        found = state.matching(self.tree, release)
         if len(found) != 1:
-            known = ", ".join(found or kernelstate.releases(self.tree)) or "none"
+            known = ", ".join(found or state.releases(self.tree)) or "none"
             what = f"{len(found)} kernels match {release}" if found else f"no kernel {release} is installed"
             raise fault("no-kernel", f"{what} (found: {known})")
         release = found[0]
-        image = str(kernelstate.image_of(self.tree, release))
-        initrd, version = kernelstate.initrd_of(self.tree, release), kernelstate.version_of(self.tree, image)
-        return {"image": image, "initrd": initrd, "release": release, "version": version}
+        image = str(state.image_of(self.tree, release))
+        version = state.version_of(self.tree, image)
+        return {
+            "image": image,
+            "initrd": state.initrd_of(self.tree, release),
+            "release": release,
+            "version": version,
+        }
 
     def installed(self) -> List[Dict[str, Any]]:
-        return kernelstate.installed(self.tree)
+        return state.installed(self.tree)
 
     # -- putting
 
@@ -138,21 +143,21 @@ class Kernels:
         if self.tree.exists(f"{folder}/modules"):
             self.modules.label(f"{folder}/modules")
             self.modules.use(build, release)
-            depmod = kernelstate.tool(self.tree, "depmod")
+            depmod = state.tool(self.tree, "depmod")
             if depmod is not None:
-                kernelinitrd.run(self.tree, [depmod, release], "the list of modules")
-        initrd = kernelinitrd.make(self.tree, self.journal, folder, release)
+                initrd.run(self.tree, [depmod, release], "the list of modules")
+        made = initrd.make(self.tree, self.journal, folder, release)
         entry: Dict[str, Any] = {"id": build, "release": release, "image": f"{place}/isolbench-{build}.vmlinuz"}
-        entry["initrd"] = f"{place}/isolbench-{build}.initrd" if initrd else None
-        needed = self._size(f"{folder}/image") + (self._size(initrd) if initrd else 0)
+        entry["initrd"] = f"{place}/isolbench-{build}.initrd" if made else None
+        needed = self._size(f"{folder}/image") + (self._size(made) if made else 0)
         self._space(place, needed + SPARE_BYTES, f"the kernel {release} with its initial RAM disk")
         paths = [path for path in (entry["image"], entry["initrd"]) if path]
         self.journal.note([{"id": build, "kind": "file", "path": path} for path in paths])
-        kernelinitrd.copy(self.tree, f"{folder}/image", entry["image"])
-        if initrd:
-            kernelinitrd.copy(self.tree, initrd, entry["initrd"], 0o600)
+        initrd.copy(self.tree, f"{folder}/image", entry["image"])
+        if made:
+            initrd.copy(self.tree, made, entry["initrd"], 0o600)
         came = self.tree.exists(f"{folder}/dtbs")
-        entry["dtb"] = kerneltrees.fitting(self.tree, f"{folder}/dtbs") if came else None
+        entry["dtb"] = trees.fitting(self.tree, f"{folder}/dtbs") if came else None
         entry["number"] = 1 + max((each.get("number", 0) for each in self.installed()), default=0)
         os.sync()  # after a power cut no module may be there and empty
         write_durably(self.tree.path(f"{folder}/installed.json"), json.dumps(entry).encode(), 0o644)
@@ -164,7 +169,7 @@ class Kernels:
         """What goes before ``build`` comes: of ours the oldest, but never the one that runs, until there is room for
         one more; and all that somebody began to install and did not finish."""
         ours = [entry["id"] for entry in self.installed()]
-        running = (kernelstate.running(self.tree) or "").partition("/")[0]
+        running = (state.running(self.tree) or "").partition("/")[0]
         old = [each for each in ours if each != running][: max(0, len(ours) - MOST + 1)]
         begun = {str(entry["id"]) for entry in self.journal.entries() if entry.get("id")} | set(self._builds())
         return old + sorted(each for each in begun if each not in (*ours, build))
@@ -176,8 +181,8 @@ class Kernels:
         """Whether there is room once ``leaving`` are gone. How large an initial RAM disk gets that is yet to be made,
         the one of the machine's own kernel gives an idea of."""
         on_boot = sum(size for part, size in sizes.items() if part in ("image", "initrd"))
-        if "initrd" not in sizes and kernelinitrd.is_made(self.tree):
-            current = (kernelstate.default(self.tree) or {}).get("initrd")
+        if "initrd" not in sizes and initrd.is_made(self.tree):
+            current = (state.default(self.tree) or {}).get("initrd")
             on_boot += self._size(str(current)) if current else 0
         freed = sum(self._size(path) for each in leaving for path in self.journal.files_of(each))
         self._space(place, on_boot + SPARE_BYTES, f"the kernel {release} with its initial RAM disk", freed)
@@ -213,10 +218,7 @@ class Kernels:
         """AgentError unless a copy of ``path`` has room in ``folder``."""
         self._space(folder, self._size(path) + SPARE_BYTES, "a kernel")
 
-    # -- what a boot method wants done
-
-    def carry_out(self, steps: List[Dict[str, Any]]) -> None:
-        kernelsteps.carry_out(self, steps)
+    # -- the next boot
 
     def forget_next_boot(self) -> None:
         """What was armed and not booted is taken back, and what runs finds its own modules; AgentError if it cannot."""
@@ -234,7 +236,7 @@ class Kernels:
         for name in [build] if build is not None else self._builds():
             if name not in left:
                 remove_tree(self.tree.path(f"{HOME}/{name}"))
-        if build is None and not left and kernelstate.running(self.tree) is None:
+        if build is None and not left and state.running(self.tree) is None:
             # not even what was noted of the machine's own boot: it is seen anew before the next one
             remove_tree(self.tree.path(HOME))
             with contextlib.suppress(OSError):

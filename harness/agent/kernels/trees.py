@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from .system import Tree
+from ..system import Tree
 
 _MAGIC = b"\xd0\x0d\xfe\xed"
 _BEGIN, _PROPERTY, _NOP = 1, 3, 4

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Optional
 
-from . import kernelstate
-from .kernels import Kernels
-from .lease import Busy, Lease
-from .system import AgentError, Tree
+from ..lease import Busy, Lease
+from ..system import AgentError, Tree
+from . import state
+from .steps import carry_out
+from .store import Kernels
 
 
 def serve(request: Dict[str, Any], data: Any, tree: Optional[Tree] = None) -> Dict[str, Any]:
@@ -17,7 +18,7 @@ def serve(request: Dict[str, Any], data: Any, tree: Optional[Tree] = None) -> Di
     tree = tree or Tree()
     what = request.get("op")
     if what == "state":
-        return {"state": kernelstate.state(tree, [str(path) for path in request.get("read") or []])}
+        return {"state": state.state(tree, [str(path) for path in request.get("read") or []])}
     kernels = Kernels(tree)
     change = _CHANGES.get(str(what))
     if change is None:
@@ -54,11 +55,11 @@ def _look(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
     next, it is not that.
     """
     kernels.forget_next_boot()
-    state = kernelstate.state(kernels.tree, [str(path) for path in request.get("read") or []])
-    if state["ours"] is None:
-        state["default"] = kernels.remember_default()
+    found = state.state(kernels.tree, [str(path) for path in request.get("read") or []])
+    if found["ours"] is None:
+        found["default"] = kernels.remember_default()
     release = request.get("release")
-    return {"state": state, "entry": None if release is None else kernels.release(str(release))}
+    return {"state": found, "entry": None if release is None else kernels.release(str(release))}
 
 
 def _check(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
@@ -76,7 +77,7 @@ def _install(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any
 
 
 def _steps(kernels: Kernels, request: Dict[str, Any], _: Any) -> Dict[str, Any]:
-    kernels.carry_out(list(request["steps"]))
+    carry_out(kernels, list(request["steps"]))
     return {}
 
 

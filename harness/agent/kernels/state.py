@@ -9,8 +9,8 @@ import json
 import re
 from typing import Any, Dict, List, Optional
 
-from .kerneldisks import grubenv
-from .system import Tree
+from ..system import Tree
+from .disks import grubenv
 
 #: Of ours: a folder for each build, the journal, and what the machine boots by itself.
 HOME = "/var/lib/isolbench/kernels"

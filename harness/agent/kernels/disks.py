@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any, Dict, Optional, Tuple
 
-from .system import Tree
+from ..system import Tree
 
 #: GRUB's environment, of the folder that is there.
 _GRUB = ("/boot/grub", "/boot/grub2")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 from typing import Any, Dict, List, Optional
 
-from . import kernelstate
-from .system import Tree
+from ..system import Tree
+from . import state
 
 #: Of systemd-boot: four bytes of attributes, and the name of the entry that is booted next, once.
 ONE_SHOT = "/sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
@@ -47,7 +47,7 @@ def disarm(tree: Tree, entry: Dict[str, Any]) -> None:
     if not is_armed(tree, entry):
         return
     argv = _commands(tree, entry)[str(entry["by"])]
-    found = next((path for name in argv[0].split("|") if (path := kernelstate.tool(tree, name)) is not None), None)
+    found = next((path for name in argv[0].split("|") if (path := state.tool(tree, name)) is not None), None)
     if found is None:
         raise OSError(errno.ENOENT, f"{argv[0].replace('|', ' or ')} is not installed")
     status, _, err = tree.run([found, *argv[1:]], _SECONDS)

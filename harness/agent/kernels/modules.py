@@ -7,11 +7,11 @@ import contextlib
 import os
 from typing import Optional
 
-from . import kernelinitrd, kernelstate
-from .kernelinitrd import fault
-from .kerneljournal import Journal
-from .kernelstate import HOME
-from .system import Tree
+from ..system import Tree
+from . import initrd, state
+from .initrd import fault
+from .journal import Journal
+from .state import HOME
 
 
 class Modules:
@@ -52,8 +52,8 @@ class Modules:
 
         Modules that somebody else has put there meanwhile stay: that hinders nobody from sending the machine home.
         """
-        running = (kernelstate.running(self._tree) or "").partition("/")[0]
-        entry = next((each for each in kernelstate.installed(self._tree) if each["id"] == running), None)
+        running = (state.running(self._tree) or "").partition("/")[0]
+        entry = next((each for each in state.installed(self._tree) if each["id"] == running), None)
         release = "" if entry is None else str(entry.get("release"))
         if entry is not None and not self._is_theirs(release):
             self.use(running, release)
@@ -61,13 +61,11 @@ class Modules:
     def label(self, folder: str) -> None:
         """Under SELinux whoever loads drivers may load them from files of the type that those in /lib/modules have."""
         if self._tree.exists("/sys/fs/selinux/enforce"):
-            chcon = kernelstate.tool(self._tree, "chcon")
+            chcon = state.tool(self._tree, "chcon")
             if chcon is None:
                 raise fault("no-tool", "chcon is not installed on the target, and its SELinux wants modules labelled")
             paths = (self._tree.path("/lib/modules"), self._tree.path(folder))
-            kernelinitrd.run(
-                self._tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules"
-            )
+            initrd.run(self._tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
 
     def _is_theirs(self, release: str) -> bool:
         return os.path.lexists(self._tree.path(f"/lib/modules/{release}")) and self._leads_to(release) is None

@@ -11,7 +11,7 @@ import hashlib
 import os
 from typing import Any
 
-from .system import AgentError, remove_tree
+from ..system import AgentError, remove_tree
 
 #: Archives, unpacked into a folder of that name; all others are files.
 ARCHIVES = {"modules.tar.gz": "modules", "dtbs.tar.gz": "dtbs"}

@@ -21,9 +21,9 @@ import os
 import re
 from typing import Any, Dict, List, Optional
 
-from . import kernelarmed
-from .kernelstate import HOME, text
-from .system import AgentError, Tree, remove_tree, write_durably
+from ..system import AgentError, Tree, remove_tree, write_durably
+from . import armed
+from .state import HOME, text
 
 BEGIN, END = "# isolbench: begin\n", "# isolbench: end\n"
 Entry = Dict[str, Any]
@@ -114,7 +114,7 @@ class Journal:
 
     def _there(self, entry: Entry) -> bool:
         if entry.get("kind") == "armed":
-            return kernelarmed.is_armed(self._tree, entry)
+            return armed.is_armed(self._tree, entry)
         return os.path.lexists(self._tree.path(str(entry.get("path"))))
 
     def undo(self, entry: Entry) -> Dict[str, Any]:
@@ -133,7 +133,7 @@ class Journal:
         return told
 
     def _armed(self, _path: str, entry: Entry) -> None:
-        kernelarmed.disarm(self._tree, entry)
+        armed.disarm(self._tree, entry)
 
     def _file(self, path: str, _entry: Entry) -> None:
         real = self._tree.path(path)

@@ -7,10 +7,10 @@ import contextlib
 import os
 from typing import Iterator, List, Optional
 
-from . import kernelstate
-from .kerneljournal import Journal
-from .kernelparts import copy_bytes
-from .system import AgentError, Tree
+from ..system import AgentError, Tree
+from . import state
+from .journal import Journal
+from .parts import copy_bytes
 
 _MAKE_S = 600.0
 #: For what they are given a release and a path.
@@ -24,7 +24,7 @@ _MAKERS = (
 def is_made(tree: Tree) -> bool:
     """Whether anything here makes one."""
     makers = any(tree.exists(maker) for maker, _ in _MAKERS)
-    return makers or kernelstate.tool(tree, "update-initramfs") is not None
+    return makers or state.tool(tree, "update-initramfs") is not None
 
 
 def make(tree: Tree, journal: Journal, folder: str, release: str) -> Optional[str]:
@@ -73,7 +73,7 @@ def _make(tree: Tree, journal: Journal, folder: str, release: str) -> Optional[s
 
 def _update_initramfs(tree: Tree, journal: Journal, folder: str, release: str) -> Optional[str]:
     """Where there is only this: it writes to a name of its own, from which ours is taken."""
-    tool, made = kernelstate.tool(tree, "update-initramfs"), f"/boot/initrd.img-{release}"
+    tool, made = state.tool(tree, "update-initramfs"), f"/boot/initrd.img-{release}"
     if tool is None:
         return None
     ours = [{"id": os.path.basename(folder), "kind": "file", "path": path} for path in (made, f"{made}.new")]
