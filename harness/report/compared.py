@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from . import words
-from .kernel_view import BootedView, ComparedCell, Comparison, KernelView, Number
+from .kernel_view import BootedView, KernelView
 from .layout import Column, item, line, plain, table
 from .tables import state_text
 from .units import printable, quantity
-from .view import TargetView
+from .view import ComparedCell, Comparison, Number, TargetView
 
 _BUILD_ID_DIGITS = 12
 

@@ -14,9 +14,9 @@ from typing import Any
 from ..stats.quantiles import Spread, spread
 from ..stats.variants import Variant, variant_of_cell
 from .booted import DEFAULT, boot_of
-from .kernel_view import Booted, ComparedCell, ComparedRow, Comparison, Number
+from .kernel_view import Booted
 from .modes import name_of
-from .view import Attempt, ModeView, Section, Unsupported
+from .view import Attempt, ComparedCell, ComparedRow, Comparison, ModeView, Number, Section, Unsupported
 
 #: Units of counts, in their order where they come first.
 _COUNTED = {"count": 0, "": 1}
@@ -53,7 +53,7 @@ def comparisons(
     unsupported: Mapping[str, Unsupported],
     attempts: Sequence[Attempt],
     *,
-    virtual: bool = False,
+    virtual: bool,
 ) -> tuple[Comparison, ...]:
     """The comparisons of ``target``, whose own ``cells`` these are, by id; ``bases`` names what is measured.
 

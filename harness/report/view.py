@@ -10,7 +10,7 @@ from typing import Any
 
 from ..stats.budgets import Verdict
 from ..stats.quantiles import Spread, rate_upper
-from .kernel_view import Booted, BootedView, Comparison, KernelView
+from .kernel_view import Booted, BootedView, KernelView
 
 STATES = ("valid", "suspect", "invalid")
 
@@ -59,9 +59,8 @@ class RunView:
     reasons: tuple[Mapping[str, str], ...]
     own_cost_ns: float | None
     granularity_ns: float | None
-    by_cpu: Mapping[int, Mapping[str, float | None]] = field(
-        default_factory=dict
-    )  # quantiles, max; of several CPUs alone
+    #: Quantiles and max, where several were measured.
+    by_cpu: Mapping[int, Mapping[str, float | None]] = field(default_factory=dict)
     interrupts: int | None = None  # that came to the measured CPU (of several: the one with most) meanwhile
 
 
@@ -201,6 +200,59 @@ class Section:
     def missed(self) -> bool:
         """Whether any mode missed periods, which a table then says of all of them."""
         return any(mode.missed for mode in self.modes)
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a compared cell, over its runs. ``ratio``: its median to that of the first column, if both are.
+
+    ``text`` stands in the place of a number that cannot be given.
+    """
+
+    label: str
+    unit: str
+    spread: Spread | None
+    ratio: float | None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class ComparedCell:
+    """A mode under a load on one of the columns. Without numbers ``why`` says in a word or two why there are none."""
+
+    section: Section | None
+    mode: ModeView | None
+    numbers: tuple[Number, ...]
+    why: str = ""
+    reason: str = ""
+
+    def number(self, label: str) -> Number | None:
+        return next((each for each in self.numbers if each.label == label), None)
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    mode: str
+    load: str
+    cells: tuple[ComparedCell, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the numbers that its cells have, each once."""
+        return tuple(dict.fromkeys(number.label for cell in self.cells for number in cell.numbers))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One target x bench x metric: modes and loads as rows, what was booted as ``columns``."""
+
+    target: str
+    title: str
+    metric: str
+    unit: str
+    gate: str
+    columns: tuple[Booted, ...]
+    rows: tuple[ComparedRow, ...]
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,15 @@ def cmdline(kernel: str, boot: str) -> str:
     return f"{line} {add}".strip() if kernel == "default" and boot == "plain" else f"{line} {add} panic=10".strip()
 
 
-def facts(kernel: str, boot: str) -> dict[str, Any]:
+def facts(kernel: str, boot: str, virtual: str | None = None) -> dict[str, Any]:
     own = {**KERNELS[kernel], "cmdline": cmdline(kernel, boot)}
     isolated = [3] if boot == "quiet" else []
-    return {**FACTS, "kernel": own, "cpus": {**FACTS["cpus"], "isolated": isolated, "nohz_full": isolated}}
+    return {
+        **FACTS,
+        "virtual": virtual,
+        "kernel": own,
+        "cpus": {**FACTS["cpus"], "isolated": isolated, "nohz_full": isolated},
+    }
 
 
 def kernels(
@@ -80,6 +85,7 @@ def kernels(
     sessions: int = 2,
     repeat: int = 2,
     target: str = "box",
+    virtual: str | None = None,
 ) -> Path:
     """Kernels x boots x modes x loads on one board. ``next`` panics; ``nohz-full`` wants ``quiet``; rt is as rt is."""
     execution = root / "kernels" / EXECUTION
@@ -120,7 +126,7 @@ def kernels(
                                 log=b"Kernel panic",
                             )  # fmt: skip
                 continue
-            own = facts(kernel, boot)
+            own = facts(kernel, boot, virtual)
             boot_id = f"boot-{kernel}-{boot}-{session}"
             proof = {key: own["kernel"][key] for key in ("release", "version", "build_id", "cmdline")}
             tell("booted", **named, proof={**proof, "boot_id": boot_id, "isolated": [], "nohz_full": []})
@@ -135,7 +141,7 @@ def kernels(
         for (kernel, boot, mode, load), cell in cells.items()
         if mode == "nohz-full" and boot == "plain" and kernel != "next"
     ]
-    lane(execution, target, facts("default", "plain"), refused)
+    lane(execution, target, facts("default", "plain", virtual), refused)
     write_file(execution / "events.jsonl", "".join(json.dumps(event) + "\n" for event in log).encode())
     document = {
         "schema": 1,

@@ -144,9 +144,7 @@ def test_small_plots_are_of_the_figures_there_are(page):
 def test_a_kernel_that_was_installed_is_known_by_its_artefact(page, view):
     assert [kernel.artefact_sha256 for kernel in view.targets[0].kernels] == ["", fake_kernels.ARTEFACT, ""]
     assert fake_kernels.ARTEFACT[:12] in page.text
-    out = io.StringIO()
-    print_view(view, Console(file=out, width=200))
-    assert f"artefact {fake_kernels.ARTEFACT[:12]}" in out.getvalue()
+    assert f"artefact {fake_kernels.ARTEFACT[:12]}" in printed(view)
 
 
 def test_a_campaign_that_boots_nothing_has_none_of_it(tmp_path):
@@ -166,6 +164,27 @@ def test_the_terminal_compares_in_eighty_columns(view):
     assert re.search(r"pinned, load idle\n +default plain +250 +4\n +default quiet +1 +0\.00400 +4\n", text)
     assert text.index("kernel rt: 6.1.0-50-rt-amd64") < text.index("gap: gap_ns, median of runs, and x times that")
     assert "boot rt plain: +panic=10; 2 boots, each proved; 26 to 27 s each" in text
+
+
+def test_on_a_virtual_machine_counts_come_first(tmp_path, view):
+    """On the page in each row; on the terminal also where the first row has no count of interrupts."""
+    execution = fake_kernels.kernels(tmp_path, modes=("shared", "pinned"), repeat=1, virtual="kvm")
+    page = Page(render(execution)).text
+    in_rows = r"shared load idle gaps/s .* p99\.99 .* max .* pinned load idle interrupts .* gaps/s .* p99\.99 .* max "
+    assert re.search(in_rows, page)
+    assert "Compare kernels there by counts, not by latencies." in page
+    text = printed(build_view(execution))
+    assert re.search(r"kernel and boot +interrupts +x +gaps/s +x +p99\.99 +x +max +x +worst +runs\n", text)
+    assert "virtual machine: compare kernels by counts, not by latencies" in text
+    metal = printed(view)
+    assert re.search(r"kernel and boot +p99\.99 +x +max +x +worst +gaps/s +x +interrupts +x +runs\n", metal)
+    assert "by counts" not in metal
+
+
+def printed(view):
+    out = io.StringIO()
+    print_view(view, Console(file=out, width=200))
+    return out.getvalue()
 
 
 def test_machines_are_told_the_same(view):
