@@ -33,6 +33,9 @@ from .execution import Execution, Stop
 from .ledger import Ledger
 from .machines import Machines
 from .outcome import LaneOutcome
+from .rescue import Rescue
+from .sender import Sender
+from .way_back import WayBack
 
 #: Waits before another try to connect; the last is repeated.
 BACK_OFF_S = (2.0, 4.0, 8.0, 10.0)
@@ -51,8 +54,11 @@ class Lane:
         self._ledger = Ledger(execution, target.name, self._emit)
         self._met = False  # the target answered in this carrying-out: it is there, and lets us in
         self._talk = Conversation(execution, target, machines, self._ledger, stop, self._emit)
-        self._boots = Boots(execution, target, self._talk, self._ledger, stop, self._emit)
         self._allowed_losses = execution.plan.campaign.retry.infrastructure
+        self._sender = Sender(execution, target, self._talk, stop, self._emit)
+        self._boots = Boots(self._sender, self._talk, self._ledger, stop, self._emit, self._allowed_losses)
+        self._way_back = WayBack(self._sender, execution, target, self._talk, stop, self._emit)
+        self._rescue = Rescue(execution, target, self._talk, self._emit)
 
     def carry_out(self) -> LaneOutcome:
         """Never raises: what goes wrong here is this lane's failure, and no other's."""
@@ -65,7 +71,7 @@ class Lane:
         outcome = lane_outcome(
             self._execution, self.target.name, failed=len(self._ledger.given_up), failure=failure,
             stopped=self._stop.reason if self._stop else None, left_measuring=self._talk.handed_over,
-            left_booted=self._boots.left,
+            left_booted=self._way_back.left,
         )  # fmt: skip
         self._emit(
             "lane-finished", finished=outcome.finished, planned=outcome.planned, failed=outcome.failed,
@@ -77,23 +83,23 @@ class Lane:
         try:
             self._ledger.read()
             self._emit("lane-started", planned=len(self._ledger.wanted), finished=len(self._ledger.finished))
-            if not self._ledger.complete or self._boots.may_be_away:
+            if not self._ledger.complete or self._way_back.may_be_away:
                 self._until_done()
         except IsolbenchError as error:
             self._note_failure(error)
             if isinstance(error, Unreachable | NotBack):
-                self._boots.leave(error)
+                self._way_back.leave(error)
             else:
-                self._boots.back()
+                self._way_back.go()
             return error
         except Exception as error:
             self._emit("bug", traceback=traceback.format_exc())
             bug = Bug(f"{type(error).__name__}: {error}", advice="please report it, with events.jsonl")
             self._note_failure(bug)
-            self._boots.leave(bug)
+            self._way_back.leave(bug)
             return bug
         finally:
-            self._boots.close()
+            self._sender.close()
         return None
 
     # -- connections ------------------------------------------------------------------------------------------------
@@ -106,12 +112,12 @@ class Lane:
         while self._talk.handed_over or not self._stop:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
-                with self._boots.session(self._waiting) as session:
+                with self._sender.session(self._waiting) as session:
                     self._met, away_since = True, None
                     self._emit("connected", notes=list(session.contact.notes))
-                    wanted = self._talk.hold(session, self._boots.lease_s)
+                    wanted = self._talk.hold(session, self._sender.lease_s)
                     if wanted is None:
-                        self._boots.back(session)
+                        self._way_back.go(session)
                         return
                     self._boots.boot(wanted, session)
                 continue
@@ -127,16 +133,17 @@ class Lane:
                 away = isinstance(error, Unreachable) and time.monotonic() - away_since < patience_s
                 booting = away and self._allowed_losses > 0
                 if lasting or asked or (losses > self._allowed_losses and not recall and not booting):
-                    rescue_s = None if lasting or asked else self._boots.rescue_in_s(error)
+                    rescue_s = None if lasting or asked else self._rescue.in_s(error)
                     if rescue_s is None:
                         raise
                     if rescue_s == 0:
-                        self._boots.rescue(error)
+                        self._rescue.switch(error)
+                        self._sender.switched_off()
                         losses, away_since = 1, None
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)
-        self._boots.back()
+        self._way_back.go()
 
     def _waiting(self, message: str, seconds: float) -> None:
         self._emit("waiting", message=message, retry_in_s=round(seconds, 1))

@@ -12,18 +12,20 @@ from typing import Any
 
 import pytest
 
-from harness.campaign import boot_times, boots, execution
+from harness.campaign import boot_times, execution, sender
 from harness.campaign import lane as lanes
+from harness.campaign.boots import Boots
 from harness.campaign.events import EventLog
 from harness.campaign.execution import Execution, Stop
 from harness.campaign.ledger import Ledger
 from harness.campaign.machines import Machines
 from harness.campaign.running import Running
+from harness.campaign.way_back import WayBack
 from harness.campaign.work import next_session
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.config.kernels import BootProfile
-from harness.errors import ConnectionLost, EnvironmentFault, StorageFull, TargetUnfit, Unreachable
+from harness.errors import ConnectionLost, StorageFull, TargetUnfit
 from harness.plan import Booted, build_plan
 from harness.target.booting import Wanted
 from harness.target.client import Corrupt
@@ -112,21 +114,24 @@ class Lane:
 
     def __init__(self, folder: Path, board: Board, monkeypatch: pytest.MonkeyPatch, **campaign: Any) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        monkeypatch.setattr(boots, "Booter", lambda *_: board)
-        monkeypatch.setattr(boots, "open_session", board.session)
+        monkeypatch.setattr(sender, "Booter", lambda *_: board)
+        monkeypatch.setattr(sender, "open_session", board.session)
         self.execution = carried_out(folder, **campaign)
         self.board = board
         self.events: list[tuple[str, dict[str, Any]]] = []
-        emit: Callable[..., None] = lambda kind, **fields: self.events.append((kind, fields))  # noqa: E731
+        self.emit = emit = lambda kind, **fields: self.events.append((kind, fields))
         self.ledger = Ledger(self.execution, "nuc", emit)
         self.ledger.read()
         self.talk: Any = SimpleNamespace(running=Running(), token=1, batch_ends_s=None, leased_until_s=0.0)
-        target = self.execution.inventory().targets["nuc"]
+        self.target = target = self.execution.inventory().targets["nuc"]
         self.stop = Stop()
-        self.boots = boots.Boots(self.execution, target, self.talk, self.ledger, self.stop, emit)
+        self.sender = sender.Sender(self.execution, target, self.talk, self.stop, emit)
+        retries = self.execution.plan.campaign.retry.infrastructure
+        self.boots = Boots(self.sender, self.talk, self.ledger, self.stop, emit, retries)
+        self.way_back = WayBack(self.sender, self.execution, target, self.talk, self.stop, emit)
 
     def boot(self, planned: Any) -> None:
-        with self.boots.session() as session:
+        with self.sender.session() as session:
             self.boots.boot(planned, session)
 
     def session(self, *refused: str) -> Any:
@@ -207,7 +212,7 @@ def test_who_came_back_with_its_own_kernel_is_not_sent_back_to_it(
         back = facts("b3", cmdline="ro")
         lane = Lane(tmp_path, Board([found, back]), monkeypatch, retry={"infrastructure": 0})
         lane.boot(quiet(lane))
-        lane.boots.back()
+        lane.way_back.go()
         assert lane.board.booted == booted
 
 
@@ -229,18 +234,18 @@ def test_a_board_whose_power_was_switched_goes_on(tmp_path: Path, monkeypatch: p
 
 def test_at_the_end_the_machine_boots_its_own_and_proves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
-    lane.boots.back()
+    lane.way_back.go()
     assert lane.board.booted == []  # nothing of ours runs
-    assert lane.boots.lease_s(None) is None
+    assert lane.sender.lease_s(None) is None
     lane.boot(quiet(lane))
-    assert lane.boots.lease_s(None) is not None  # nobody else's in between
-    with lane.boots.session() as session:
-        lane.boots.back(session)
+    assert lane.sender.lease_s(None) is not None  # nobody else's in between
+    with lane.sender.session() as session:
+        lane.way_back.go(session)
     assert lane.board.booted == ["next quiet", "default plain"]
     assert lane.board.leases == ["acquired", "released"]
     kind, fields = lane.events[-1]
     assert (kind, fields["proof"]["boot_id"]) == ("booted-back", "b2")
-    lane.boots.back()
+    lane.way_back.go()
     assert len(lane.board.booted) == 2
 
 
@@ -270,7 +275,7 @@ def test_a_machine_that_did_not_go_back_is_told(
 ) -> None:
     lane = Lane(tmp_path, Board([facts("b1"), found]), monkeypatch)
     lane.boot(quiet(lane))
-    lane.boots.back()
+    lane.way_back.go()
     assert lane.board.leases[0] == "acquired"
     kind, fields = lane.events[-1]
     assert kind == "left-booted"
@@ -283,12 +288,12 @@ def test_patience_and_the_lease_follow_the_boots_that_were_seen(
 ) -> None:
     lane = Lane(tmp_path, Board([facts("b1"), facts("b2", cmdline="ro")]), monkeypatch)
     session = quiet(lane)
-    assert lane.boots.lease_s(session) == 300 + 60  # next lies on the target
+    assert lane.sender.lease_s(session) == 300 + 60  # next lies on the target
     lane.boot(session)
     assert lane.board.patience_s == 300
     target = lane.execution.inventory().targets["nuc"]
     assert boot_times.patience_s(target) == 300  # kexec says nothing of what its firmware takes
-    lane.boots.back()
+    lane.way_back.go()
     assert boot_times.patience_s(target) == 4 * 20
     assert boot_times.expected_s(target) == 20
     boot_times.add(target, 5, by_itself=True)
@@ -312,11 +317,11 @@ def test_asked_to_stop_while_it_boots_it_is_waited_for_and_sent_back(
     lane.boot(session)
     assert not lane.ledger.given_up
     assert not lane.board.cleaned  # it may be reading it
-    lane.boots.back()
+    lane.way_back.go()
     assert lane.board.booted == ["next quiet", "default plain"]
     assert [kind for kind, _ in lane.events] == ["going-back", "booted-back"]
     assert lane.board.cleaned == ["default plain"]
-    assert lane.boots.left is None
+    assert lane.way_back.left is None
     assert not lane.board.outcomes
 
 
@@ -327,12 +332,12 @@ def test_asked_to_stop_after_a_booted_session_it_is_sent_back_before_the_end(
         lane = Lane(tmp_path, Board([facts("b1"), back]), monkeypatch)
         lane.boot(quiet(lane))
         lane.stop.set("interrupted", at_once=True)
-        with lane.boots.session() as session:
-            assert lane.boots.lease_s(None) is not None  # nobody else's in between
-            lane.boots.back(session)
+        with lane.sender.session() as session:
+            assert lane.sender.lease_s(None) is not None  # nobody else's in between
+            lane.way_back.go(session)
         assert [kind for kind, _ in lane.events] == ["booted", "going-back", *kinds]
-        assert lane.boots._pause(0) is False
-        assert lane.boots.left == (None if kinds == ["booted-back"] else "next quiet")
+        assert lane.sender._pause(0) is False
+        assert lane.way_back.left == (None if kinds == ["booted-back"] else "next quiet")
 
 
 def test_asked_to_stop_and_found_at_home_it_is_left_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,9 +346,9 @@ def test_asked_to_stop_and_found_at_home_it_is_left_there(tmp_path: Path, monkey
     session = quiet(lane)
     monkeypatch.setattr(lane.board, "order", stopping(lane, lane.board.order, at_once=True))
     lane.boot(session)
-    lane.boots.back()
+    lane.way_back.go()
     assert lane.board.booted == ["next quiet"]
-    assert lane.boots.left is None
+    assert lane.way_back.left is None
 
 
 def stopping(
@@ -359,59 +364,6 @@ def stopping(
     return ordered
 
 
-def test_one_that_is_lost_in_mid_session_is_switched_off_and_on_as_often_as_a_run_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lane = Lane(tmp_path, Board([facts("b1")]), monkeypatch)
-    lane.boot(quiet(lane))
-    monkeypatch.setattr(boots, "boottime_s", lambda: 1000.0)
-    lane.talk.batch_ends_s, lane.talk.leased_until_s = 900.0, 1200.0
-    gone = Unreachable("no answer")
-    assert lane.boots.rescue_in_s(gone) is None  # nothing switches it
-    cycled: list[str] = []
-    monkeypatch.setattr(boots.power, "can_cycle", lambda _: True)
-    monkeypatch.setattr(boots.power, "cycle", lambda target: cycled.append(target.name))
-    for _ in range(2):
-        assert lane.boots.rescue_in_s(gone) == 0
-        lane.boots.rescue(gone)
-    assert lane.boots.rescue_in_s(gone) is None
-    assert cycled == ["nuc", "nuc"]
-    assert lane.talk.running == Running()  # what runs now is not known
-    assert lane.events[-1] == ("power-cycled", {"message": "no answer"})
-
-
-@pytest.mark.parametrize(
-    ("error", "batch_ends_s", "leased_until_s", "in_s"),
-    [
-        (Unreachable("no route"), 900.0, 1200.0, 0.0),
-        (Unreachable("no route"), 1100.0, 1200.0, 100.0),  # it may be measuring, and only our own network be gone
-        (Unreachable("no route"), 900.0, 1010.0, None),  # somebody else may be there soon
-        (Unreachable("no route"), 1190.0, 1200.0, None),
-        (Unreachable("no route"), None, 1200.0, None),  # nothing of ours is measured there
-        (ConnectionLost("broken pipe"), 900.0, 1200.0, None),  # it was there just now
-    ],
-)
-def test_the_power_is_left_alone_while_it_may_be_measuring_or_be_somebody_elses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, batch_ends_s: float, leased_until_s: float, in_s: float
-) -> None:
-    lane = Lane(tmp_path, Board([]), monkeypatch)
-    monkeypatch.setattr(boots, "boottime_s", lambda: 1000.0)
-    monkeypatch.setattr(boots.power, "can_cycle", lambda _: True)
-    lane.talk.batch_ends_s, lane.talk.leased_until_s = batch_ends_s, leased_until_s
-    assert lane.boots.rescue_in_s(error) == in_s
-
-
-def test_a_power_command_that_fails_is_not_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_: object) -> None:
-        raise EnvironmentFault("power: cycle: no outlet")
-
-    lane = Lane(tmp_path, Board([]), monkeypatch)
-    monkeypatch.setattr(boots.power, "cycle", fails)
-    with pytest.raises(Unreachable, match="no answer"):
-        lane.boots.rescue(Unreachable("no answer"))
-    assert lane.events == [("power-failed", {"message": "power: cycle: no outlet"})]
-
-
 @pytest.mark.parametrize("error", [ConnectionLost("no answer about kernels: Traceback"), Corrupt("image was damaged")])
 def test_an_upload_that_broke_is_made_again_and_costs_a_session_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -422,23 +374,23 @@ def test_an_upload_that_broke_is_made_again_and_costs_a_session_at_most(
     lane = Lane(tmp_path, Board([error, error, error]), monkeypatch)
     lane.boot(quiet(lane))
     assert len(lane.ledger.given_up) == 2
-    assert lane.boots.left is None  # it was never sent away
-    lane.boots.back()
+    assert lane.way_back.left is None  # it was never sent away
+    lane.way_back.go()
     assert lane.board.booted == ["next quiet"] * 3
 
 
 def test_who_resumes_knows_whether_it_was_sent_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one before may have been killed after the last run: nothing is left to measure, but something to do."""
     lane = Lane(tmp_path, Board([facts("b1"), facts("b2", "ro")]), monkeypatch)
-    assert not lane.boots.may_be_away  # it was never met
+    assert not lane.way_back.may_be_away  # it was never met
     lane.execution.write_lane("nuc", {"boot": None})
-    assert lane.boots.may_be_away
+    assert lane.way_back.may_be_away
     lane.boot(quiet(lane))
     lane.execution.write_lane("nuc", {"boot": lane.talk.running.to_json(), "cells": 3})
-    assert lane.boots.may_be_away
-    with lane.boots.session() as session:
-        lane.boots.back(session)
-    assert not lane.boots.may_be_away
+    assert lane.way_back.may_be_away
+    with lane.sender.session() as session:
+        lane.way_back.go(session)
+    assert not lane.way_back.may_be_away
     assert lane.execution.lane("nuc")["cells"] == 3
 
 
@@ -483,37 +435,7 @@ def test_a_campaign_without_boots_leaves_what_runs(tmp_path: Path, monkeypatch: 
     board = Board([])
     board.now = facts("b1", "ro isolbench.boot=installed/quiet")  # somebody's
     lane = Lane(tmp_path, board, monkeypatch, axes={"mode": ["shared"]})
-    with lane.boots.session() as session:
-        assert lane.boots.lease_s(None) is None
-        lane.boots.back(session)
-    assert (board.booted, lane.boots.left) == ([], None)
-
-
-def test_a_target_that_may_be_measuring_is_waited_for_until_its_power_may_be_switched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    execution = carried_out(tmp_path, retry={"infrastructure": 1})
-    events = EventLog(execution.path / "events.jsonl")
-    lane = lanes.Lane(execution, execution.inventory().targets["nuc"], Machines(execution), events, Stop())
-    rest = [30.0, 20.0, 0.0, None]
-    done: list[object] = []
-
-    class Boots:
-        def session(self, _: object) -> Any:
-            raise Unreachable("no route")
-
-        def rescue_in_s(self, _: object) -> float | None:
-            done.append(rest[0])
-            return rest.pop(0)
-
-        def rescue(self, _: object) -> None:
-            done.append("switched")
-
-    monkeypatch.setattr(lane, "_boots", Boots())
-    monkeypatch.setattr(lane, "_met", True)
-    monkeypatch.setattr(lanes, "AWAY_S", 0.0)
-    monkeypatch.setattr(lanes, "BACK_OFF_S", (0.0,))
-    with pytest.raises(Unreachable):
-        lane._until_done()
-    events.close()
-    assert done == [30.0, 20.0, 0.0, "switched", None]
+    with lane.sender.session() as session:
+        assert lane.sender.lease_s(None) is None
+        lane.way_back.go(session)
+    assert (board.booted, lane.way_back.left) == ([], None)
