@@ -39,7 +39,7 @@ def _qemu(arches: Iterable[str]) -> Iterable[Finding]:
 def _images(boards: dict[str, Virtual]) -> Iterable[Finding]:
     from ..advice import Finding
     from ..errors import EnvironmentFault, UserError
-    from ..lab import images
+    from ..lab import images, tools
     from ..lab.boards import image_of
     from ..lab.cache import Cache
 
@@ -49,7 +49,7 @@ def _images(boards: dict[str, Virtual]) -> Iterable[Finding]:
             names.setdefault(image_of(board, virtual), board)
         except UserError as error:
             yield Finding("warn", "image", str(error), error.advice or "")
-    lacking = images.missing_tools()
+    lacking = tools.missing()
     for name, board in names.items():
         try:
             image = images.find(images.recipe(name), Cache())
@@ -60,7 +60,6 @@ def _images(boards: dict[str, Virtual]) -> Iterable[Finding]:
             yield Finding("ok", f"image {name}", ", ".join(kernel.release for kernel in image.kernels.values()))
         elif lacking:
             what = f"not built yet, and cannot be built here: {', '.join(lacking)} not installed"
-            advice = f"as root on Debian: apt-get install --no-install-recommends {' '.join(lacking)}"
-            yield Finding("warn", f"image {name}", what, advice)
+            yield Finding("warn", f"image {name}", what, tools.advice(lacking))
         else:
             yield Finding("note", f"image {name}", f"not built yet: isolbench lab up {board} does it")

@@ -8,7 +8,6 @@ plain tar archive as a disk, whose files are put over the system at each boot: h
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import struct
 import subprocess
@@ -16,6 +15,9 @@ import tarfile
 from pathlib import Path
 
 from ..errors import EnvironmentFault, StorageFull
+from . import tools
+from .recipes import File
+from .sieve import add
 
 _SECTOR = 512
 _START = 2048  # sectors: room for a boot loader before the first partition
@@ -40,7 +42,7 @@ def _ssh_keygen() -> str:
 
 
 def _mkfs() -> str:
-    tool = shutil.which("mkfs.ext4", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    tool = shutil.which("mkfs.ext4", path=tools.path())
     if tool is None:
         raise EnvironmentFault(
             "no mkfs.ext4: a board has a disk", advice="on Debian: apt-get install --no-install-recommends e2fsprogs"
@@ -69,9 +71,7 @@ def seed(path: Path, hostname: str, host_key: Path, lets_in: str, machine_id: st
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, (mode, text) in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(text), mode
-            archive.addfile(info, io.BytesIO(text.encode()))
+            add(archive, name, File(mode, text.encode()))
     path.touch(mode=0o600)
     path.write_bytes(out.getvalue())
 

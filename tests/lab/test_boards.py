@@ -22,7 +22,7 @@ import pytest
 from harness.config.targets import Target, Virtual
 from harness.deadline import Deadline
 from harness.errors import BoardDown, Busy, EnvironmentFault, HostKeyError, IsolbenchError, UserError
-from harness.lab import boards, images, qemu, several, tsc, way
+from harness.lab import boards, images, qemu, several, tools, tsc, way
 from harness.lab import state as states
 from harness.lab.cache import Cache
 from harness.lab.images import Image
@@ -264,8 +264,8 @@ def test_killed_in_mid_flight_and_down_nothing_is_left(box: Board, state: Path) 
 
 
 def test_a_build_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
-    if images.missing_tools():
-        pytest.skip(f"images cannot be built here: {', '.join(images.missing_tools())} not installed")
+    if tools.missing():
+        pytest.skip(f"images cannot be built here: {', '.join(tools.missing())} not installed")
     call = [sys.executable, "-m", "harness", "lab", "build", "bookworm-x86_64"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment) as building:
@@ -302,7 +302,7 @@ SMALL_DISK = """
 
 def on_a_small_disk(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """An isolbench whose ``folder`` is a disk of 12 MB; on its standard output what is left there."""
-    if os.getuid() != 0 or shutil.which("unshare") is None or images.missing_tools():
+    if os.getuid() != 0 or shutil.which("unshare") is None or tools.missing():
         pytest.skip("a small disk of its own needs root, unshare, and the tools that build images")
     call = ["unshare", "-m", "sh", "-c", SMALL_DISK, str(folder), sys.executable, "-m", "harness", "lab", *words]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, **environment})

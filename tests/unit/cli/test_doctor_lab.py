@@ -11,7 +11,7 @@ import pytest
 from harness.cli.doctor_lab import findings
 from harness.config.inventory import Inventory, read_inventory
 from harness.config.yaml import parse
-from harness.lab import images
+from harness.lab import tools
 
 from .test_cli import isolbench
 
@@ -28,7 +28,7 @@ def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(images, "_path", lambda: str(tmp_path / "bin"))
+    monkeypatch.setattr(tools, "path", lambda: str(tmp_path / "bin"))
     return tmp_path / "bin"
 
 
@@ -51,7 +51,7 @@ def test_what_is_missing_is_named_with_the_package(nothing_here: Path) -> None:
 
 
 def test_an_image_that_can_be_built_is_no_fault(nothing_here: Path) -> None:
-    put(nothing_here, *images._TOOLS)
+    put(nothing_here, *tools._BUILDERS)
     notes = [each for each in findings(inventory(BOARDS)) if each.topic == "image bookworm-x86_64"]
     assert [(each.level, each.text) for each in notes] == [("note", "not built yet: isolbench lab up box does it")]
 
