@@ -3,24 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
-from rich.live import Live
 from rich.text import Text
 
-from .consoles import Console
+from .live import drawn, stderr_console
 from .render import error_lines, printable, unheard
 
 if TYPE_CHECKING:
     from ..errors import IsolbenchError
     from ..lab.state import Record
-
-_REFRESH_HZ = 2
 
 
 class Coming:
@@ -28,25 +25,19 @@ class Coming:
 
     def __init__(self, names: Sequence[str], *, quiet: bool) -> None:
         self._quiet = quiet
-        self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._console = stderr_console()
         self._drawn = self._console.is_terminal and not quiet
         self._began: dict[str, float] = {}
         self._doing = dict.fromkeys(names, "")
-        self._live = Live(
-            console=self._console, get_renderable=self._drawing, refresh_per_second=_REFRESH_HZ, transient=True
-        )
+        self._showing = contextlib.ExitStack()
 
     def __enter__(self) -> Coming:
         if self._drawn:
-            self._live.start()
+            self._showing.enter_context(drawn(self._console, self.drawing, transient=True))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._drawn:
-            with unheard():
-                self._live.stop()
+    def __exit__(self, *_: object) -> None:
+        self._showing.close()
 
     def say(self, name: str) -> Callable[[str], None]:
         """What is told while the board ``name`` comes up: what it does from now on."""
@@ -81,7 +72,7 @@ class Coming:
             else:
                 click.echo(line, err=err)
 
-    def _drawing(self) -> Text:
+    def drawing(self) -> Text:
         now = time.monotonic()
         lines = [
             f"{printable(name)}: {printable(text.removeprefix(f'{name}: ') or 'waits for its turn')}, "

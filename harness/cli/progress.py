@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.live import Live
 from rich.text import Text
 
 from ..report.booted import boot_of
-from .consoles import Console
+from .live import drawn, stderr_console
 from .pace import ASCII_BAR, BAR, Pace, lines
 from .render import printable, restored, unheard
 from .words import bench_titles, plural
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from ..campaign.execution import Execution
     from ..plan import Estimate, Plan
 
-#: A terminal is redrawn this often: a machine that measures itself should not be busy with drawing.
-_REFRESH_HZ = 2
-
 
 class Progress:
     """A listener for an execution's events. ``quiet`` says only what went wrong."""
@@ -34,15 +29,13 @@ class Progress:
         self._execution = execution
         self._estimate = estimate or execution.plan.estimate
         self._quiet = quiet
-        self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._console = stderr_console()
         self._drawn = self._console.is_terminal and not quiet
         self._bar = BAR if _can_write(self._console.encoding, "".join(BAR)) else ASCII_BAR
         self._lanes: dict[str, Pace] = {}
         self._names = _names(execution.plan)
         self._each = execution.plan.repeat * execution.plan.sessions
-        self._live = Live(
-            console=self._console, get_renderable=self.drawing, refresh_per_second=_REFRESH_HZ, auto_refresh=self._drawn
-        )
+        self._showing = contextlib.ExitStack()
 
     def __enter__(self) -> Progress:
         plan, path = self._execution.plan, self._execution.path
@@ -58,15 +51,11 @@ class Progress:
             lane = self._estimate.lanes[target]
             self._lanes[target] = Pace(printable(target), planned, lane.seconds / max(1, lane.runs))
         if self._drawn:
-            self._live.start()
+            self._showing.enter_context(drawn(self._console, self.drawing))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._drawn:
-            with unheard():
-                self._live.stop()
+    def __exit__(self, *_: object) -> None:
+        self._showing.close()
 
     def drawing(self) -> Group:
         """What a terminal shows now: asked for anew at each redrawing, so that it follows the terminal's size."""

@@ -48,7 +48,7 @@ def test_on_a_terminal_each_board_that_is_not_up_yet_has_a_line() -> None:
     coming.say("box")("box: booting 6.1 by tcg")
     coming.say("rt")("bookworm-x86_64: fetching\x1b[2J")
     coming.done("arm", FAILED)
-    lines = coming._drawing().plain.splitlines()
+    lines = coming.drawing().plain.splitlines()
     assert [re.sub(r"[0-9]+ s$", "N s", line) for line in lines] == [
         "box: booting 6.1 by tcg, N s",
         "rt: bookworm-x86_64: fetching\\x1b[2J, N s",
