@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.agent.knobs import NAMES, all_knobs
 from harness.agent.undo import Undo
 
 from .invented import CHOICES, CPU, GOVERNORS, IRQ, NUMBERS, WQ, Invented
-from .mortal import Killed, Life, MortalUndo
+from .sequences import Sequence, thoroughly
 
 #: What somebody else may write, at any time.
 FOREIGN: list[tuple[str, str]] = [
@@ -52,32 +48,25 @@ steps = st.one_of(
 )
 
 
-class Sequence:
-    """The machine, the journal, and what every file has to read in the end."""
+class Tuned(Sequence):
+    tree: Invented
 
     def __init__(self, folder: str, machine: dict[str, Any]) -> None:
-        self.folder = folder
-        self.tree = Invented(folder, **machine)
-        self.expected = self.tree.everything()
+        super().__init__(folder, Invented(folder, **machine))
 
     def covered(self) -> set[str]:
         """What the journal speaks for."""
         return {str(entry.get("path") or entry.get("unit")) for entry in Undo(self.folder, self.tree).entries()}
 
     def take(self, kind: str, what: Any, cpu: int, life: int, cut: int) -> None:
-        one = Life(life, cut)
-        undo = MortalUndo(self.folder, self.tree, one)
-        self.tree.before_change = one.step
-        try:
-            if kind == "set":
-                self._set(undo, what, cpu % len(self.tree.cpus))
-            elif kind != "foreign":
-                undo.play(only=frozenset(what) if what else None)
-        except Killed:
-            pass
-        self.tree.before_change = lambda _: None
         if kind == "foreign":
             self._meddle(*what)
+            return
+        with self.life(life, cut) as undo:
+            if kind == "set":
+                self._set(undo, what, cpu % len(self.tree.cpus))
+            else:
+                undo.play(only=frozenset(what) if what else None)
 
     def _set(self, undo: Undo, names: list[str], measured: int) -> None:
         for name, knob in all_knobs(self.tree).items():
@@ -100,28 +89,8 @@ class Sequence:
         if path == f"{WQ}/cpumask" and path not in ours:
             self.expected[f"{WQ}/cpumask_requested"] = now[f"{WQ}/cpumask_requested"]
 
-    def end(self) -> None:
-        undo = Undo(self.folder, self.tree)
-        report = undo.play()
-        assert [each for each in report if not each["ok"]] == []
-        assert undo.empty
-        assert undo.play() == []
-        assert self.tree.everything() == self.expected
 
-
-@pytest.fixture(scope="module")
-def memory() -> Iterator[str]:
-    """A folder in memory: the journal is synced at each change."""
-    where = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=where) as folder:
-        yield folder
-
-
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@thoroughly
 @given(machine=machines, taken=st.lists(steps, min_size=1, max_size=10))
 def test_the_machine_is_as_it_was_found(memory: str, machine: dict[str, Any], taken: list[Any]) -> None:
-    Path(memory, "undo.jsonl").unlink(missing_ok=True)
-    sequence = Sequence(memory, machine)
-    for step in taken:
-        sequence.take(*step)
-    sequence.end()
+    Tuned(memory, machine).run(taken)
