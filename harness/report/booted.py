@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from ..stats.variants import Variant
@@ -65,8 +64,7 @@ class Boots:
         identity = run.document.get("identity")
         known = dict(identity) if isinstance(identity, Mapping) else {}
         known.update({key: known.get(f"kernel_{key}") for key in ("release", "version")})
-        booted = (str(run.document.get("kernel") or DEFAULT[0]), str(run.document.get("boot") or DEFAULT[1]))
-        self._of(run.target, booted).note(known, at(run.document, "facts_before", "boot_id"))
+        self._of(run.target, booted_for(run.document)).note(known, at(run.document, "facts_before", "boot_id"))
 
     def lose(self, attempt: Mapping[str, Any]) -> None:
         """A failed attempt, as its ``attempt.json``: of its boot, if that was why."""
@@ -77,22 +75,15 @@ class Boots:
             lost.add(session if isinstance(session, int) else 0)
 
     def read(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """In the order of the file: a boot took from its order to its proof."""
-        began: dict[str, datetime] = {}
         for event in events:
             kind, target = event.get("kind"), str(event.get("target"))
             booted = (text_of(event, "kernel"), text_of(event, "boot"))
-            if kind == "booting" and (then := _time(event)):
-                began[target] = then
-            elif kind == "booted":
+            if kind == "booted":
                 seen = self._of(target, booted)
                 proof = event.get("proof")
                 seen.note(proof if isinstance(proof, Mapping) else {}, at(event, "proof", "boot_id"))
-                started, took_s = began.pop(target, None), event.get("took_s")
-                if isinstance(took_s, int | float):
+                if isinstance(took_s := event.get("took_s"), int | float):
                     seen.took_s.append(float(took_s))
-                elif (then := _time(event)) and started is not None:
-                    seen.took_s.append((then - started).total_seconds())
             elif kind == "boot-failed":
                 session = event.get("session")
                 number = session if isinstance(session, int) else 0
@@ -115,8 +106,8 @@ class Boots:
         return tuple(found.values())
 
     def views(self, target: str, columns: Sequence[Booted], sessions: int) -> tuple[BootedView, ...]:
-        base = next((line for each in columns if (line := self._of(target, each).cmdline)), "")
         first = next((each for each in columns if self._of(target, each).cmdline), None)
+        base = "" if first is None else self._of(target, first).cmdline
         found = []
         for booted in columns:
             seen = self._of(target, booted)
@@ -138,6 +129,11 @@ class Boots:
 
     def _of(self, target: str, booted: Booted) -> Seen:
         return self._seen.setdefault(target, {}).setdefault(booted, Seen())
+
+
+def booted_for(document: Mapping[str, Any]) -> Booted:
+    """What the run of a ``run.json`` was to have: what machines boot by themselves, where it does not say."""
+    return str(document.get("kernel") or DEFAULT[0]), str(document.get("boot") or DEFAULT[1])
 
 
 def boot_of(reason: str) -> tuple[Booted, str] | None:
@@ -177,10 +173,3 @@ def _failures(told: Sequence[tuple[str, int]], lost: Mapping[str, set[int]]) -> 
         sessions = tuple(sorted({*tries, *given_up} - {0}))
         found.append(BootFailure(compact(reason), sessions, max(len(tries), len(given_up)), len(given_up)))
     return tuple(found)
-
-
-def _time(event: Mapping[str, Any]) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(event.get("at")))
-    except ValueError:
-        return None

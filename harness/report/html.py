@@ -35,10 +35,8 @@ from .view import STATES, ModeView, Section, TargetView, View
 
 #: Reasons, attempts and unsupported cells listed at length; the rest is counted.
 LISTED = 200
-#: The page's own scripts, in this order, as one.
-_SCRIPTS = ("base.js", "plots.js", "lines.js", "events.js", "figures.js", "details.js", "runs.js")
-#: Of campaigns that boot alone: pages of others have the bytes that they always had.
-_BOOTING = ("kernels.js",)
+#: The page's own scripts, in this order, as one; that of kernels is for campaigns that boot.
+_SCRIPTS = ("base.js", "plots.js", "lines.js", "events.js", "figures.js", "kernels.js", "details.js", "runs.js")
 _HEAT_STEPS = 7
 #: Verdicts on budgets in the order of their table: what asks for something comes first, and is never left out.
 _FIRST = {FAILED: 0, NOT_JUDGED: 1, PASSED: 2}
@@ -84,9 +82,11 @@ def page(view: View, runs: RunCollection) -> str:
     style = _resource("vendor", "uPlot.min.css") + "\n" + _resource("templates", "report.css")
     style += _resource("templates", "kernels.css") if view.boots else ""
     library = _resource("vendor", "uPlot.iife.min.js")
-    parts = [*_SCRIPTS[:5], *(_BOOTING if view.boots else ()), *_SCRIPTS[5:]]
+    parts = [name for name in _SCRIPTS if view.boots or name != "kernels.js"]
     script = '"use strict";\n(() => {\n' + "\n".join(_resource("templates", name) for name in parts) + "})();\n"
     figures = figures_of(view, runs)
+    budgets = sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result])
+    unkept = [verdict for verdict in budgets if verdict.result != PASSED]
     targets = [TargetFigures(target, figures[target.name]) for target in view.targets]
     return (
         _environment()
@@ -121,13 +121,9 @@ def page(view: View, runs: RunCollection) -> str:
             bare=words.bare,
             at_most=words.at_most,
             is_now=words.is_now,
-            unkept=[
-                verdict
-                for verdict in sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result])
-                if verdict.result != PASSED
-            ],
-            budgets=sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result]),
-            listed_budgets=max(LISTED, sum(verdict.result != PASSED for verdict in view.budgets)),
+            unkept=unkept,
+            budgets=budgets,
+            listed_budgets=max(LISTED, len(unkept)),
             verdicts={PASSED: "valid", FAILED: "invalid", NOT_JUDGED: "suspect"},
             beside=[] if view.boots and len(targets) == 1 else side_by_side(view, figures),
             about={

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from rich.console import Console
 from rich.text import Text
@@ -78,17 +79,12 @@ def _telling(section: Section) -> list[str]:
     for mode in section.modes:
         rows += [mode, *mode.cpus]
     texts = {name: [_quantile(each, name, section.unit).plain for each in rows] for name in SHOWN}
-    told = [not {"-", "n too small"} & set(texts[name]) for name in SHOWN]
-    pairs = zip(SHOWN, SHOWN[1:], told, strict=False)
-    return [
-        SHOWN[0],
-        *(
-            name
-            for name, after, all_told in pairs
-            if name != SHOWN[0] and not (all_told and texts[name] == texts[after])
-        ),
-        SHOWN[-1],
+    between = [
+        name
+        for name, after in pairwise(SHOWN[1:])
+        if texts[name] != texts[after] or {"-", "n too small"} & set(texts[name])
     ]
+    return [SHOWN[0], *between, SHOWN[-1]]
 
 
 def _with_worst(title: str, several: bool) -> list[Column]:

@@ -129,7 +129,8 @@ def kernels(
             own = facts(kernel, boot, virtual)
             boot_id = f"boot-{kernel}-{boot}-{session}"
             proof = {key: own["kernel"][key] for key in ("release", "version", "build_id", "cmdline")}
-            tell("booted", **named, proof={**proof, "boot_id": boot_id, "isolated": [], "nohz_full": []})
+            seen = {**proof, "boot_id": boot_id, "isolated": [], "nohz_full": []}
+            tell("booted", **named, proof=seen, took_s=25.0 + session)
             for mode in modes:
                 for load in loads:
                     if mode == "nohz-full" and boot == "plain":
