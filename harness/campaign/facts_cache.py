@@ -11,8 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..config.inventory import Target
-from ..target.booting import MARK
-from ..target.cmdline import kernels_own, name_of
+from ..target.cmdline import of_ours
 
 
 def _path(target: Target, kind: str = "") -> Path:
@@ -26,8 +25,7 @@ def remember(target: Target, facts: dict[str, Any]) -> None:
 
     Those of a boot of ours are not kept: they say nothing of the machine as it boots by itself.
     """
-    cmdline = (facts.get("kernel") or {}).get("cmdline") or ""
-    if any(name_of(each) == MARK for each in kernels_own(str(cmdline))):
+    if of_ours(str((facts.get("kernel") or {}).get("cmdline"))):
         return
     _write(target, "", {"facts": facts})
 

@@ -16,8 +16,8 @@ from ..config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL
 from ..errors import IsolbenchError
 from ..plan import Booted
 from ..plan import Session as PlannedSession
-from ..target.booting import MARK, Booter, Wanted
-from ..target.cmdline import still_there
+from ..target.booting import Booter, Wanted
+from ..target.cmdline import of_ours
 from ..target.hands import Hands
 from ..target.proof import Expected, NotBack, Proof, prove
 from ..target.session import Session, open_session
@@ -69,7 +69,7 @@ class Sender:
         self.facts = facts = session.welcome.get("facts") or {}
         if facts.get("boot_id") != self._talk.running.boot_id:
             self._talk.running = Running()  # it booted meanwhile
-        self._ours = bool(still_there(str((facts.get("kernel") or {}).get("cmdline")), (MARK,)))
+        self._ours = of_ours(str((facts.get("kernel") or {}).get("cmdline")))
         return self.away
 
     def switched_off(self) -> None:

@@ -15,30 +15,20 @@ from typing import Any
 from ..config.inventory import Target
 from ..config.kernels import DEFAULT_KERNEL, PLAIN_BOOT, Artefact, BootProfile, Kernel
 from ..config.units import format_cpu_list
-from ..deadline import Deadline
-from ..errors import BoardDown, EnvironmentFault, InfrastructureFault, TargetUnfit, UserError
-from ..lab.power import answers
+from ..errors import EnvironmentFault, TargetUnfit, UserError
 from ..lab.watch import Watch
 from . import power
+from .awaiting import answering
 from .boot import Bootable, Method, method_of
-from .cmdline import with_profile
+from .cmdline import MARK, with_profile
 from .hands import Hands
 from .kernels import Bundle, identify
-from .proof import BootFailed, Expected, NotBack, not_back
-from .transport import Pause, Transport, open_transport
+from .proof import BootFailed, Expected, NotBack
+from .transport import Pause, Transport
 
 #: A machine that has not answered for so long does not come back by itself: firmware, file system checks and the ten
 #: seconds of a panic included.
 BACK_S = 300.0
-#: Between two tries to connect: each is a login, and servers penalise what comes too often.
-_TRY_S = 3.0
-#: QEMU takes any connection at once, and hands it on when the board is there: first it is looked whether one speaks.
-_LOOK_S = 1.0
-#: See harness/agent/kernels/state.py.
-MARK = "isolbench.boot"
-_STEP_S = 60.0
-#: One that has just come up has much to do; one that is going down may never answer.
-_LOGIN_S = 20.0
 #: How often it is told how much of a kernel was uploaded.
 _TELLS = 10
 
@@ -132,14 +122,14 @@ class Booter:
         """
         self.hung = None
         try:
-            transport = self._await()
+            transport = self._answering()
         except NotBack as error:
             if self._pause(0):
                 raise
             done = self._by_force(error)
             if done is None:
                 raise
-            transport = self._await()
+            transport = self._answering()
             self.hung = NotBack(f"{error}; {done}, and it is back", advice=error.advice)
         self.took_s = time.monotonic() - self._ordered_at
         return transport
@@ -153,6 +143,9 @@ class Booter:
         self._method().clean_up(self._target)
 
     # -- parts
+
+    def _answering(self) -> Transport:
+        return answering(self._target, self.boot_id, self.patience_s, self._pause, self.console_end)
 
     def _by_force(self, error: NotBack) -> str | None:
         """Have a target that stays away boot what it boots by itself; what was done for that, None if nothing can be.
@@ -273,30 +266,6 @@ class Booter:
         isolated = self._target.isolated
         return "" if isolated == "auto" else format_cpu_list(isolated)
 
-    def _await(self) -> Transport:
-        deadline = Deadline.after(self.patience_s)
-        said: str | None = None
-        virtual = self._target.virtual is not None
-        while not deadline.expired:
-            if self._pause(min(_LOOK_S if virtual else _TRY_S, deadline.remaining())):
-                raise NotBack("asked to stop while it was booting")
-            try:
-                if virtual and not answers(self._target.name):
-                    said = "its SSH server does not answer"
-                    continue
-                transport = open_transport(self._target, Deadline.after(min(_LOGIN_S, deadline.remaining() + 1)))
-                found = _boot_id(transport)
-                if found and found != self.boot_id:
-                    return transport
-                transport.close()
-                said = "its boot id is the same: it did not go down"
-            except BoardDown as error:
-                raise not_back(None, str(error), self.console_end()) from None
-            except InfrastructureFault as error:
-                said = str(error)
-                continue
-        raise not_back(self.patience_s, said, self.console_end())
-
 
 def _own_trees(bundle: Bundle | None) -> bool:
     return bundle is not None and bundle.identity.source == "image" and "dtbs.tar.gz" in bundle.parts
@@ -305,16 +274,6 @@ def _own_trees(bundle: Bundle | None) -> bool:
 def _modules_of(what: Bootable) -> list[dict[str, Any]]:
     """The step by which a kernel of ours finds its own, where another build of its release may lie there too."""
     return [] if what.build is None else [{"modules": what.build, "release": what.release}]
-
-
-def _boot_id(transport: Transport) -> str:
-    """Closes ``transport`` where it cannot be read."""
-    try:
-        done = transport.run(["cat", "/proc/sys/kernel/random/boot_id"], deadline=Deadline.after(_LOGIN_S))
-    except BaseException:
-        transport.close()
-        raise
-    return done.stdout.decode("ascii", "replace").strip()
 
 
 def _no_console() -> None:

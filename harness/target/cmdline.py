@@ -15,6 +15,8 @@ _SEVERAL = {
 }
 #: What a boot loader adds by itself: it is not the machine's own to keep.
 _LOADERS = ("BOOT_IMAGE", "initrd")
+#: See harness/agent/kernels/state.py.
+MARK = "isolbench.boot"
 #: A kernel that panics boots again, and that is the machine's default. A profile may say otherwise.
 PANIC = "panic=10"
 
@@ -85,6 +87,11 @@ def still_there(line: str, removed: Iterable[str]) -> list[str]:
     """The parameters of ``line`` of which ``removed`` says that they should not be there."""
     taken = list(removed)
     return [each for each in kernels_own(line) if any(matches(each, one) for one in taken)]
+
+
+def of_ours(line: str) -> bool:
+    """Whether ``line`` is of a boot of ours."""
+    return bool(still_there(line, (MARK,)))
 
 
 def asked_isolated(parameters: Iterable[str]) -> tuple[int, ...] | None:

@@ -21,7 +21,7 @@ from harness.errors import EnvironmentFault, TargetUnfit
 from harness.target import power
 from harness.target.boot import METHODS, Bootable, method_of, reboot
 from harness.target.boot.grub import entry
-from harness.target.booting import MARK
+from harness.target.cmdline import MARK
 
 WHAT = Bootable(
     "next", "quiet", "6.18", "/boot/isolbench-1.vmlinuz", "/boot/isolbench-1.initrd", "ro quiet panic=10", build="1"

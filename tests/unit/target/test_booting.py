@@ -12,7 +12,7 @@ import pytest
 from harness.config.inventory import Target, load_inventory
 from harness.config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL, PLAIN_BOOT
 from harness.errors import Unreachable
-from harness.target import booting
+from harness.target import awaiting, booting
 from harness.target.booting import Booter, Wanted
 from harness.target.proof import BootFailed, NotBack
 
@@ -41,8 +41,8 @@ def booter(
             raise Unreachable("connection refused")
         return SimpleNamespace()
 
-    monkeypatch.setattr(booting, "open_transport", open_transport)
-    monkeypatch.setattr(booting, "_boot_id", lambda _: "new")
+    monkeypatch.setattr(awaiting, "open_transport", open_transport)
+    monkeypatch.setattr(awaiting, "_boot_id", lambda _: "new")
     events: list[tuple[str, dict[str, Any]]] = []
     made = Booter(target, lambda kind, **fields: events.append((kind, fields)), lambda _: stopped)
     made.boot_id, made.patience_s = "old", 0.01

@@ -13,9 +13,9 @@ from harness.config.inventory import load_inventory
 from harness.config.kernels import BUILT_IN_BOOT, BUILT_IN_KERNEL, PLAIN_BOOT, BootProfile
 from harness.deadline import Deadline
 from harness.errors import TargetUnfit
-from harness.target import booting
 from harness.target.boot import method_of, qemu
 from harness.target.booting import Booter, Wanted
+from harness.target.cmdline import MARK
 from harness.target.hands import Hands
 
 
@@ -112,7 +112,7 @@ def test_a_build_of_ours_is_sent_with_its_own_modules_and_device_tree(
     kernel = load_inventory(tmp_path / "lab.yaml").kernels["next"]
     made.order(Wanted(kernel, PLAIN_BOOT, BUILT_IN_BOOT), hands)
     assert hands.steps_[0] == {"modules": "0123456789ab", "release": "6.18"}
-    assert booting.MARK in hands.steps_[1]["run"][-2]
+    assert MARK in hands.steps_[1]["run"][-2]
     assert hands.steps_[1]["run"][-1] == "--dtb=/x.dtb"
     made, hands.steps_ = booter(tmp_path, '{command: ["true"]}'), []
     monkeypatch.setattr(made, "_placed", lambda *_: (entry, bundle))
