@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Iterator, List, Optional
+from typing import Iterator, Optional
 
 from ..system import AgentError, Tree
 from . import state
 from .journal import Journal
-from .parts import copy_bytes
+from .tools import copy, fault, run
 
-_MAKE_S = 600.0
 #: For what they are given a release and a path.
 _MAKERS = (
     ("/usr/sbin/mkinitramfs", ["-o", "{path}", "{release}"]),
@@ -88,34 +87,3 @@ def _update_initramfs(tree: Tree, journal: Journal, folder: str, release: str) -
     os.unlink(tree.path(made))
     journal.forget(ours)
     return f"{folder}/initrd"
-
-
-# -- what installing a kernel does besides
-
-
-def fault(kind: str, message: str, advice: Optional[str] = None) -> AgentError:
-    return AgentError("environment", kind, message, advice)
-
-
-def copy(tree: Tree, path: str, to: str, mode: int = 0o644) -> None:
-    """Whole or not at all, and on the disk. An initial RAM disk may have keys in it: 0600, whatever its maker says."""
-    aside = tree.path(f"{to}.part")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(aside)
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with open(tree.path(path), "rb") as source, os.fdopen(fd, "wb") as file:
-        copy_bytes(source, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(aside, tree.path(to))
-
-
-def run(tree: Tree, argv: List[str], what: str) -> None:
-    """A program of this machine; AgentError, with the last that it said, unless it ends well."""
-    try:
-        status, out, err = tree.run(argv, _MAKE_S)
-    except OSError as error:
-        raise fault("command", f"{what}: {argv[0]}: {error.strerror or error}") from None
-    if status:
-        last = [line for line in (err + "\n" + out).split("\n") if line.strip()][-1:]
-        raise fault("command", f"{what}: {argv[0]} ended with status {status}: {''.join(last).strip()[:200]}")

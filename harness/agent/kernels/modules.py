@@ -8,10 +8,10 @@ import os
 from typing import Optional
 
 from ..system import Tree
-from . import initrd, state
-from .initrd import fault
+from . import state
 from .journal import Journal
 from .state import HOME
+from .tools import fault, run
 
 
 class Modules:
@@ -65,7 +65,7 @@ class Modules:
             if chcon is None:
                 raise fault("no-tool", "chcon is not installed on the target, and its SELinux wants modules labelled")
             paths = (self._tree.path("/lib/modules"), self._tree.path(folder))
-            initrd.run(self._tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
+            run(self._tree, [chcon, "-R", f"--reference={paths[0]}", paths[1]], "the labels of the modules")
 
     def _is_theirs(self, release: str) -> bool:
         return os.path.lexists(self._tree.path(f"/lib/modules/{release}")) and self._leads_to(release) is None

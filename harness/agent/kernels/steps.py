@@ -14,9 +14,9 @@ import os
 from typing import Any, Dict, List
 
 from ..system import AgentError, write_durably
-from . import armed, initrd, state
-from .initrd import fault
+from . import armed, state
 from .store import Kernels
+from .tools import copy, fault, run
 
 Step = Dict[str, Any]
 
@@ -52,7 +52,7 @@ def _carry_out(kernels: Kernels, step: Step) -> None:
     elif "copy" in step:
         kernels.check_space_for(str(step["copy"]), os.path.dirname(str(step["to"])))
         journal.note([_entry(step)])
-        initrd.copy(tree, str(step["copy"]), str(step["to"]))
+        copy(tree, str(step["copy"]), str(step["to"]))
     elif "modules" in step:
         kernels.modules.use(str(step["modules"]), str(step["release"]))
     else:
@@ -64,7 +64,7 @@ def _run(kernels: Kernels, step: Step) -> None:
     path = argv[0] if argv[0].startswith("/") else state.tool(kernels.tree, argv[0])
     if path is None:
         raise fault("no-tool", f"{argv[0]} is not installed on the target", f"install {argv[0]}")
-    initrd.run(kernels.tree, [path, *argv[1:]], argv[0])
+    run(kernels.tree, [path, *argv[1:]], argv[0])
 
 
 def _entry(step: Step) -> Dict[str, Any]:

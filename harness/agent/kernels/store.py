@@ -16,11 +16,11 @@ from typing import Any, Dict, Iterator, List, Optional
 
 from ..system import AgentError, Tree, remove_tree, write_durably
 from . import initrd, state, trees
-from .initrd import fault
 from .journal import Journal, is_id, make_home
 from .modules import Modules
 from .parts import ARCHIVES, FILES, place_of, receive
 from .state import HOME
+from .tools import copy, fault, run
 
 #: Of ours, so many lie on a machine at once: the one that runs and the one that comes.
 MOST = 2
@@ -145,7 +145,7 @@ class Kernels:
             self.modules.use(build, release)
             depmod = state.tool(self.tree, "depmod")
             if depmod is not None:
-                initrd.run(self.tree, [depmod, release], "the list of modules")
+                run(self.tree, [depmod, release], "the list of modules")
         made = initrd.make(self.tree, self.journal, folder, release)
         entry: Dict[str, Any] = {"id": build, "release": release, "image": f"{place}/isolbench-{build}.vmlinuz"}
         entry["initrd"] = f"{place}/isolbench-{build}.initrd" if made else None
@@ -153,9 +153,9 @@ class Kernels:
         self._space(place, needed + SPARE_BYTES, f"the kernel {release} with its initial RAM disk")
         paths = [path for path in (entry["image"], entry["initrd"]) if path]
         self.journal.note([{"id": build, "kind": "file", "path": path} for path in paths])
-        initrd.copy(self.tree, f"{folder}/image", entry["image"])
+        copy(self.tree, f"{folder}/image", entry["image"])
         if made:
-            initrd.copy(self.tree, made, entry["initrd"], 0o600)
+            copy(self.tree, made, entry["initrd"], 0o600)
         came = self.tree.exists(f"{folder}/dtbs")
         entry["dtb"] = trees.fitting(self.tree, f"{folder}/dtbs") if came else None
         entry["number"] = 1 + max((each.get("number", 0) for each in self.installed()), default=0)
