@@ -199,9 +199,8 @@ class Bench(Model):
     params: Annotated[dict[str, Param], BeforeValidator(_named(_PARAM)), Field(default_factory=dict)]
     metrics: Annotated[dict[str, Metric], BeforeValidator(_named(_METRIC))]
     helper: Annotated[str | None, BeforeValidator(to_option)] = None  # the option for the CPU of the probe's helper
-    polls: Annotated[bool, BeforeValidator(to_bool)] = (
-        False  # it never sleeps: SCHED_DEADLINE would throttle it in each period
-    )
+    #: It never sleeps: SCHED_DEADLINE would throttle it in each period.
+    polls: Annotated[bool, BeforeValidator(to_bool)] = False
 
     @model_validator(mode="after")
     def _helper_is_no_parameter(self) -> Bench:

@@ -271,8 +271,8 @@ class _Reader:
         timeout_ns = values.pop("connect_timeout", None)
         boot_timeout_ns = values.pop("boot_timeout", None)
         boot = values.pop("boot", None)
-        if isinstance(boot, BootMethod) and boot.method == "qemu" and values.get("virtual") is None:
-            self._problem((*at, "boot"), "qemu boots virtual boards only")
+        if isinstance(boot, BootMethod) and boot.method == VIRTUAL_BOOT and values.get("virtual") is None:
+            self._problem((*at, "boot"), f"{VIRTUAL_BOOT} boots virtual boards only")
         if isinstance(boot, BootMethod) and boot.folder is not None:
             folder = self._checked((*at, "boot"), boot.folder, lambda text: names.substitute(text, name))
             boot = None if folder is None else boot.model_copy(update={"folder": str(self._path(folder))})

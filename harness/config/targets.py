@@ -92,28 +92,6 @@ _USER = WithJsonSchema(text_like(rf"(?:[A-Za-z0-9_]|{_FILLED})(?:[A-Za-z0-9._@+\
 _JUMP = WithJsonSchema(text_like(r"[^-,][^,]*(?:,[^-,][^,]*)*"))
 
 
-class Keys(Model):
-    """What ``defaults``, a class and a target may say. Nothing is said by default."""
-
-    address: Annotated[str | None, BeforeValidator(to_line), _ADDRESS] = None
-    port: Annotated[int | None, BeforeValidator(at_least(1, 65535))] = None
-    user: Annotated[str | None, BeforeValidator(to_line), _USER] = None
-    identity: Annotated[str | None, BeforeValidator(to_line)] = None
-    host_key: Annotated[str | None, BeforeValidator(to_host_key)] = None
-    proxy_jump: Annotated[str | None, BeforeValidator(to_line), _JUMP] = None
-    connect_timeout: Annotated[int | None, BeforeValidator(_to_timeout)] = None
-    become: Annotated[str | None, choice(("sudo", "none"), "way to become root")] = None
-    arch: Annotated[str | None, choice(ARCHITECTURES, "architecture")] = None
-    tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
-    isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
-    smt: Annotated[str | None, choice(SMT, "state of SMT siblings")] = None
-    boot: Annotated[BootMethod | None, BeforeValidator(to_boot_method)] = None
-    boot_timeout: Annotated[int | None, BeforeValidator(_to_boot_timeout)] = None
-    power: Power | None = None
-    disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
-    virtual: Virtual | None = None
-
-
 #: Architectures that virtual boards are of, Debian suites they have images from, flavours of kernel in those.
 VIRTUAL_ARCHES = ("x86_64", "aarch64")
 IMAGES = ("bookworm", "trixie")
@@ -144,10 +122,31 @@ class Virtual(Model):
         return int(self.memory[:-1]) * (1024 if self.memory[-1] == "G" else 1)
 
 
+class Keys(Model):
+    """What ``defaults``, a class and a target may say. Nothing is said by default."""
+
+    address: Annotated[str | None, BeforeValidator(to_line), _ADDRESS] = None
+    port: Annotated[int | None, BeforeValidator(at_least(1, 65535))] = None
+    user: Annotated[str | None, BeforeValidator(to_line), _USER] = None
+    identity: Annotated[str | None, BeforeValidator(to_line)] = None
+    host_key: Annotated[str | None, BeforeValidator(to_host_key)] = None
+    proxy_jump: Annotated[str | None, BeforeValidator(to_line), _JUMP] = None
+    connect_timeout: Annotated[int | None, BeforeValidator(_to_timeout)] = None
+    become: Annotated[str | None, choice(("sudo", "none"), "way to become root")] = None
+    arch: Annotated[str | None, choice(ARCHITECTURES, "architecture")] = None
+    tags: Annotated[tuple[str, ...], BeforeValidator(_to_tags)] = ()
+    isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
+    smt: Annotated[str | None, choice(SMT, "state of SMT siblings")] = None
+    boot: Annotated[BootMethod | None, BeforeValidator(to_boot_method)] = None
+    boot_timeout: Annotated[int | None, BeforeValidator(_to_boot_timeout)] = None
+    power: Power | None = None
+    disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
+    virtual: Virtual | None = None
+
+
 class TargetKeys(Keys):
     class_name: Annotated[Line | None, Field(alias="class")] = None
     serial: Annotated[str | None, BeforeValidator(to_line)] = None
-    virtual: Virtual | None = None
 
 
 #: What says how to get there, and so has no meaning for this machine.

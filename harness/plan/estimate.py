@@ -53,12 +53,12 @@ def estimate(
     sessions: int,
     *,
     boots: bool = False,
-    boot_s: float | Mapping[str, float] = BOOT_S,
+    boot_s: Mapping[str, float] | None = None,
 ) -> Estimate:
     """The time of ``repeat`` × ``sessions`` runs of each of ``cells``.
 
-    ``boots``: with a boot of ``boot_s`` seconds (by target, where they differ) before each session of each kernel and
-    boot profile, and one after the last, back to what the machine boots by itself.
+    ``boots``: with a boot of ``boot_s`` seconds (by target; BOOT_S where that is not known) before each session of each
+    kernel and boot profile, and one after the last, back to what the machine boots by itself.
     """
     each = repeat * sessions
     counts: dict[str, int] = {}
@@ -71,7 +71,7 @@ def estimate(
         spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns + together_ns
     lanes: dict[str, LaneEstimate] = {}
     for target, count in counts.items():
-        each_boot_s = boot_s if isinstance(boot_s, float) else boot_s.get(target, BOOT_S)
+        each_boot_s = (boot_s or {}).get(target, BOOT_S)
         ups = len(booted[target]) * sessions + 1 if boots else 0
         seconds = CONTACT_S + each * (spans_ns[target] / 1e9 + count * OVERHEAD_S) + ups * each_boot_s
         lanes[target] = LaneEstimate(count * each, seconds, ups)

@@ -7,6 +7,7 @@ and device trees as tar files. What of an artefact is neither is passed over: he
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -226,16 +227,18 @@ def _part(path: Path, unpacked: int | None) -> Part:
 def _put(new: Path, folder: Path) -> None:
     """``new`` in the place of ``folder``; what is there is of an older form, or was damaged."""
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # another process put the same there meanwhile
+    try:
         new.rename(folder)
-        new.mkdir()  # for its owner to remove
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another process put the same there meanwhile
+            raise
 
 
 def _prune(cache: Path) -> None:
     """Remove all but the bundles used last, and what a process that was killed left half-made."""
     found: list[tuple[float, Path]] = []
     for path in cache.iterdir():
-        with suppress(OSError):
+        with suppress(FileNotFoundError):  # another process removed it meanwhile
             found.append((path.stat().st_mtime, path))
     found.sort(reverse=True)
     half_made = [path for _, path in found if path.name.startswith(".new-")]

@@ -18,27 +18,19 @@ _QUOTED_LINES, _QUOTED_COLUMNS = 4, 160
 
 
 class BootFailed(InfrastructureFault):
-    """A boot did not bring what was asked for. ``kind`` is one word for machines."""
-
-    kind = "boot"
+    """A boot did not bring what was asked for."""
 
 
 class NotBack(BootFailed):
     """The machine did not answer again."""
 
-    kind = "not-back"
-
 
 class OldKernel(BootFailed):
     """It runs another kernel than the one that was asked for: mostly the one that it boots by itself."""
 
-    kind = "old-kernel"
-
 
 class WrongParameters(BootFailed):
     """It runs the kernel, but not as the boot profile wants it."""
-
-    kind = "wrong-parameters"
 
 
 @dataclass(frozen=True)

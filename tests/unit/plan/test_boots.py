@@ -90,7 +90,7 @@ def test_without_boots_nothing_changed() -> None:
 
 def test_boots_are_counted_and_take_their_time() -> None:
     cells = cells_of([Booted(), Booted("a")], 3)
-    without, found = estimate(cells, 2, 4), estimate(cells, 2, 4, boots=True, boot_s=40.0)
+    without, found = estimate(cells, 2, 4), estimate(cells, 2, 4, boots=True, boot_s={"t": 40.0})
     assert (without.boots, found.boots) == (0, 2 * 4 + 1)  # and back to what it boots by itself
     assert found.seconds == without.seconds + 9 * 40.0
 
