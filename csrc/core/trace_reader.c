@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/trace_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/trace_names.h"
+
+#define PERIOD_MS 20
+
+static struct reader {
+	const struct trace_setup *setup;
+	struct trace_report *report;
+	struct trace_events events;
+	struct trace_match match;
+	struct trace_counters counters;
+	struct trace_snapshot begin, end;
+	bool ended;			/* `end` has been begun */
+	bool begun;			/* the loop has, and what was before it is counted */
+	struct clock_bracket origin, now;
+	int64_t limit_ns;		/* later events are left for the next time */
+	double granularity_units;
+	uint64_t seen[TRACE_SOURCES];	/* records */
+
+	/* The event at the ring's tail, if there is one. */
+	bool peeked;
+	struct trace_event event;
+	size_t record_bytes;
+	uint8_t scratch[TRACE_RECORD_MAX];
+} reader;
+
+/* ---- messages ---- */
+
+bool trace_tell(int socket, const struct trace_message *message)
+{
+	return send(socket, message, sizeof(*message), MSG_NOSIGNAL) == sizeof(*message);
+}
+
+bool trace_hear(int socket, struct trace_message *message, int timeout_ms)
+{
+	struct pollfd waiting = { .fd = socket, .events = POLLIN };
+	int ready;
+
+	do
+		ready = poll(&waiting, 1, timeout_ms);
+	while (ready < 0 && errno == EINTR);
+	return ready == 1 && recv(socket, message, sizeof(*message), 0) == sizeof(*message);
+}
+
+/* ---- events, in the counter's units ---- */
+
+static uint64_t counter_at(int64_t time_ns)
+{
+	const double span_ns = (double)(reader.now.clock_ns - reader.origin.clock_ns);
+	const double span_units = (double)(int64_t)(reader.now.counter - reader.origin.counter);
+	const double ns = (double)(time_ns - reader.origin.clock_ns);
+
+	return reader.origin.counter +
+	       (uint64_t)(span_ns > 0.0 ? llround(ns * span_units / span_ns) : 0);
+}
+
+static void skip_record(void)
+{
+	reader.events.bytes.tail += reader.record_bytes;
+	reader.peeked = false;
+}
+
+/* Decodes until there is an event. */
+static bool find_event(void)
+{
+	struct trace_report *report = reader.report;
+	const uint8_t *record;
+
+	while (!reader.peeked) {
+		record = trace_bytes_peek(&reader.events.bytes, reader.scratch, &reader.record_bytes);
+		if (!record) {
+			report->unknown += reader.events.bytes.head != reader.events.bytes.tail;
+			reader.events.bytes.tail = reader.events.bytes.head;
+			return false;
+		}
+		switch (trace_decode(&reader.events.layout, record, reader.record_bytes, &reader.event)) {
+		case TRACE_DECODED:
+			reader.peeked = true;
+			break;
+		case TRACE_UNKNOWN:
+			report->unknown++;
+			skip_record();
+			break;
+		case TRACE_DECODED_LOSS:	/* counted in the end, from the kernel's own counts */
+		case TRACE_IGNORED:
+			skip_record();
+			break;
+		}
+	}
+	return true;
+}
+
+static bool peek(void *context, struct trace_event *event, uint64_t *at)
+{
+	(void)context;
+	if (!find_event() || reader.event.time_ns >= reader.limit_ns)
+		return false;
+	*event = reader.event;
+	*at = counter_at(event->time_ns);
+	return true;
+}
+
+static void pop(void *context)
+{
+	(void)context;
+	trace_count(&reader.counters, &reader.event, &reader.begin, reader.ended ? &reader.end : NULL);
+	reader.seen[reader.event.source]++;
+	reader.report->records++;
+	skip_record();
+}
+
+/* ---- while the loop runs ---- */
+
+static void match_gaps(void)
+{
+	struct trace_queue *queue = reader.setup->queue;
+	/* In this order: trace_queue.h. */
+	const uint64_t progress = atomic_load_explicit(&queue->progress, memory_order_acquire);
+	const uint64_t pushed = atomic_load_explicit(&queue->pushed, memory_order_acquire);
+	uint64_t taken = atomic_load_explicit(&queue->taken, memory_order_relaxed);
+
+	/* What the ring has now is all of these gaps' events. */
+	trace_events_look(&reader.events);
+	reader.now = clock_bracket_take(CLOCK_MONOTONIC_RAW);
+	reader.limit_ns = INT64_MAX;
+	reader.match.tolerance =
+		(uint64_t)((double)(reader.origin.width + reader.now.width) / 2.0 +
+			   reader.granularity_units) + 1;
+	if (!reader.begun) {
+		trace_match_before(&reader.match,
+				   atomic_load_explicit(&queue->first, memory_order_relaxed));
+		reader.begun = true;
+	}
+	while (taken < pushed) {
+		const struct ring_entry entry = queue->entries[taken % TRACE_QUEUE_ENTRIES];
+
+		atomic_store_explicit(&queue->taken, ++taken, memory_order_release);
+		trace_match_gap(&reader.match, entry.start, entry.units);
+	}
+	trace_match_until(&reader.match, progress);
+}
+
+/* What came before now came before the loop, if that has not begun yet. */
+static void discard(int64_t now_ns)
+{
+	trace_events_look(&reader.events);
+	reader.limit_ns = now_ns;
+	trace_match_after(&reader.match);
+}
+
+static void step(void)
+{
+	const int64_t now_ns = clock_now_ns(CLOCK_MONOTONIC_RAW);
+	uint64_t held;
+
+	if (atomic_load_explicit(&reader.setup->queue->first, memory_order_acquire))
+		match_gaps();
+	else
+		discard(now_ns);
+	held = reader.events.bytes.head - reader.events.bytes.tail;
+	if (held > reader.report->ring_peak_bytes)
+		reader.report->ring_peak_bytes = held;
+	trace_events_taken(&reader.events);
+}
+
+/* ---- before and after ---- */
+
+static void snapshot(struct trace_snapshot *taken)
+{
+	taken->begin_ns = clock_now_ns(CLOCK_MONOTONIC_RAW);
+	if (!sysfs_interrupts_read(&taken->interrupts, reader.setup->request.cpu))
+		taken->interrupts.rows = 0;
+	taken->end_ns = clock_now_ns(CLOCK_MONOTONIC_RAW);
+}
+
+static void arm(const struct trace_message *message)
+{
+	reader.granularity_units = message->granularity_units;
+	reader.match = (struct trace_match){
+		.findings = &reader.report->findings,
+		.feed = { .peek = peek, .pop = pop },
+		.tid = reader.setup->request.tid,
+		.mult = message->mult,
+	};
+	reader.origin = clock_bracket_take(CLOCK_MONOTONIC_RAW);
+	reader.report->enabled = trace_events_enable(&reader.events);
+	snapshot(&reader.begin);
+}
+
+/* Events that the kernel counted, but that were not in the ring. */
+static uint64_t count_lost(void)
+{
+	const struct trace_layout *layout = &reader.events.layout;
+	const size_t silent = reader.events.count - layout->count;	/* those without samples */
+	uint64_t lost = 0, count;
+
+	for (size_t i = 0; i < layout->count; i++)
+		if (read(reader.events.fds[silent + i], &count, sizeof(count)) == sizeof(count) &&
+		    count > reader.seen[layout->sources[i]])
+			lost += count - reader.seen[layout->sources[i]];
+	return lost;
+}
+
+static void finish(const struct trace_message *message)
+{
+	struct trace_report *report = reader.report;
+	const struct trace_setup *setup = reader.setup;
+	const int tracefs = reader.events.tracefs;
+
+	reader.ended = true;
+	snapshot(&reader.end);
+	trace_events_disable(&reader.events);
+	step();
+	trace_match_until(&reader.match, message->last);
+	trace_match_after(&reader.match);
+	report->lost = count_lost();
+	report->dropped_gaps = atomic_load(&setup->queue->dropped);
+	report->clock_error_ns = (double)reader.match.tolerance *
+				 (double)(reader.now.clock_ns - reader.origin.clock_ns) /
+				 (double)(int64_t)(reader.now.counter - reader.origin.counter);
+	trace_names_set(&report->findings, open("/proc/kallsyms", O_RDONLY | O_CLOEXEC),
+			tracefs < 0 ? -1 : openat(tracefs, "printk_formats", O_RDONLY | O_CLOEXEC));
+	trace_balance(&report->balance, &reader.counters, &report->findings, report->opening.states,
+		      &reader.begin, &reader.end);
+}
+
+size_t trace_report_bytes(size_t kept_max)
+{
+	return sizeof(struct trace_report) + trace_findings_bytes(kept_max) -
+	       sizeof(struct trace_findings);
+}
+
+_Noreturn void trace_reader_run(const struct trace_setup *setup)
+{
+	struct trace_message message = { .word = TRACE_OPENED };
+	void *memory;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	memory = mmap(NULL, trace_report_bytes(setup->kept_max), PROT_READ | PROT_WRITE, MAP_SHARED,
+		      setup->report, 0);
+	if (getppid() != setup->parent || memory == MAP_FAILED)
+		_exit(1);
+	reader.setup = setup;
+	reader.report = memory;
+	trace_findings_init(&reader.report->findings, setup->kept_max);
+	trace_events_open(&setup->request, &reader.events, &reader.report->opening);
+	if (!trace_tell(setup->socket, &message) || !trace_hear(setup->socket, &message, -1))
+		_exit(1);
+	arm(&message);
+	message.word = TRACE_ARMED;
+	if (!trace_tell(setup->socket, &message))
+		_exit(1);
+	while (!trace_hear(setup->socket, &message, setup->aside ? PERIOD_MS : -1))
+		step();
+	finish(&message);
+	message.word = TRACE_FINISHED;
+	_exit(trace_tell(setup->socket, &message) ? 0 : 1);
+}
