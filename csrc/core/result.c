@@ -143,7 +143,7 @@ static void write_events(struct run *run, struct output *output)
 		/* An entry after a counter that stepped back may lie before the begin. */
 		const double units = (double)(int64_t)(entry->start - run->first);
 
-		json.used = 0;
+		json_reset(&json);
 		json_open(&json, NULL, '{');
 		json_i64(&json, events->at_key, events->in_ns ? (int64_t)entry->start :
 			 (int64_t)llround(units / run->final.hz * 1e9));

@@ -64,3 +64,11 @@ const struct trace_source trace_sources[TRACE_SOURCES] = {
 	{ NULL, TRACE_FAULT, "user", NULL, NULL, NULL, NULL, true },
 	{ NULL, TRACE_PREEMPT, NULL, NULL, NULL, NULL, NULL, true },
 };
+
+const char *trace_source_name(size_t source)
+{
+	if (source == SOURCE_SOFTWARE_FAULT)
+		return "software/page_fault";
+	return source == SOURCE_SOFTWARE_SWITCH ? "software/context_switch" :
+						  trace_sources[source].event;
+}

@@ -68,6 +68,9 @@ extern const struct trace_source trace_sources[TRACE_SOURCES];
 /* Those that are no tracepoints. */
 enum { SOURCE_SOFTWARE_FAULT = TRACE_SOURCES - 2, SOURCE_SOFTWARE_SWITCH };
 
+/* "irq/irq_handler_entry"; of the others "software/page_fault". */
+const char *trace_source_name(size_t source);
+
 struct trace_event {
 	int64_t time_ns;		/* of CLOCK_MONOTONIC_RAW */
 	uint64_t value, extra;

@@ -65,9 +65,7 @@ static void put_events(const struct trace_opening *opening, struct json *json)
 			if (opening->states[i] != lists[l].state ||
 			    (!trace_sources[i].event && lists[l].state == TRACE_ABSENT))
 				continue;
-			json_string(json, NULL, trace_sources[i].event ? trace_sources[i].event :
-				    i == SOURCE_SOFTWARE_FAULT ? "software/page_fault" :
-								 "software/context_switch");
+			json_string(json, NULL, trace_source_name(i));
 		}
 		json_close(json, ']');
 	}
@@ -186,6 +184,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 	json_u64(json, "peak_bytes", report->ring_peak_bytes);
 	json_u64(json, "records", report->records);
 	json_u64(json, "lost", report->lost);
+	json_u64(json, "missing", report->missing);
 	json_u64(json, "unknown", report->unknown);
 	json_close(json, '}');
 	json_open(json, "placed", '{');
@@ -250,8 +249,8 @@ void trace_summarise(const struct trace *trace)
 		       cause->entry == LINK_NONE || cause->entry == cause->cause ? "" :
 		       label_of(&report->findings, cause->entry));
 	printf("               %" PRIu64 " events: %" PRIu64 " in gaps, %" PRIu64 " in none, %" PRIu64
-	       " lost; by the kernel's count of interrupts %s\n", report->records,
-	       report->findings.inside, report->findings.outside, report->lost,
+	       " lost, %" PRIu64 " missing; by the kernel's count of interrupts %s\n", report->records,
+	       report->findings.inside, report->findings.outside, report->lost, report->missing,
 	       !report->balance.known || report->lost ? "unknown" :
 	       report->balance.holds ? "complete" : "NOT COMPLETE");
 }

@@ -112,9 +112,16 @@ static void note_others(int tracefs, struct trace_opening *opening)
 
 /* ---- events ---- */
 
+/* Of Linux 6.0: how many of an event's records the ring had no room for. */
+#ifndef PERF_FORMAT_LOST
+#define PERF_FORMAT_LOST (1U << 4)
+#endif
+
 static int open_event(const struct trace_request *request, uint32_t type, uint64_t config,
 		      int cpu)
 {
+	static bool without_lost;
+	int fd;
 	struct perf_event_attr attr = {
 		.type = type,
 		.size = sizeof(attr),
@@ -140,8 +147,14 @@ static int open_event(const struct trace_request *request, uint32_t type, uint64
 		else
 			attr.sample_type |= PERF_SAMPLE_ADDR;
 	}
-	return (int)syscall(SYS_perf_event_open, &attr, cpu < 0 ? request->tid : -1, cpu, -1,
-			    PERF_FLAG_FD_CLOEXEC);
+	for (;;) {
+		attr.read_format = without_lost ? 0 : PERF_FORMAT_LOST;
+		fd = (int)syscall(SYS_perf_event_open, &attr, cpu < 0 ? request->tid : -1, cpu, -1,
+				  PERF_FLAG_FD_CLOEXEC);
+		if (fd >= 0 || errno != EINVAL || without_lost)
+			return fd;
+		without_lost = true;
+	}
 }
 
 static bool map_ring(struct trace_events *events, int fd, size_t bytes)
@@ -350,6 +363,18 @@ void trace_events_disable(const struct trace_events *events)
 {
 	for (size_t i = 0; i < events->count; i++)
 		(void)ioctl(events->fds[i], PERF_EVENT_IOC_DISABLE, 0);
+}
+
+bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total)
+{
+	const size_t silent = events->count - events->layout.count;	/* those without samples */
+	uint64_t values[2] = { 0 };
+	const ssize_t n = read(events->fds[silent + i], values, sizeof(values));
+
+	if (n < (ssize_t)sizeof(values[0]))
+		return false;
+	*total = (struct trace_total){ values[0], values[1] };
+	return true;
 }
 
 void trace_events_look(struct trace_events *events)

@@ -64,6 +64,14 @@ void trace_events_open(const struct trace_request *request, struct trace_events 
 bool trace_events_enable(const struct trace_events *events);
 void trace_events_disable(const struct trace_events *events);
 
+struct trace_total {
+	uint64_t count;		/* how often it happened, while it counted */
+	uint64_t lost;		/* records for which the ring had no room; 0 before Linux 6.0 */
+};
+
+/* Of the i-th event of the layout. */
+bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total);
+
 /* Sets the head of `bytes` to what there is by now; tells the kernel of its tail. */
 void trace_events_look(struct trace_events *events);
 void trace_events_taken(struct trace_events *events);

@@ -96,7 +96,10 @@ static bool find_event(void)
 			report->unknown++;
 			skip_record();
 			break;
-		case TRACE_DECODED_LOSS:	/* counted in the end, from the kernel's own counts */
+		case TRACE_DECODED_LOSS:
+			report->lost += reader.event.value;
+			skip_record();
+			break;
 		case TRACE_IGNORED:
 			skip_record();
 			break;
@@ -202,18 +205,28 @@ static void arm(const struct trace_message *message)
 	snapshot(&reader.begin);
 }
 
-/* Events that the kernel counted, but that were not in the ring. */
-static uint64_t count_lost(void)
+/*
+ * What the kernel counted is in the ring, or found no room there and was lost. Beyond both, some
+ * kernels now and then count an event and write nothing: it is missing.
+ */
+static void count_all(void)
 {
 	const struct trace_layout *layout = &reader.events.layout;
-	const size_t silent = reader.events.count - layout->count;	/* those without samples */
-	uint64_t lost = 0, count;
+	uint64_t lost = 0, absent = 0;
 
-	for (size_t i = 0; i < layout->count; i++)
-		if (read(reader.events.fds[silent + i], &count, sizeof(count)) == sizeof(count) &&
-		    count > reader.seen[layout->sources[i]])
-			lost += count - reader.seen[layout->sources[i]];
-	return lost;
+	for (size_t i = 0; i < layout->count; i++) {
+		const uint64_t seen = reader.seen[layout->sources[i]];
+		struct trace_total total;
+
+		if (!trace_events_count(&reader.events, i, &total))
+			continue;
+		lost += total.lost;
+		absent += total.count > seen ? total.count - seen : 0;
+	}
+	if (lost > reader.report->lost)
+		reader.report->lost = lost;
+	if (absent > reader.report->lost)
+		reader.report->missing = absent - reader.report->lost;
 }
 
 static void finish(const struct trace_message *message)
@@ -228,15 +241,16 @@ static void finish(const struct trace_message *message)
 	step();
 	trace_match_until(&reader.match, message->last);
 	trace_match_after(&reader.match);
-	report->lost = count_lost();
+	count_all();
 	report->dropped_gaps = atomic_load(&setup->queue->dropped);
 	report->clock_error_ns = (double)reader.match.tolerance *
 				 (double)(reader.now.clock_ns - reader.origin.clock_ns) /
 				 (double)(int64_t)(reader.now.counter - reader.origin.counter);
 	trace_names_set(&report->findings, open("/proc/kallsyms", O_RDONLY | O_CLOEXEC),
 			tracefs < 0 ? -1 : openat(tracefs, "printk_formats", O_RDONLY | O_CLOEXEC));
-	trace_balance(&report->balance, &reader.counters, &report->findings, report->opening.states,
-		      &reader.begin, &reader.end);
+	if (report->opening.level == LEVEL_TRACEPOINTS)
+		trace_balance(&report->balance, &reader.counters, &report->findings,
+			      report->opening.states, &reader.begin, &reader.end);
 }
 
 size_t trace_report_bytes(size_t kept_max)

@@ -43,7 +43,8 @@ struct trace_report {
 	struct trace_opening opening;
 	bool enabled;			/* all that is open did count */
 	uint64_t records;		/* events in the ring, whatever became of them */
-	uint64_t lost;			/* that the kernel counted and the ring had no room for */
+	uint64_t lost;			/* for which the ring had no room */
+	uint64_t missing;		/* that the kernel counted beyond those */
 	uint64_t unknown;		/* records that could not be read */
 	uint64_t dropped_gaps;		/* for which the queue had no room */
 	uint64_t ring_peak_bytes;	/* the most that was found in it */
