@@ -274,7 +274,6 @@ static void say_why(struct trace_opening *opening, const char *what, int error)
 			 what, strerror(error));
 }
 
-/* Is an entry of any kind among them? */
 static bool open_tracepoints(const struct trace_request *request, struct trace_events *events,
 			     struct trace_opening *opening)
 {
@@ -293,13 +292,15 @@ static bool open_tracepoints(const struct trace_request *request, struct trace_e
 		faults = faults || (opening->states[i] == TRACE_OPEN &&
 				    trace_sources[i].kind == TRACE_FAULT);
 	}
+	if (!events->count) {
+		snprintf(opening->reason, sizeof(opening->reason),
+			 "this kernel has none of the tracepoints");
+		return false;
+	}
 	if (!faults)
 		opening->states[SOURCE_SOFTWARE_FAULT] =
 			open_faults(request, request->cpu, events) ? TRACE_OPEN : TRACE_REFUSED;
-	if (events->count)
-		return true;
-	snprintf(opening->reason, sizeof(opening->reason), "this kernel has none of the tracepoints");
-	return false;
+	return true;
 }
 
 static bool open_software(const struct trace_request *request, struct trace_events *events,
