@@ -19,6 +19,7 @@ from statistics import median
 from harness.build import ARCHES, build_program, native_arch, probes
 from harness.toolchain import compilers
 
+from .attribution import attribution
 from .figure import ROOT, Figure, last_json, measured_cpu, run
 from .peers import beside_cyclictest, beside_oslat
 
@@ -103,6 +104,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "help": help_time,
     "sizes": sizes,
     "gap-loop": gap_loop,
+    "attribution": lambda: attribution(before_others),
     "oslat": beside_oslat,
     "cyclictest": beside_cyclictest,
     "plan": plan_cells,
