@@ -24,6 +24,8 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
 
 FAULTS = ("user", "environment", "infrastructure", "bug")
 STATES = ("valid", "suspect", "invalid")
+#: What a probe finds the causes of its gaps by: nothing, or the kernel's perf events.
+ATTRIBUTIONS = ("off", "perf")
 
 
 #: A probe's own timer ends it after half as long again as it measures, and this much more (csrc/core/probe.c).
@@ -206,6 +208,7 @@ class RunSpec:
     control: Optional[ControlSpec] = None
     tune: List[str] = field(default_factory=list)  # knobs to set beside those of the mode
     smt: Optional[str] = None  # "shared": the inventory declares that others may use the measured core's siblings
+    attribution: str = "off"  # by what the probe is to find causes: one of ATTRIBUTIONS
 
     @property
     def together(self) -> bool:
@@ -249,7 +252,10 @@ class RunSpec:
             control=None if obj.get("control") is None else ControlSpec.from_json(obj["control"], f"{path}.control"),
             tune=[safe_name(name, f"{path}.tune") for name in _list_of(obj, "tune", str, path, [])],
             smt=_take(obj, "smt", (str, type(None)), path, None),
+            attribution=_take(obj, "attribution", str, path, "off"),
         )
+        if spec.attribution not in ATTRIBUTIONS:
+            raise SpecError(f"{path}.attribution: {_show(spec.attribution)} is none of {', '.join(ATTRIBUTIONS)}")
         if not spec.cpus:
             raise SpecError(f"{path}.cpus: at least one CPU to measure is wanted")
         if set(spec.cpus) & set(spec.housekeeping):

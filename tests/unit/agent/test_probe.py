@@ -51,6 +51,14 @@ def test_a_helper_and_a_common_start_are_options_of_the_probe() -> None:
     assert command("/b/x", spec, modes.from_name("shared"), None, "/out")[5:7] == ["--waker-cpu", "0"]
 
 
+def test_causes_are_looked_for_where_they_are_asked_for() -> None:
+    mode = modes.from_name("pinned")
+    assert "--attribution" not in command("/b/gap", spec_of("pinned", probe=PROBE), mode, 3, "/out")
+    argv = command("/b/gap", spec_of("pinned", probe=PROBE, attribution="perf"), mode, 3, "/out")
+    at = argv.index("--attribution")
+    assert argv[at + 1] == "perf"
+
+
 def test_only_several_probes_wait_for_each_other() -> None:
     control = ControlSpec(ProbeSpec("gap", "c" * 64), 0)
     assert not spec_of("pinned").together
