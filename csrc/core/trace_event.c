@@ -28,6 +28,8 @@ const struct trace_kind_facts trace_kinds[TRACE_KINDS] = {
 	[TRACE_SWITCH] = { "task", CLASS_UNEXPLAINED, false, 7 },
 	[TRACE_PREEMPT] = { "switch", CLASS_UNEXPLAINED, false, 7 },
 	[TRACE_WORK] = { "work", CLASS_UNEXPLAINED, false, 8 },
+	[TRACE_CALLER] = { "from", CLASS_UNEXPLAINED, false, 0 },
+	[TRACE_SENDER] = { "from", CLASS_UNEXPLAINED, false, 0 },
 };
 
 #define VECTOR(name, row) \
@@ -56,11 +58,13 @@ const struct trace_source trace_sources[TRACE_SOURCES] = {
 	{ "timer/hrtimer_expire_entry", TRACE_HRTIMER, NULL, NULL, "function", NULL, NULL, false },
 	{ "timer/timer_expire_entry", TRACE_TIMER, NULL, NULL, "function", NULL, NULL, false },
 	{ "tlb/tlb_flush", TRACE_TLB, NULL, NULL, "reason", NULL, NULL, false },
-	{ "csd/csd_function_entry", TRACE_CALL, NULL, NULL, "func", NULL, NULL, false },
+	{ "csd/csd_function_entry", TRACE_CALL, NULL, NULL, "func", "csd", NULL, false },
 	{ "sched/sched_switch", TRACE_SWITCH, NULL, NULL, "next_pid", "prev_state", "next_comm",
 	  false },
 	{ "workqueue/workqueue_execute_start", TRACE_WORK, NULL, NULL, "function", NULL, NULL,
 	  false },
+	{ "csd/csd_queue_cpu", TRACE_CALLER, NULL, NULL, "callsite", "csd", NULL, false },
+	{ "ipi/ipi_send_cpu", TRACE_SENDER, NULL, NULL, "callsite", "callback", NULL, false },
 	{ NULL, TRACE_FAULT, "user", NULL, NULL, NULL, NULL, true },
 	{ NULL, TRACE_PREEMPT, NULL, NULL, NULL, NULL, NULL, true },
 };

@@ -27,10 +27,12 @@ enum trace_kind {
 	TRACE_HRTIMER,		/* value: the function */
 	TRACE_TIMER,		/* the same, of the timer wheel */
 	TRACE_TLB,		/* value: the reason */
-	TRACE_CALL,		/* another CPU had this function called here; value: the function */
+	TRACE_CALL,		/* another CPU had this function called here; extra: its csd */
 	TRACE_SWITCH,		/* text: the task that came; extra: the state of the one that went */
 	TRACE_PREEMPT,		/* without a tracepoint: the task went; value: 1 if it had to */
 	TRACE_WORK,		/* value: the function */
+	TRACE_CALLER,		/* of another CPU: asked for a TRACE_CALL; value: where; extra: its csd */
+	TRACE_SENDER,		/* the same: sent an interrupt; extra: 0 if it is to reschedule */
 	TRACE_KINDS
 };
 
@@ -58,15 +60,23 @@ struct trace_source {
 };
 
 enum {
-	TRACE_SOURCES = 27,
+	TRACE_SOURCES = 29,
 	TRACE_FIELDS = 3,		/* value, extra, text */
 	TRACE_TEXT = 24,
 };
 
 extern const struct trace_source trace_sources[TRACE_SOURCES];
 
-/* Those that are no tracepoints. */
-enum { SOURCE_SOFTWARE_FAULT = TRACE_SOURCES - 2, SOURCE_SOFTWARE_SWITCH };
+/* Those that are told from others of their kind. */
+enum { SOURCE_RESCHEDULE = 4 };
+
+/* The last are those that other CPUs have, and those that are no tracepoints. */
+enum {
+	SOURCE_CALLER = TRACE_SOURCES - 4,
+	SOURCE_SENDER,
+	SOURCE_SOFTWARE_FAULT,
+	SOURCE_SOFTWARE_SWITCH,
+};
 
 /* "irq/irq_handler_entry"; of the others "software/page_fault". */
 const char *trace_source_name(size_t source);

@@ -17,6 +17,15 @@ static void put_label(struct json *json, const char *key, const struct trace_fin
 	json_string(json, key, link == LINK_NONE ? NULL : label_of(findings, link));
 }
 
+/* NULL: it is not known. */
+static const char *task_name(const struct trace_findings *findings, int32_t tid)
+{
+	for (size_t i = 0; i < findings->tasks_used; i++)
+		if (findings->tasks[i].tid == tid && findings->tasks[i].name[0])
+			return findings->tasks[i].name;
+	return NULL;
+}
+
 void trace_gap_json(struct trace *trace, uint64_t start, struct json *json)
 {
 	const struct trace_findings *findings = trace->report ? &trace->report->findings : NULL;
@@ -46,6 +55,14 @@ void trace_gap_json(struct trace *trace, uint64_t start, struct json *json)
 	}
 	if (gap->tid)
 		json_i64(json, "tid", gap->tid);
+	if (gap->sender_cpu >= 0) {
+		json_open(json, "sender", '{');
+		json_i64(json, "cpu", gap->sender_cpu);
+		json_i64(json, "tid", gap->sender_tid);
+		json_string(json, "task", task_name(findings, gap->sender_tid));
+		json_string(json, "site", label_of(findings, gap->sender_site));
+		json_close(json, '}');
+	}
 }
 
 static void put_events(const struct trace_opening *opening, struct json *json)

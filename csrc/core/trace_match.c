@@ -119,6 +119,65 @@ static enum trace_class implied_by(const struct trace_event *event)
 	return trace_kinds[event->kind].implies;
 }
 
+void trace_match_sent(struct trace_match *match, const struct trace_sent *sent)
+{
+	match->sent[match->sent_count++ % TRACE_SENT] = *sent;
+}
+
+static bool sends(const struct trace_event *sent, const struct trace_event *event)
+{
+	if (event->kind == TRACE_CALL)
+		return sent->kind == TRACE_CALLER && sent->extra == event->extra;
+	if (event->kind == TRACE_IPI)
+		return sent->kind == TRACE_SENDER;
+	return event->source == SOURCE_RESCHEDULE && sent->kind == TRACE_SENDER && !sent->extra;
+}
+
+/* The latest that can have led to this event. */
+static const struct trace_sent *sent_for(const struct trace_match *match,
+					 const struct trace_event *event, uint64_t at)
+{
+	const uint64_t kept = match->sent_count < TRACE_SENT ? match->sent_count : TRACE_SENT;
+	const struct trace_sent *latest = NULL;
+
+	for (uint64_t i = 0; i < kept; i++) {
+		const struct trace_sent *sent = &match->sent[i];
+
+		if (sends(&sent->event, event) && is_before(sent->at, at + match->tolerance) &&
+		    (!latest || is_before(latest->at, sent->at)))
+			latest = sent;
+	}
+	return latest;
+}
+
+static void note_task(struct trace_findings *findings, int32_t tid)
+{
+	for (size_t i = 0; i < findings->tasks_used; i++)
+		if (findings->tasks[i].tid == tid)
+			return;
+	if (findings->tasks_used < TRACE_TASKS)
+		findings->tasks[findings->tasks_used++].tid = tid;
+}
+
+static void add_sender(struct trace_match *match, struct open_gap *gap,
+		       const struct trace_event *event, uint64_t at)
+{
+	const struct trace_sent *sent;
+
+	/* What came to the task that was measured, not to one that ran in its place. */
+	if (gap->kept.sender_cpu >= 0 || gap->switches ||
+	    (event->kind != TRACE_CALL && event->kind != TRACE_IPI &&
+	     event->source != SOURCE_RESCHEDULE))
+		return;
+	sent = sent_for(match, event, at);
+	if (!sent)
+		return;
+	gap->kept.sender_cpu = sent->cpu;
+	gap->kept.sender_tid = sent->event.tid;
+	gap->kept.sender_site = link_of(match->findings, &sent->event);
+	note_task(match->findings, sent->event.tid);
+}
+
 static void add_event(struct trace_match *match, struct open_gap *gap,
 		      const struct trace_event *event, uint64_t at)
 {
@@ -133,6 +192,7 @@ static void add_event(struct trace_match *match, struct open_gap *gap,
 		return;
 	link = link_of(match->findings, event);
 	add_to_chain(match, gap, link, at);
+	add_sender(match, gap, event, at);
 	if (event->kind == TRACE_FAULT && !gap->kept.address)
 		gap->kept.address = event->extra;
 	if (event->kind == TRACE_SWITCH && !gap->switches++)
@@ -183,7 +243,7 @@ static void close_gap(struct trace_match *match, struct open_gap *gap, uint64_t 
 void trace_match_gap(struct trace_match *match, uint64_t start, uint64_t units)
 {
 	struct open_gap gap = {
-		.kept = { .start = start, .class = CLASS_UNEXPLAINED },
+		.kept = { .start = start, .class = CLASS_UNEXPLAINED, .sender_cpu = -1 },
 		.entry = LINK_NONE,
 		.cause = LINK_NONE,
 		.implied = CLASS_UNEXPLAINED,

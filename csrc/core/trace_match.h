@@ -21,6 +21,8 @@ enum {
 	TRACE_LINKS = 4096,	/* different events: a task, a function, an interrupt */
 	TRACE_CAUSES = 256,
 	TRACE_LABEL = 80,
+	TRACE_TASKS = 256,
+	TRACE_SENT = 1024,	/* what other CPUs sent lately */
 	TRACE_DIGITS = 2,
 	TRACE_BUCKETS = 3584,	/* recorder_length(TRACE_DIGITS) */
 };
@@ -47,6 +49,9 @@ struct trace_cause {
 
 struct trace_gap {
 	uint64_t start;			/* the counter: by which it is found */
+	int32_t sender_tid;		/* who sent its first interrupt from another CPU */
+	int16_t sender_cpu;		/* -1: nobody did, or it is not known */
+	uint16_t sender_site;		/* link: from where in the kernel */
 	uint64_t address;		/* of its first fault */
 	int32_t tid;			/* of the first task that came; 0: none did */
 	uint32_t more;			/* events beyond the chain */
@@ -57,6 +62,12 @@ struct trace_gap {
 	uint32_t offsets_ns[TRACE_CHAIN];	/* from the gap's begin */
 };
 
+/* A task that sent interrupts; whoever knows fills in its name. */
+struct trace_task {
+	int32_t tid;
+	char name[16];			/* "": not known (yet) */
+};
+
 struct trace_findings {
 	uint64_t gaps;			/* all that came */
 	uint64_t by_class[CLASSES];
@@ -65,7 +76,8 @@ struct trace_findings {
 	uint64_t before, after;		/* events beyond the loop's begin and end */
 	uint64_t foreign;		/* synchronous ones of other tasks */
 	uint64_t link_overflow, cause_overflow;
-	size_t links_used, causes_used, kept, kept_max;
+	size_t links_used, causes_used, tasks_used, kept, kept_max;
+	struct trace_task tasks[TRACE_TASKS];
 	struct trace_link links[TRACE_LINKS];
 	struct trace_cause causes[TRACE_CAUSES];
 	struct trace_gap gaps_kept[];	/* the first kept_max */
@@ -83,13 +95,25 @@ struct trace_feed {
 	void *context;
 };
 
+/* What another CPU sent: an event of kind TRACE_CALLER or TRACE_SENDER, and when. */
+struct trace_sent {
+	uint64_t at;
+	struct trace_event event;
+	int16_t cpu;
+};
+
 struct trace_match {
 	struct trace_findings *findings;
 	struct trace_feed feed;
 	int32_t tid;			/* the measured task */
 	uint64_t mult;			/* units -> ns (clock.h) */
 	uint64_t tolerance;		/* units by which an event may seem too early */
+	uint64_t sent_count;
+	struct trace_sent sent[TRACE_SENT];	/* a circle */
 };
+
+/* What another CPU sent; of each of them in order of time, and before the gaps it ends up in. */
+void trace_match_sent(struct trace_match *match, const struct trace_sent *sent);
 
 /* A gap, and all events before its end. */
 void trace_match_gap(struct trace_match *match, uint64_t start, uint64_t units);

@@ -29,7 +29,9 @@ static void put(struct trace_link *link, const char *name)
 {
 	const char *const kind = trace_kinds[link->kind].name;
 
-	if (name)
+	if (name && link->kind >= TRACE_CALLER)	/* a place, not an event */
+		snprintf(link->label, sizeof(link->label), "%s", name);
+	else if (name)
 		snprintf(link->label, sizeof(link->label), "%s:%s", kind, name);
 	else
 		snprintf(link->label, sizeof(link->label), "%s:%" PRIu64, kind, link->value);
@@ -46,7 +48,8 @@ static const char *tick_need(uint64_t dependency)
 static bool is_function(const struct trace_link *link)
 {
 	return link->kind == TRACE_NMI || link->kind == TRACE_HRTIMER || link->kind == TRACE_TIMER ||
-	       link->kind == TRACE_CALL || link->kind == TRACE_WORK;
+	       link->kind == TRACE_CALL || link->kind == TRACE_WORK ||
+	       link->kind == TRACE_CALLER || link->kind == TRACE_SENDER;
 }
 
 /* What needs no file. */

@@ -27,6 +27,7 @@
 
 #define FORMAT_MAX 16384
 #define RING_LEAST_PAGES 4
+#define SENDER_PAGES 16
 
 const char *const trace_level_names[LEVELS] = {
 	[LEVEL_NOTHING] = "nothing",
@@ -212,16 +213,15 @@ static bool in_first_pid_space(void)
 	return !strcmp(link, "pid:[4026531836]");
 }
 
-static bool filter(int fd, int32_t tid)
-{
-	char text[48];
-
-	snprintf(text, sizeof(text), "common_pid == %d", tid);
-	return !ioctl(fd, PERF_EVENT_IOC_SET_FILTER, text);
-}
+struct wanted {
+	int cpu;
+	const char *filter;	/* NULL: all of them */
+	bool strictly;		/* not without the filter */
+};
 
 static enum trace_state open_tracepoint(const struct trace_request *request, size_t index,
-					struct trace_events *events, struct trace_opening *opening)
+					const struct wanted *wanted, int tracefs,
+					struct trace_events *events)
 {
 	const struct trace_source *source = &trace_sources[index];
 	const char *const names[TRACE_FIELDS] = { source->value, source->extra, source->text };
@@ -231,20 +231,19 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 	int id, fd;
 
 	snprintf(path, sizeof(path), "events/%s/format", source->event);
-	if (!read_at(events->tracefs, path, format, sizeof(format)))
+	if (!read_at(tracefs, path, format, sizeof(format)))
 		return errno == ENOENT ? TRACE_ABSENT : TRACE_REFUSED;
 	id = trace_format_parse(format, names, fields, TRACE_FIELDS);
 	if (id < 0) {
 		errno = EINVAL;
 		return TRACE_REFUSED;
 	}
-	fd = open_event(request, PERF_TYPE_TRACEPOINT, (uint64_t)id, request->cpu);
+	fd = open_event(request, PERF_TYPE_TRACEPOINT, (uint64_t)id, wanted->cpu);
 	if (fd < 0)
 		return TRACE_REFUSED;
-	/* One at a time; who is not ours is left out in any case, but has then been in the ring. */
-	if (source->own && request->cpu >= 0)
-		opening->filtered = in_first_pid_space() && filter(fd, request->tid);
-	if (add_source(events, fd, index, fields, request->ring_bytes))
+	if ((!wanted->filter || !ioctl(fd, PERF_EVENT_IOC_SET_FILTER, wanted->filter) ||
+	     !wanted->strictly) &&
+	    add_source(events, fd, index, fields, request->ring_bytes))
 		return TRACE_OPEN;
 	close(fd);
 	return TRACE_REFUSED;
@@ -278,13 +277,22 @@ static bool open_tracepoints(const struct trace_request *request, struct trace_e
 			     struct trace_opening *opening)
 {
 	bool faults = false;
+	char own[48];
 
 	events->tracefs = open_tracefs(request->tracefs, opening);
 	if (events->tracefs < 0)
 		return false;
 	note_others(events->tracefs, opening);
-	for (size_t i = 0; i < SOURCE_SOFTWARE_FAULT; i++) {
-		opening->states[i] = (uint8_t)open_tracepoint(request, i, events, opening);
+	/* Who is not ours is left out in any case, but without the filter has been in the ring. */
+	snprintf(own, sizeof(own), "common_pid == %d", request->tid);
+	for (size_t i = 0; i < SOURCE_CALLER; i++) {
+		const struct wanted wanted = {
+			.cpu = request->cpu,
+			.filter = trace_sources[i].own && in_first_pid_space() ? own : NULL,
+		};
+
+		opening->states[i] = (uint8_t)open_tracepoint(request, i, &wanted, events->tracefs,
+							      events);
 		if (opening->states[i] == TRACE_REFUSED && !events->count) {
 			say_why(opening, "no tracepoints", errno);
 			return false;
@@ -332,6 +340,23 @@ static void close_events(struct trace_events *events)
 	events->ring = NULL;
 }
 
+bool trace_events_open_senders(const struct trace_request *request, int cpu, int tracefs,
+			       struct trace_events *events, struct trace_opening *opening)
+{
+	struct trace_request smaller = *request;
+	char target[32];
+	const struct wanted wanted = { .cpu = cpu, .filter = target, .strictly = true };
+
+	memset(events, 0, sizeof(*events));
+	events->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	events->tracefs = -1;
+	smaller.ring_bytes = SENDER_PAGES * events->page_bytes;
+	snprintf(target, sizeof(target), "cpu == %d", request->cpu);
+	for (size_t i = SOURCE_CALLER; i <= SOURCE_SENDER; i++)
+		opening->states[i] = (uint8_t)open_tracepoint(&smaller, i, &wanted, tracefs, events);
+	return events->count;
+}
+
 void trace_events_open(const struct trace_request *request, struct trace_events *events,
 		       struct trace_opening *opening)
 {
@@ -344,7 +369,6 @@ void trace_events_open(const struct trace_request *request, struct trace_events 
 	} else {
 		close_events(events);
 		memset(opening->states, TRACE_REFUSED, sizeof(opening->states));
-		opening->filtered = false;
 		if (open_software(request, events, opening))
 			opening->level = LEVEL_SOFTWARE;
 	}

@@ -42,7 +42,6 @@ struct trace_opening {
 	char reason[256];	/* why it is not more; "" at the highest level */
 	uint8_t states[TRACE_SOURCES];
 	size_t ring_bytes;
-	bool filtered;		/* the kernel leaves out other tasks' synchronous events */
 	bool private_mount;
 	char tracer[32];	/* of another one at work: "" if there is none, or no telling */
 	bool others;		/* events are on for somebody else's tracing */
@@ -61,6 +60,14 @@ struct trace_events {
 /* Opens what can be had; nothing is counted before trace_events_enable(). */
 void trace_events_open(const struct trace_request *request, struct trace_events *events,
 		       struct trace_opening *opening);
+
+/*
+ * Of another CPU: what it sends to the one of `request`. False where it does not say (an older
+ * kernel). To be closed as the others.
+ */
+bool trace_events_open_senders(const struct trace_request *request, int cpu, int tracefs,
+			       struct trace_events *events, struct trace_opening *opening);
+
 bool trace_events_enable(const struct trace_events *events);
 void trace_events_disable(const struct trace_events *events);
 

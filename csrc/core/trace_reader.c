@@ -6,6 +6,7 @@
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/placement.h"
+#include "core/sysfs.h"
 #include "core/trace_names.h"
 
 #define PERIOD_MS 20
@@ -31,12 +34,16 @@ static struct reader {
 	int64_t limit_ns;		/* later events are left for the next time */
 	double granularity_units;
 	uint64_t seen[TRACE_SOURCES];	/* records */
+	struct trace_events *senders;	/* of each other CPU, or NULL */
+	int16_t *sender_cpus;
+	size_t sender_count;
 
 	/* The event at the ring's tail, if there is one. */
 	bool peeked;
 	struct trace_event event;
 	size_t record_bytes;
-	uint8_t scratch[TRACE_RECORD_MAX];
+	uint8_t scratch[TRACE_RECORD_MAX], sent_scratch[TRACE_RECORD_MAX];
+	size_t named;			/* tasks of the findings */
 } reader;
 
 /* ---- messages ---- */
@@ -127,6 +134,62 @@ static void pop(void *context)
 	skip_record();
 }
 
+/* ---- what other CPUs send ---- */
+
+static void open_senders(void)
+{
+	const struct trace_request *request = &reader.setup->request;
+	char online[1024];
+
+	if (request->cpu < 0 || reader.report->opening.level != LEVEL_TRACEPOINTS ||
+	    !sysfs_line(online, sizeof(online), "/sys/devices/system/cpu/online"))
+		return;
+	reader.senders = calloc(PLACEMENT_CPUS_MAX, sizeof(*reader.senders));
+	reader.sender_cpus = calloc(PLACEMENT_CPUS_MAX, sizeof(*reader.sender_cpus));
+	if (!reader.senders || !reader.sender_cpus)
+		return;
+	for (int cpu = 0; cpu < PLACEMENT_CPUS_MAX; cpu++) {
+		if (cpu == request->cpu || !sysfs_list_has(online, cpu))
+			continue;
+		if (!trace_events_open_senders(request, cpu, reader.events.tracefs,
+					       &reader.senders[reader.sender_count],
+					       &reader.report->opening))
+			return;
+		reader.sender_cpus[reader.sender_count++] = (int16_t)cpu;
+	}
+}
+
+/* All that is in one of their rings, which this empties. */
+static void take_sent(struct trace_events *sender, int16_t cpu)
+{
+	struct trace_sent sent = { .cpu = cpu };
+	const uint8_t *record;
+	size_t size;
+
+	trace_events_look(sender);
+	while ((record = trace_bytes_peek(&sender->bytes, reader.sent_scratch, &size))) {
+		if (trace_decode(&sender->layout, record, size, &sent.event) == TRACE_DECODED) {
+			sent.at = counter_at(sent.event.time_ns);
+			trace_match_sent(&reader.match, &sent);
+		}
+		sender->bytes.tail += size;
+	}
+	trace_events_taken(sender);
+}
+
+/* The names of those that sent something, as long as they are there. */
+static void name_tasks(void)
+{
+	struct trace_findings *findings = &reader.report->findings;
+
+	for (; reader.named < findings->tasks_used; reader.named++) {
+		struct trace_task *task = &findings->tasks[reader.named];
+
+		if (task->tid)
+			(void)sysfs_line(task->name, sizeof(task->name), "/proc/%d/comm", task->tid);
+	}
+}
+
 /* ---- while the loop runs ---- */
 
 static void match_gaps(void)
@@ -144,6 +207,8 @@ static void match_gaps(void)
 	reader.match.tolerance =
 		(uint64_t)((double)(reader.origin.width + reader.now.width) / 2.0 +
 			   reader.granularity_units) + 1;
+	for (size_t i = 0; i < reader.sender_count; i++)
+		take_sent(&reader.senders[i], reader.sender_cpus[i]);
 	if (!reader.begun) {
 		trace_match_before(&reader.match,
 				   atomic_load_explicit(&queue->first, memory_order_relaxed));
@@ -156,11 +221,17 @@ static void match_gaps(void)
 		trace_match_gap(&reader.match, entry.start, entry.units);
 	}
 	trace_match_until(&reader.match, progress);
+	name_tasks();
 }
 
 /* What came before now came before the loop, if that has not begun yet. */
 static void discard(int64_t now_ns)
 {
+	for (size_t i = 0; i < reader.sender_count; i++) {
+		trace_events_look(&reader.senders[i]);
+		reader.senders[i].bytes.tail = reader.senders[i].bytes.head;
+		trace_events_taken(&reader.senders[i]);
+	}
 	trace_events_look(&reader.events);
 	reader.limit_ns = now_ns;
 	trace_match_after(&reader.match);
@@ -194,14 +265,14 @@ static void snapshot(struct trace_snapshot *taken)
 static void arm(const struct trace_message *message)
 {
 	reader.granularity_units = message->granularity_units;
-	reader.match = (struct trace_match){
-		.findings = &reader.report->findings,
-		.feed = { .peek = peek, .pop = pop },
-		.tid = reader.setup->request.tid,
-		.mult = message->mult,
-	};
+	reader.match.findings = &reader.report->findings;
+	reader.match.feed = (struct trace_feed){ .peek = peek, .pop = pop };
+	reader.match.tid = reader.setup->request.tid;
+	reader.match.mult = message->mult;
 	reader.origin = clock_bracket_take(CLOCK_MONOTONIC_RAW);
 	reader.report->enabled = trace_events_enable(&reader.events);
+	for (size_t i = 0; i < reader.sender_count; i++)
+		(void)trace_events_enable(&reader.senders[i]);
 	snapshot(&reader.begin);
 }
 
@@ -273,6 +344,7 @@ _Noreturn void trace_reader_run(const struct trace_setup *setup)
 	reader.report = memory;
 	trace_findings_init(&reader.report->findings, setup->kept_max);
 	trace_events_open(&setup->request, &reader.events, &reader.report->opening);
+	open_senders();
 	if (!trace_tell(setup->socket, &message) || !trace_hear(setup->socket, &message, -1))
 		_exit(1);
 	arm(&message);

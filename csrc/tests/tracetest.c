@@ -9,7 +9,8 @@
  *   match TID HZ TOLERANCE KEPT [SYMBOLS [FORMATS]]
  *                           "event AT SOURCE TID VALUE EXTRA [TEXT]" lines in order of time,
  *                           and between them "gap START UNITS", "before AT", "until AT",
- *                           "after" -> JSON: the object attribution and the gaps
+ *                           "after", "sent AT SOURCE TID VALUE EXTRA CPU" (of another CPU)
+ *                           -> JSON: the object attribution and the gaps
  *   balance OPEN            "begin ROW COUNT [WHAT]", "end ROW COUNT [WHAT]", and "event AT
  *                           SOURCE VALUE", readings from 100 to 200 and from 1000 to 1100;
  *                           OPEN: sources by comma -> JSON: the rows
@@ -173,6 +174,7 @@ static void command_decode(int argc, char **argv)
 struct line {
 	char word[16];
 	uint64_t at, units;
+	int cpu;
 	struct trace_event event;
 };
 
@@ -208,7 +210,12 @@ static void read_line(const char *text, struct line *line)
 	int used = 0;
 
 	memset(line, 0, sizeof(*line));
-	if (sscanf(text, "event %" SCNu64 " %63s %" SCNd32 " %" SCNu64 " %" SCNu64 " %n", &line->at,
+	if (sscanf(text, "sent %" SCNu64 " %63s %" SCNd32 " %" SCNu64 " %" SCNu64 " %d", &line->at,
+		   source, &line->event.tid, &line->event.value, &line->event.extra, &line->cpu) == 6) {
+		snprintf(line->word, sizeof(line->word), "sent");
+		line->event.source = source_of(source);
+		line->event.kind = (uint8_t)trace_sources[line->event.source].kind;
+	} else if (sscanf(text, "event %" SCNu64 " %63s %" SCNd32 " %" SCNu64 " %" SCNu64 " %n", &line->at,
 		   source, &line->event.tid, &line->event.value, &line->event.extra, &used) == 5) {
 		snprintf(line->word, sizeof(line->word), "event");
 		snprintf(line->event.text, sizeof(line->event.text), "%.*s", TRACE_TEXT - 1, text + used);
@@ -243,6 +250,9 @@ static void do_lines(struct trace_match *match)
 
 		if (!strcmp(line->word, "gap"))
 			trace_match_gap(match, line->at, line->units);
+		else if (!strcmp(line->word, "sent"))
+			trace_match_sent(match, &(struct trace_sent){ line->at, line->event,
+								      (int16_t)line->cpu });
 		else if (!strcmp(line->word, "before"))
 			trace_match_before(match, line->at);
 		else if (!strcmp(line->word, "until"))
@@ -270,14 +280,15 @@ static void command_match(int argc, char **argv)
 	const size_t kept = (size_t)argument(argv, 5);
 	struct trace_report *report = calloc(1, trace_report_bytes(kept));
 	struct trace trace = { .asked = true, .report = report };
-	struct trace_match match = {
+	static struct trace_match match;
+	struct json json;
+
+	match = (struct trace_match){
 		.feed = { .peek = peek, .pop = pop },
 		.tid = (int32_t)argument(argv, 2),
 		.mult = clock_scale_from((double)argument(argv, 3)).mult,
 		.tolerance = argument(argv, 4),
 	};
-	struct json json;
-
 	if (!report)
 		fault_internal("no memory");
 	report->opening.level = LEVEL_TRACEPOINTS;

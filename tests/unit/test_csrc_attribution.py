@@ -205,6 +205,38 @@ def test_a_task_that_is_not_pinned_is_followed(gap, tmp_path, traced):
     assert_consistent(result, told, gaps)
 
 
+def test_who_woke_the_task_that_came(gap, tmp_path, traced):
+    """We do: a task that belongs to the measured CPU sleeps, and a write of ours, from another, wakes it."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU only")
+    cpu = cpus[-1]
+    argv = [gap, "--cpu", str(cpu), "--duration", "1s", "--attribution", "perf", "--out", tmp_path]
+    sleeper = subprocess.Popen(["taskset", "-c", str(cpu), "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    os.sched_setaffinity(0, set(cpus[:-1]))
+    try:
+        with subprocess.Popen(argv) as probe:
+            try:
+                while probe.poll() is None:
+                    os.write(sleeper.stdin.fileno(), b"!")
+                    time.sleep(0.005)
+                assert probe.wait(60) == 0
+            finally:
+                probe.kill()
+    finally:
+        os.sched_setaffinity(0, set(cpus))
+        sleeper.communicate(timeout=60)
+    told = json.loads((tmp_path / "result.json").read_text())["attribution"]
+    if "ipi/ipi_send_cpu" not in told["events"]["open"]:
+        pytest.skip("this kernel does not say who sends an interrupt")
+    gaps = [json.loads(line) for line in (tmp_path / "gaps.jsonl").read_text().splitlines()]
+    ours = [gap for gap in gaps if gap.get("sender", {}).get("tid") == os.getpid()]
+    assert ours
+    assert {gap["cause"] for gap in ours} >= {"task:cat"}
+    assert {gap["sender"]["cpu"] for gap in ours} <= set(cpus[:-1])
+    assert {gap["sender"]["task"] for gap in ours} == {Path("/proc/self/comm").read_text().strip()}
+
+
 # --- less than all ---
 
 

@@ -107,7 +107,7 @@ FIELDS = {  # value, extra, text
     "timer/hrtimer_expire_entry": ("function", None, None),
     "timer/timer_expire_entry": ("function", None, None),
     "tlb/tlb_flush": ("reason", None, None),
-    "csd/csd_function_entry": ("func", None, None),
+    "csd/csd_function_entry": ("func", "csd", None),
     "sched/sched_switch": ("next_pid", "prev_state", "next_comm"),
 }
 
@@ -348,6 +348,41 @@ def test_what_a_gap_says_beside_its_cause(tool):
     ]  # fmt: skip
     (total,) = got["attribution"]["causes"]
     assert (total["entry"], total["cause"]) == ("fault:user", "task:make")
+
+
+CALL_VECTOR, CALLED = "irq_vectors/call_function_single_entry", "csd/csd_function_entry"
+CALLER, SENDER = "csd/csd_queue_cpu", "ipi/ipi_send_cpu"
+RESCHEDULE = "irq_vectors/reschedule_entry"
+
+
+def sent(at, source, cpu, tid, extra=0):
+    return f"sent {at} {source} {tid} {0x1010} {extra} {cpu}"
+
+
+SENT = [
+    # A function is known by the structure it was queued with, and whoever queued it last is meant.
+    ([sent(10, CALLER, 4, 40, 0xAA), sent(900, CALLER, 5, 50, 0xAA), sent(950, CALLER, 6, 60, 0xBB)],
+     [event(1100, CALL_VECTOR), event(1200, CALLED, extra=0xAA)], (5, 50)),
+    # One that was queued later cannot have been meant.
+    ([sent(900, CALLER, 5, 50, 0xAA), sent(1300, CALLER, 6, 60, 0xAA)],
+     [event(1200, CALLED, extra=0xAA)], (5, 50)),
+    ([sent(900, SENDER, 5, 50), sent(950, SENDER, 6, 60, extra=0x77)], [event(1100, RESCHEDULE)], (5, 50)),
+    ([sent(900, CALLER, 5, 50, 0xAA)], [event(1100, RESCHEDULE)], None),
+    ([sent(900, SENDER, 5, 50)], [event(1100, "ipi/ipi_entry", value=1)], (5, 50)),
+    # What came while another task ran was not for ours.
+    ([sent(900, SENDER, 5, 50)], [event(1050, "sched/sched_switch", value=9, text="make"), event(1100, RESCHEDULE)],
+     None),
+    ([], [event(1100, RESCHEDULE)], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("others", "happened", "sender"), SENT)
+def test_who_sent_an_interrupt(tool, files, others, happened, sender):
+    (got,) = match(tool, [*others, *happened, "gap 1000 1000"], files=files)["gaps"]
+    if sender is None:
+        assert "sender" not in got
+    else:
+        assert got["sender"] == {"cpu": sender[0], "tid": sender[1], "task": None, "site": "tick_nohz_handler"}
 
 
 def test_an_interrupt_has_its_number_beside_its_name(tool):
