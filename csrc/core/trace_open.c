@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -113,6 +112,12 @@ static void note_others(int tracefs, struct trace_opening *opening)
 
 /* ---- events ---- */
 
+/* C libraries do not agree on the type of an ioctl's number. */
+static long control(int fd, unsigned long request, intptr_t argument)
+{
+	return syscall(SYS_ioctl, fd, request, argument);
+}
+
 /* Of Linux 6.0: how many of an event's records the ring had no room for. */
 #ifndef PERF_FORMAT_LOST
 #define PERF_FORMAT_LOST (1U << 4)
@@ -180,7 +185,7 @@ static bool map_ring(struct trace_events *events, int fd, size_t bytes)
 /* The first event has the ring, the others write into it. */
 static bool add_event(struct trace_events *events, int fd, size_t ring_bytes)
 {
-	if (events->ring ? ioctl(fd, PERF_EVENT_IOC_SET_OUTPUT, events->fds[0]) :
+	if (events->ring ? control(fd, PERF_EVENT_IOC_SET_OUTPUT, events->fds[0]) :
 			   !map_ring(events, fd, ring_bytes))
 		return false;
 	events->fds[events->count++] = fd;
@@ -193,7 +198,7 @@ static bool add_source(struct trace_events *events, int fd, size_t source,
 {
 	struct trace_layout *layout = &events->layout;
 
-	if (ioctl(fd, PERF_EVENT_IOC_ID, &layout->ids[layout->count]) ||
+	if (control(fd, PERF_EVENT_IOC_ID, (intptr_t)&layout->ids[layout->count]) ||
 	    !add_event(events, fd, ring_bytes))
 		return false;
 	layout->sources[layout->count] = (uint8_t)source;
@@ -241,7 +246,7 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 	fd = open_event(request, PERF_TYPE_TRACEPOINT, (uint64_t)id, wanted->cpu);
 	if (fd < 0)
 		return TRACE_REFUSED;
-	if ((!wanted->filter || !ioctl(fd, PERF_EVENT_IOC_SET_FILTER, wanted->filter) ||
+	if ((!wanted->filter || !control(fd, PERF_EVENT_IOC_SET_FILTER, (intptr_t)wanted->filter) ||
 	     !wanted->strictly) &&
 	    add_source(events, fd, index, fields, request->ring_bytes))
 		return TRACE_OPEN;
@@ -380,14 +385,14 @@ bool trace_events_enable(const struct trace_events *events)
 	bool all = true;
 
 	for (size_t i = 0; i < events->count; i++)
-		all = !ioctl(events->fds[i], PERF_EVENT_IOC_ENABLE, 0) && all;
+		all = !control(events->fds[i], PERF_EVENT_IOC_ENABLE, 0) && all;
 	return all;
 }
 
 void trace_events_disable(const struct trace_events *events)
 {
 	for (size_t i = 0; i < events->count; i++)
-		(void)ioctl(events->fds[i], PERF_EVENT_IOC_DISABLE, 0);
+		(void)control(events->fds[i], PERF_EVENT_IOC_DISABLE, 0);
 }
 
 bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total)
