@@ -342,9 +342,11 @@ void result_write(const struct probe *probe, struct run *run, struct output *out
 		probe->detail(run, &json);
 		json_close(&json, '}');
 	}
-	if (probe->identity) {
+	if (probe->identity || run->trace.asked) {
 		json_open(&json, "identity", '{');
-		probe->identity(run, &json);
+		if (probe->identity)
+			probe->identity(run, &json);
+		trace_identity_json(&run->trace, &json);
 		json_close(&json, '}');
 	}
 	json_close(&json, '}');

@@ -47,6 +47,9 @@ void trace_gap_json(struct trace *trace, uint64_t start, struct json *json);
 /* The result's object "attribution", where it was asked for. */
 void trace_json(const struct trace *trace, struct json *json);
 
+/* Instruments disturb: what was used is part of the run's identity. */
+void trace_identity_json(const struct trace *trace, struct json *json);
+
 /* The same for a person. */
 void trace_summarise(const struct trace *trace);
 

@@ -225,6 +225,17 @@ static void put_findings(const struct trace *trace, struct json *json)
 	json_bool(json, "other_events", report->opening.others);
 }
 
+static const char *level_name(const struct trace *trace)
+{
+	return trace_level_names[trace->report ? trace->report->opening.level : LEVEL_NOTHING];
+}
+
+void trace_identity_json(const struct trace *trace, struct json *json)
+{
+	if (trace->asked)
+		json_string(json, "attribution", level_name(trace));
+}
+
 void trace_json(const struct trace *trace, struct json *json)
 {
 	const struct trace_report *report = trace->report;
@@ -236,7 +247,7 @@ void trace_json(const struct trace *trace, struct json *json)
 		reason = report->opening.reason;
 	json_open(json, "attribution", '{');
 	json_string(json, "requested", "perf");
-	json_string(json, "level", trace_level_names[report ? report->opening.level : LEVEL_NOTHING]);
+	json_string(json, "level", level_name(trace));
 	json_string(json, "reason", reason);
 	if (report && report->opening.level)
 		put_findings(trace, json);
@@ -250,7 +261,7 @@ void trace_summarise(const struct trace *trace)
 
 	if (!trace->asked)
 		return;
-	printf("attribution    %s", trace_level_names[report ? report->opening.level : LEVEL_NOTHING]);
+	printf("attribution    %s", level_name(trace));
 	if (trace->failure || (report && report->opening.reason[0]))
 		printf(" (%s)", trace->failure ? trace->failure : report->opening.reason);
 	putchar('\n');

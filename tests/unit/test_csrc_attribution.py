@@ -82,7 +82,7 @@ def assert_consistent(result, told, gaps):
 
 def test_off_is_the_default_and_says_nothing(gap, tmp_path):
     result = measured(gap, tmp_path, "--duration", "50ms")
-    assert "attribution" not in result
+    assert not {"attribution", "identity"} & set(result)
     done = run(gap, "--duration", "50ms", "--attribution", "off")
     assert (done.returncode, "attribution" in done.stdout) == (0, False)
 
@@ -92,6 +92,7 @@ def test_the_gaps_of_a_run_have_causes(gap, tmp_path, traced):
     with kept_busy(cpu):
         result, told, gaps = attributed(gap, tmp_path, "--cpu", cpu, "--duration", "1s")
     assert (told["requested"], told["level"], told["reason"], told["scope"]) == ("perf", "tracepoints", None, "cpu")
+    assert result["identity"] == {"attribution": "tracepoints"}
     assert_consistent(result, told, gaps)
     # Somebody shares the CPU: the task that came is the cause, and it came after an interrupt.
     came = [gap for gap in gaps if "task:sh" in [label for _, label in gap["chain"]]]
@@ -185,6 +186,7 @@ def test_a_run_without_its_reader_goes_on_and_says_so(gap, tmp_path, when):
         "nothing",
         ["requested", "level", "reason"],
     )
+    assert result["identity"] == {"attribution": "nothing"}
     assert "reads the events ended before its time" in result["attribution"]["reason"]
 
 
