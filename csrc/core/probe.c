@@ -17,6 +17,7 @@
 
 #define SAFETY_EXTRA_NS UINT64_C(5000000000)
 #define START_ASKED_MAX_NS UINT64_C(60000000000)
+#define ATTRIBUTION_MAX_NS UINT64_C(30000000000)	/* opening and closing events: a second, or ten under emulation */
 #define START_AHEAD_MAX_NS INT64_C(10000000000)
 #define START_BUSY_NS INT64_C(10000000)
 
@@ -245,7 +246,8 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	if (run.options.cpu >= 0)
 		placement_stay_off(&run.origin, run.options.cpu);
 	placement_arm_safety_timer(start_ahead_ns(&run.options) +
-				   (run.options.start_asked ? START_ASKED_MAX_NS : 0) + run.options.duration_ns +
+				   (run.options.start_asked ? START_ASKED_MAX_NS : 0) +
+				   (run.options.attribution ? ATTRIBUTION_MAX_NS : 0) + run.options.duration_ns +
 				   run.options.duration_ns / 2 + SAFETY_EXTRA_NS);
 	if (run.options.out)
 		output = output_open(run.options.out);

@@ -63,6 +63,11 @@ static uint16_t link_of(struct trace_findings *findings, const struct trace_even
 	return (uint16_t)i;
 }
 
+void trace_findings_note(struct trace_findings *findings, const struct trace_event *event)
+{
+	(void)link_of(findings, event);
+}
+
 static uint16_t cause_of(struct trace_findings *findings, uint16_t class, uint16_t entry,
 			 uint16_t cause)
 {

@@ -125,6 +125,9 @@ void trace_match_until(struct trace_match *match, uint64_t until);
 void trace_match_before(struct trace_match *match, uint64_t first);
 void trace_match_after(struct trace_match *match);
 
+/* A link for an event that may be in no gap: it is to have a name all the same. */
+void trace_findings_note(struct trace_findings *findings, const struct trace_event *event);
+
 /* The gap that begins at `start`, of those kept; NULL: none. `hint`: where to begin; 0 at first. */
 const struct trace_gap *trace_findings_gap(const struct trace_findings *findings, uint64_t start,
 					   size_t *hint);

@@ -50,6 +50,8 @@ static bool read_at(int folder, const char *name, char *text, size_t size)
 		used += (size_t)n;
 	text[used] = '\0';
 	close(fd);
+	if (!used)
+		errno = ENODATA;
 	return used;
 }
 
@@ -266,16 +268,18 @@ static bool open_faults(const struct trace_request *request, int cpu, struct tra
 	return false;
 }
 
+/* With what the machine itself says of why. */
 static void say_why(struct trace_opening *opening, const char *what, int error)
 {
-	char paranoid[16];
+	char paranoid[16], lockdown[64];
 
-	if (sysfs_line(paranoid, sizeof(paranoid), "/proc/sys/kernel/perf_event_paranoid"))
-		snprintf(opening->reason, sizeof(opening->reason),
-			 "%s: %s (perf_event_paranoid is %s)", what, strerror(error), paranoid);
-	else
-		snprintf(opening->reason, sizeof(opening->reason), "%s: %s; this kernel has no perf",
-			 what, strerror(error));
+	if (!sysfs_line(paranoid, sizeof(paranoid), "/proc/sys/kernel/perf_event_paranoid"))
+		snprintf(paranoid, sizeof(paranoid), "not there");
+	if (!sysfs_line(lockdown, sizeof(lockdown), "/sys/kernel/security/lockdown"))
+		lockdown[0] = '\0';
+	snprintf(opening->reason, sizeof(opening->reason),
+		 "%s: %s (perf_event_paranoid is %s%s%s)", what, strerror(error), paranoid,
+		 lockdown[0] ? ", lockdown: " : "", lockdown);
 }
 
 static bool open_tracepoints(const struct trace_request *request, struct trace_events *events,

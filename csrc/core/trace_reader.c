@@ -128,6 +128,9 @@ static bool peek(void *context, struct trace_event *event, uint64_t *at)
 static void pop(void *context)
 {
 	(void)context;
+	/* Held against the kernel's count by its name, which only a link has. */
+	if (reader.event.kind == TRACE_IPI)
+		trace_findings_note(&reader.report->findings, &reader.event);
 	trace_count(&reader.counters, &reader.event, &reader.begin, reader.ended ? &reader.end : NULL);
 	reader.seen[reader.event.source]++;
 	reader.report->records++;

@@ -32,6 +32,8 @@ ATTRIBUTIONS = ("off", "perf")
 SAFETY_EXTRA_NS = 5 * 10**9
 #: How long those that begin together wait until all are ready (the same).
 READY_NS = 60 * 10**9
+#: For the kernel's events to be opened and closed, where a probe attributes (the same).
+ATTRIBUTION_NS = 30 * 10**9
 #: For that timer's signal to end it, on a slow board.
 _DYING_NS = 2 * 10**9
 
@@ -214,6 +216,11 @@ class RunSpec:
     def together(self) -> bool:
         """Does it have several probes, that begin at one time?"""
         return self.control is not None or (len(self.cpus) > 1 and self.mode.where != "shared")
+
+    @property
+    def allowance_ns(self) -> int:
+        """How long its probes may take."""
+        return allowance_ns(self.duration_ns, together=self.together, attribution=self.attribution)
 
     @property
     def rest(self) -> List[int]:
@@ -420,10 +427,11 @@ def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
             yield name, value
 
 
-def allowance_ns(duration_ns: int, *, together: bool = False) -> int:
+def allowance_ns(duration_ns: int, *, together: bool = False, attribution: str = "off") -> int:
     """How long a probe may take in all before the agent kills it: until its own timer must have ended it.
 
     What is slow ends by that timer, then; what is killed hangs, or never came to run. The timer of one that begins
     ``together`` with others runs while it waits for them, too.
     """
-    return (READY_NS if together else 0) + duration_ns + duration_ns // 2 + SAFETY_EXTRA_NS + _DYING_NS
+    extra_ns = (READY_NS if together else 0) + (0 if attribution == "off" else ATTRIBUTION_NS)
+    return extra_ns + duration_ns + duration_ns // 2 + SAFETY_EXTRA_NS + _DYING_NS

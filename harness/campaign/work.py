@@ -154,4 +154,5 @@ def _control(bench: Bench, cell: Cell, work: Work, cpu: int) -> ControlSpec:
 
 def longest_s(run: RunSpec | Cell) -> float:
     """The longest that a run may take on the target, in seconds: the agent kills it after that."""
-    return (run.settle_ns + allowance_ns(run.duration_ns, together=run.together)) / 1e9
+    attribution = run.attribution if isinstance(run, RunSpec) else "off"  # of a cell it cannot be asked for
+    return (run.settle_ns + allowance_ns(run.duration_ns, together=run.together, attribution=attribution)) / 1e9

@@ -36,9 +36,16 @@ class Disk:
     read_only: bool = False
 
 
+#: How a board is run, by what QEMU calls it. ``tcg-single`` emulates its CPUs in turn: slower, but where a kernel
+#: patches its own code (tracepoints, static keys), a CPU in parallel may run what another is just changing, and die.
+ACCELS = {"kvm": "kvm", "tcg": "tcg,thread=multi", "tcg-single": "tcg,thread=single"}
+
+
 @dataclass(frozen=True)
 class Hardware:
     """A board as far as QEMU is concerned. ``console`` and ``disks`` may be relative to the folder QEMU runs in.
+
+    ``accel`` is one of :data:`ACCELS`.
 
     ``ssh_port`` is on loopback, and None where there is no network. ``boot`` is None where the disk boots.
     """
@@ -74,7 +81,7 @@ def console_device(arch: str) -> str:
 def always(arch: str, accel: str) -> tuple[str, ...]:
     """Parameters that a kernel gets on any board of ours, before its own."""
     said = [f"console={console_device(arch)}", "panic=10"]
-    if arch == "x86_64" and accel == "tcg":
+    if arch == "x86_64" and accel != "kvm":
         said.append("tsc=reliable")  # else the clock falls to hpet, and reading it becomes a system call
     return tuple(said)
 
@@ -86,10 +93,16 @@ def command_line(hardware: Hardware, append: Sequence[str]) -> str:
 def argv(hardware: Hardware, qemu: str) -> list[str]:
     """The call. No monitor, no display, nothing that QEMU adds by itself; it ends by a signal."""
     machine, cpu = _QEMU[hardware.arch][2:4]
-    multi = hardware.accel == "tcg"
     call = [qemu, "-name", f"isolbench-{hardware.name}", "-nodefaults", "-no-user-config", "-display", "none"]
-    call += ["-machine", machine, "-accel", "tcg,thread=multi" if multi else "kvm"]
-    call += ["-cpu", cpu if multi else "host", "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M"]
+    call += ["-machine", machine, "-accel", ACCELS[hardware.accel]]
+    call += [
+        "-cpu",
+        "host" if hardware.accel == "kvm" else cpu,
+        "-smp",
+        str(hardware.cpus),
+        "-m",
+        f"{hardware.memory_mb}M",
+    ]
     log = f"logfile={_escaped(hardware.console)},logappend=on"
     if hardware.socket is None:
         call += ["-chardev", f"null,id=console,{log}"]

@@ -77,11 +77,14 @@ def test_the_agent_waits_until_the_probes_own_timer_is_over(duration_ns: int) ->
     source = (build.csrc_dir() / "core/probe.c").read_text()
     extra = re.search(r"SAFETY_EXTRA_NS UINT64_C\((\d+)\)", source)
     asked = re.search(r"START_ASKED_MAX_NS UINT64_C\((\d+)\)", source)
+    events = re.search(r"ATTRIBUTION_MAX_NS UINT64_C\((\d+)\)", source)
     assert extra is not None
     assert asked is not None
+    assert events is not None
     alone = duration_ns + duration_ns // 2 + int(extra[1])
     assert allowance_ns(duration_ns) >= alone + S
     assert allowance_ns(duration_ns, together=True) >= alone + int(asked[1]) + S
+    assert allowance_ns(duration_ns, attribution="perf") >= alone + int(events[1]) + S
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(1, 40))
