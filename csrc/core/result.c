@@ -62,6 +62,7 @@ void result_describe(const struct probe *probe, struct json *json)
 		json_string(json, "helper", options_helper(probe->scope));
 	else
 		json_null(json, "helper");
+	json_bool(json, "attributes", probe->attributes);
 	json_open(json, "params", '{');
 	for (size_t i = 0; i < probe->param_count; i++) {
 		const struct param *param = &probe->params[i];
