@@ -41,8 +41,8 @@ void trace_arm(struct trace *trace, uint64_t mult, double granularity_units);
 /* Off it: the findings. `last`: the counter at the loop's end. */
 void trace_finish(struct trace *trace, uint64_t last);
 
-/* Members of the line of the gap that began at `start`; gaps in order of time. */
-void trace_gap_json(struct trace *trace, uint64_t start, struct json *json);
+/* Members of the line of the gap with this key; gaps in order of time. */
+void trace_gap_json(struct trace *trace, uint64_t key, struct json *json);
 
 /* The result's object "attribution", where it was asked for. */
 void trace_json(const struct trace *trace, struct json *json);

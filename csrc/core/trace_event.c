@@ -32,13 +32,16 @@ const struct trace_kind_facts trace_kinds[TRACE_KINDS] = {
 	[TRACE_SENDER] = { "from", CLASS_UNEXPLAINED, false, 0 },
 };
 
-#define VECTOR(name, row) \
-	{ "irq_vectors/" name "_entry", TRACE_VECTOR, name, row, "vector", NULL, NULL, false }
+#define VECTOR(name, counted_in) \
+	{ .event = "irq_vectors/" name "_entry", .kind = TRACE_VECTOR, .label = name, \
+	  .row = counted_in, .value = "vector" }
 
 const struct trace_source trace_sources[TRACE_SOURCES] = {
-	{ "raw_syscalls/sys_enter", TRACE_SYSCALL, NULL, NULL, "id", NULL, NULL, true },
-	{ "exceptions/page_fault_user", TRACE_FAULT, "user", NULL, NULL, "address", NULL, true },
-	{ "exceptions/page_fault_kernel", TRACE_FAULT, "kernel", NULL, NULL, "address", NULL, true },
+	{ .event = "raw_syscalls/sys_enter", .kind = TRACE_SYSCALL, .value = "id", .own = true },
+	{ .event = "exceptions/page_fault_user", .kind = TRACE_FAULT, .label = "user",
+	  .extra = "address", .own = true },
+	{ .event = "exceptions/page_fault_kernel", .kind = TRACE_FAULT, .label = "kernel",
+	  .extra = "address", .own = true },
 	VECTOR("local_timer", "LOC"),
 	VECTOR("reschedule", "RES"),
 	VECTOR("call_function", "CAL"),
@@ -50,23 +53,24 @@ const struct trace_source trace_sources[TRACE_SOURCES] = {
 	VECTOR("error_apic", NULL),
 	VECTOR("spurious_apic", "SPU"),
 	VECTOR("x86_platform_ipi", "PLT"),
-	{ "irq/irq_handler_entry", TRACE_IRQ, NULL, NULL, "irq", NULL, "name", false },
-	{ "ipi/ipi_entry", TRACE_IPI, NULL, NULL, "reason", NULL, NULL, false },
-	{ "nmi/nmi_handler", TRACE_NMI, NULL, NULL, "handler", NULL, NULL, false },
-	{ "irq/softirq_entry", TRACE_SOFTIRQ, NULL, NULL, "vec", NULL, NULL, false },
-	{ "timer/tick_stop", TRACE_TICK, NULL, NULL, "dependency", "success", NULL, false },
-	{ "timer/hrtimer_expire_entry", TRACE_HRTIMER, NULL, NULL, "function", NULL, NULL, false },
-	{ "timer/timer_expire_entry", TRACE_TIMER, NULL, NULL, "function", NULL, NULL, false },
-	{ "tlb/tlb_flush", TRACE_TLB, NULL, NULL, "reason", NULL, NULL, false },
-	{ "csd/csd_function_entry", TRACE_CALL, NULL, NULL, "func", "csd", NULL, false },
-	{ "sched/sched_switch", TRACE_SWITCH, NULL, NULL, "next_pid", "prev_state", "next_comm",
-	  false },
-	{ "workqueue/workqueue_execute_start", TRACE_WORK, NULL, NULL, "function", NULL, NULL,
-	  false },
-	{ "csd/csd_queue_cpu", TRACE_CALLER, NULL, NULL, "callsite", "csd", NULL, false },
-	{ "ipi/ipi_send_cpu", TRACE_SENDER, NULL, NULL, "callsite", "callback", NULL, false },
-	{ NULL, TRACE_FAULT, "user", NULL, NULL, NULL, NULL, true },
-	{ NULL, TRACE_PREEMPT, NULL, NULL, NULL, NULL, NULL, true },
+	{ .event = "irq/irq_handler_entry", .kind = TRACE_IRQ, .value = "irq", .text = "name" },
+	{ .event = "ipi/ipi_entry", .kind = TRACE_IPI, .value = "reason" },
+	{ .event = "nmi/nmi_handler", .kind = TRACE_NMI, .value = "handler" },
+	{ .event = "irq/softirq_entry", .kind = TRACE_SOFTIRQ, .value = "vec" },
+	{ .event = "timer/tick_stop", .kind = TRACE_TICK, .value = "dependency", .extra = "success" },
+	{ .event = "timer/hrtimer_expire_entry", .kind = TRACE_HRTIMER, .value = "function" },
+	{ .event = "timer/timer_expire_entry", .kind = TRACE_TIMER, .value = "function" },
+	{ .event = "tlb/tlb_flush", .kind = TRACE_TLB, .value = "reason" },
+	{ .event = "csd/csd_function_entry", .kind = TRACE_CALL, .value = "func", .extra = "csd" },
+	{ .event = "sched/sched_switch", .kind = TRACE_SWITCH, .value = "next_pid",
+	  .extra = "prev_state", .text = "next_comm", .other = "prev_pid", .other_text = "prev_comm" },
+	{ .event = "workqueue/workqueue_execute_start", .kind = TRACE_WORK, .value = "function" },
+	[SOURCE_CALLER] = { .event = "csd/csd_queue_cpu", .kind = TRACE_CALLER,
+			    .value = "callsite", .extra = "csd" },
+	[SOURCE_SENDER] = { .event = "ipi/ipi_send_cpu", .kind = TRACE_SENDER,
+			    .value = "callsite", .extra = "callback" },
+	[SOURCE_SOFTWARE_FAULT] = { .kind = TRACE_FAULT, .label = "user", .own = true },
+	[SOURCE_SOFTWARE_SWITCH] = { .kind = TRACE_PREEMPT, .own = true },
 };
 
 const char *trace_source_name(size_t source)

@@ -28,7 +28,7 @@ enum trace_kind {
 	TRACE_TIMER,		/* the same, of the timer wheel */
 	TRACE_TLB,		/* value: the reason */
 	TRACE_CALL,		/* another CPU had this function called here; extra: its csd */
-	TRACE_SWITCH,		/* text: the task that came; extra: the state of the one that went */
+	TRACE_SWITCH,		/* value, text: the task that came; extra: the state of the one that went */
 	TRACE_PREEMPT,		/* without a tracepoint: the task went; value: 1 if it had to */
 	TRACE_WORK,		/* value: the function */
 	TRACE_CALLER,		/* of another CPU: asked for a TRACE_CALL; value: where; extra: its csd */
@@ -56,12 +56,13 @@ struct trace_source {
 	const char *label;		/* what it is called where it has no value of its own */
 	const char *row;		/* that of /proc/interrupts in which each is counted */
 	const char *value, *extra, *text;	/* fields */
+	const char *other, *other_text;		/* of a switch: the task that went */
 	bool own;			/* synchronous: only the measured task's are of interest */
 };
 
 enum {
 	TRACE_SOURCES = 29,
-	TRACE_FIELDS = 3,		/* value, extra, text */
+	TRACE_FIELDS = 5,		/* value, extra, text, other, other_text */
 	TRACE_TEXT = 24,
 };
 
@@ -85,6 +86,7 @@ struct trace_event {
 	int64_t time_ns;		/* of CLOCK_MONOTONIC_RAW */
 	uint64_t value, extra;
 	int32_t tid;
+	int32_t other;		/* of a switch to the measured task: who went, and `text` is its name; else 0 */
 	uint8_t source;
 	uint8_t kind;
 	char text[TRACE_TEXT];

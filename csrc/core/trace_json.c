@@ -26,7 +26,7 @@ static const char *task_name(const struct trace_findings *findings, int32_t tid)
 	return NULL;
 }
 
-void trace_gap_json(struct trace *trace, uint64_t start, struct json *json)
+void trace_gap_json(struct trace *trace, uint64_t key, struct json *json)
 {
 	const struct trace_findings *findings = trace->report ? &trace->report->findings : NULL;
 	const struct trace_gap *gap;
@@ -34,7 +34,7 @@ void trace_gap_json(struct trace *trace, uint64_t start, struct json *json)
 
 	if (!findings || !trace->report->opening.level)
 		return;
-	gap = trace_findings_gap(findings, start, &trace->hint);
+	gap = trace_findings_gap(findings, key, &trace->hint);
 	if (!gap)
 		return;
 	json_string(json, "class", trace_class_names[gap->class]);

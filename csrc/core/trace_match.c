@@ -23,6 +23,8 @@ void trace_findings_init(struct trace_findings *findings, size_t kept_max)
 	findings->causes_used = CLASSES;
 }
 
+#define SLEEPS 0x7f	/* of prev_state: asleep, stopped or dead in any way */
+
 static bool is_before(uint64_t a, uint64_t b)
 {
 	return (int64_t)(a - b) < 0;
@@ -116,9 +118,9 @@ static void add_to_chain(const struct trace_match *match, struct open_gap *gap, 
 /* The class that an event implies where no entry came before it. */
 static enum trace_class implied_by(const struct trace_event *event)
 {
-	/* Who had to go was interrupted; who went by itself had asked for it. */
+	/* Who had to go was interrupted (0, or a bit beyond all states); who sleeps had asked for it. */
 	if (event->kind == TRACE_SWITCH)
-		return event->extra ? CLASS_SYSCALL : CLASS_INTERRUPT;
+		return event->extra & SLEEPS && !event->other ? CLASS_SYSCALL : CLASS_INTERRUPT;
 	if (event->kind == TRACE_PREEMPT)
 		return event->value ? CLASS_INTERRUPT : CLASS_SYSCALL;
 	return trace_kinds[event->kind].implies;
@@ -191,17 +193,20 @@ static void add_event(struct trace_match *match, struct open_gap *gap,
 	uint16_t link;
 
 	match->findings->inside++;
-	/* It comes back, or nobody does. */
-	if (event->kind == TRACE_SWITCH &&
-	    ((int32_t)event->value == match->tid || !event->value))
-		return;
+	/* It comes back, or nobody does. Was it not there at all, it came after who was. */
+	if (event->kind == TRACE_SWITCH) {
+		if (!event->value)
+			return;
+		if ((int32_t)event->value == match->tid && (gap->switches || !event->other))
+			return;
+	}
 	link = link_of(match->findings, event);
 	add_to_chain(match, gap, link, at);
 	add_sender(match, gap, event, at);
 	if (event->kind == TRACE_FAULT && !gap->kept.address)
 		gap->kept.address = event->extra;
 	if (event->kind == TRACE_SWITCH && !gap->switches++)
-		gap->kept.tid = (int32_t)event->value;
+		gap->kept.tid = event->other ? event->other : (int32_t)event->value;
 	if (facts->entry && gap->entry == LINK_NONE) {
 		gap->entry = link;
 		gap->kept.class = (uint8_t)facts->implies;
@@ -245,10 +250,11 @@ static void close_gap(struct trace_match *match, struct open_gap *gap, uint64_t 
 		findings->gaps_kept[findings->kept++] = gap->kept;
 }
 
-void trace_match_gap(struct trace_match *match, uint64_t start, uint64_t units)
+void trace_match_gap(struct trace_match *match, const struct trace_entry *entry)
 {
 	struct open_gap gap = {
-		.kept = { .start = start, .class = CLASS_UNEXPLAINED, .sender_cpu = -1 },
+		.kept = { .key = entry->key, .start = entry->start, .class = CLASS_UNEXPLAINED,
+			  .sender_cpu = -1 },
 		.entry = LINK_NONE,
 		.cause = LINK_NONE,
 		.implied = CLASS_UNEXPLAINED,
@@ -257,16 +263,16 @@ void trace_match_gap(struct trace_match *match, uint64_t start, uint64_t units)
 	uint64_t at;
 
 	while (match->feed.peek(match->feed.context, &event, &at) &&
-	       is_before(at, start + units)) {
+	       is_before(at, entry->start + entry->units)) {
 		if (is_foreign(match, &event))
 			match->findings->foreign++;
-		else if (is_before(at + match->tolerance, start))
+		else if (is_before(at + match->tolerance, entry->start))
 			match->findings->outside++;
 		else
 			add_event(match, &gap, &event, at);
 		match->feed.pop(match->feed.context);
 	}
-	close_gap(match, &gap, units);
+	close_gap(match, &gap, entry->units);
 }
 
 /* Counts all events before `until` in `counter`; without an end, all. */
@@ -297,11 +303,11 @@ void trace_match_after(struct trace_match *match)
 	count_until(match, NULL, &match->findings->after);
 }
 
-const struct trace_gap *trace_findings_gap(const struct trace_findings *findings, uint64_t start,
+const struct trace_gap *trace_findings_gap(const struct trace_findings *findings, uint64_t key,
 					   size_t *hint)
 {
-	while (*hint < findings->kept && is_before(findings->gaps_kept[*hint].start, start))
+	while (*hint < findings->kept && is_before(findings->gaps_kept[*hint].key, key))
 		(*hint)++;
-	return *hint < findings->kept && findings->gaps_kept[*hint].start == start ?
+	return *hint < findings->kept && findings->gaps_kept[*hint].key == key ?
 	       &findings->gaps_kept[*hint] : NULL;
 }

@@ -15,6 +15,7 @@
 
 #include "core/recorder.h"
 #include "core/trace_event.h"
+#include "core/trace_queue.h"
 
 enum {
 	TRACE_CHAIN = 12,	/* events of a gap that are kept; later ones are counted */
@@ -48,7 +49,8 @@ struct trace_cause {
 };
 
 struct trace_gap {
-	uint64_t start;			/* the counter: by which it is found */
+	uint64_t key;			/* by which it is found */
+	uint64_t start;
 	int32_t sender_tid;		/* who sent its first interrupt from another CPU */
 	int16_t sender_cpu;		/* -1: nobody did, or it is not known */
 	uint16_t sender_site;		/* link: from where in the kernel */
@@ -116,7 +118,7 @@ struct trace_match {
 void trace_match_sent(struct trace_match *match, const struct trace_sent *sent);
 
 /* A gap, and all events before its end. */
-void trace_match_gap(struct trace_match *match, uint64_t start, uint64_t units);
+void trace_match_gap(struct trace_match *match, const struct trace_entry *entry);
 
 /* All events before `until` that are left: in no gap. */
 void trace_match_until(struct trace_match *match, uint64_t until);
@@ -128,8 +130,8 @@ void trace_match_after(struct trace_match *match);
 /* A link for an event that may be in no gap: it is to have a name all the same. */
 void trace_findings_note(struct trace_findings *findings, const struct trace_event *event);
 
-/* The gap that begins at `start`, of those kept; NULL: none. `hint`: where to begin; 0 at first. */
-const struct trace_gap *trace_findings_gap(const struct trace_findings *findings, uint64_t start,
+/* The gap of this key, of those kept; NULL: none. `hint`: where to begin; 0 at first. */
+const struct trace_gap *trace_findings_gap(const struct trace_findings *findings, uint64_t key,
 					   size_t *hint);
 
 #endif

@@ -231,7 +231,8 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 					struct trace_events *events)
 {
 	const struct trace_source *source = &trace_sources[index];
-	const char *const names[TRACE_FIELDS] = { source->value, source->extra, source->text };
+	const char *const names[TRACE_FIELDS] = { source->value, source->extra, source->text,
+						  source->other, source->other_text };
 	struct trace_field fields[TRACE_FIELDS];
 	static char format[FORMAT_MAX];
 	char path[128];
@@ -373,6 +374,7 @@ void trace_events_open(const struct trace_request *request, struct trace_events 
 	memset(events, 0, sizeof(*events));
 	events->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	events->tracefs = -1;
+	events->layout.tid = request->tid;
 	if (open_tracepoints(request, events, opening)) {
 		opening->level = LEVEL_TRACEPOINTS;
 	} else {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gaps of a loop on their way to another process that finds out what caused them. One
+ * The gaps of a loop, or whatever it asks the causes of, on their way to another process that finds out what caused them. One
  * writer, the loop, which never waits: where the reader lags, gaps are dropped and counted.
  *
  * Memory orders: an entry is plain and published by the release store to `pushed`, which the
@@ -15,9 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/ring.h"
-
 #define TRACE_QUEUE_ENTRIES 16384
+
+struct trace_entry {
+	uint64_t start, units;	/* as the counter has it */
+	uint64_t key;		/* by which the loop's own list of them knows it; never less than the one before */
+};
 
 struct trace_queue {
 	_Alignas(128) _Atomic uint64_t pushed;
@@ -25,7 +28,7 @@ struct trace_queue {
 	_Atomic uint64_t first;		/* the counter at the loop's begin; 0: not yet */
 	_Atomic uint64_t dropped;
 	_Alignas(128) _Atomic uint64_t taken;
-	_Alignas(128) struct ring_entry entries[TRACE_QUEUE_ENTRIES];
+	_Alignas(128) struct trace_entry entries[TRACE_QUEUE_ENTRIES];
 };
 
 static inline void trace_queue_begin(struct trace_queue *queue, uint64_t first)
@@ -34,7 +37,8 @@ static inline void trace_queue_begin(struct trace_queue *queue, uint64_t first)
 	atomic_store_explicit(&queue->first, first, memory_order_release);
 }
 
-static inline void trace_queue_push(struct trace_queue *queue, uint64_t start, uint64_t units)
+static inline void trace_queue_push(struct trace_queue *queue, uint64_t start, uint64_t units,
+				    uint64_t key)
 {
 	const uint64_t pushed = atomic_load_explicit(&queue->pushed, memory_order_relaxed);
 	const uint64_t taken = atomic_load_explicit(&queue->taken, memory_order_acquire);
@@ -45,7 +49,7 @@ static inline void trace_queue_push(struct trace_queue *queue, uint64_t start, u
 				      memory_order_relaxed);
 		return;
 	}
-	queue->entries[pushed % TRACE_QUEUE_ENTRIES] = (struct ring_entry){ start, units };
+	queue->entries[pushed % TRACE_QUEUE_ENTRIES] = (struct trace_entry){ start, units, key };
 	atomic_store_explicit(&queue->pushed, pushed + 1, memory_order_release);
 }
 

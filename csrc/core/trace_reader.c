@@ -218,10 +218,10 @@ static void match_gaps(void)
 		reader.begun = true;
 	}
 	while (taken < pushed) {
-		const struct ring_entry entry = queue->entries[taken % TRACE_QUEUE_ENTRIES];
+		const struct trace_entry entry = queue->entries[taken % TRACE_QUEUE_ENTRIES];
 
 		atomic_store_explicit(&queue->taken, ++taken, memory_order_release);
-		trace_match_gap(&reader.match, entry.start, entry.units);
+		trace_match_gap(&reader.match, &entry);
 	}
 	trace_match_until(&reader.match, progress);
 	name_tasks();

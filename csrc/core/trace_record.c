@@ -4,7 +4,7 @@
 #include <linux/perf_event.h>
 #include <string.h>
 
-enum { FIELD_VALUE, FIELD_EXTRA, FIELD_TEXT };
+enum { FIELD_VALUE, FIELD_EXTRA, FIELD_TEXT, FIELD_OTHER, FIELD_OTHER_TEXT };
 
 /* What each record but a sample ends with (sample_id_all). */
 struct sample_id {
@@ -41,9 +41,10 @@ const uint8_t *trace_bytes_peek(const struct trace_bytes *bytes, uint8_t *scratc
 	return scratch;
 }
 
-static enum trace_decoded decode_raw(const struct trace_field *fields, const uint8_t *rest,
-				     size_t size, struct trace_event *event)
+static enum trace_decoded decode_raw(const struct trace_layout *layout, const struct trace_field *fields,
+				     const uint8_t *rest, size_t size, struct trace_event *event)
 {
+	uint64_t other;
 	uint32_t length;
 
 	if (size < sizeof(length))
@@ -57,6 +58,13 @@ static enum trace_decoded decode_raw(const struct trace_field *fields, const uin
 	(void)trace_field_number(&fields[FIELD_EXTRA], rest, length, &event->extra);
 	(void)trace_field_text(&fields[FIELD_TEXT], rest, length, event->text,
 			       sizeof(event->text));
+	/* Who went is of interest where the measured task comes. */
+	if (event->kind == TRACE_SWITCH && (int32_t)event->value == layout->tid &&
+	    trace_field_number(&fields[FIELD_OTHER], rest, length, &other)) {
+		event->other = (int32_t)other;
+		(void)trace_field_text(&fields[FIELD_OTHER_TEXT], rest, length, event->text,
+				       sizeof(event->text));
+	}
 	return TRACE_DECODED;
 }
 
@@ -80,7 +88,7 @@ static enum trace_decoded decode_sample(const struct trace_layout *layout, const
 	event->source = layout->sources[i];
 	event->kind = (uint8_t)trace_sources[event->source].kind;
 	if (event->source != SOURCE_SOFTWARE_FAULT)
-		return decode_raw(layout->fields[i], rest, size, event);
+		return decode_raw(layout, layout->fields[i], rest, size, event);
 	if (size < sizeof(event->extra))
 		return TRACE_UNKNOWN;
 	memcpy(&event->extra, rest, sizeof(event->extra));

@@ -17,6 +17,7 @@
 
 /* The fields of each sample, in this order: IDENTIFIER, TID, TIME, then ADDR or RAW. */
 struct trace_layout {
+	int32_t tid;				/* the measured task; 0: none is */
 	size_t count;
 	uint64_t ids[TRACE_SOURCES];		/* that records name their event by */
 	uint8_t sources[TRACE_SOURCES];		/* index of trace_sources */

@@ -95,7 +95,7 @@ static inline void gap_loop_note(struct gap_loop *loop, uint64_t start, uint64_t
 	loop->quiet_since = start + units;
 	ring_push(loop->ring, start, units);
 	if (loop->queue)
-		trace_queue_push(loop->queue, start, units);
+		trace_queue_push(loop->queue, start, units, start);
 }
 
 /*

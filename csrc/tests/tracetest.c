@@ -3,11 +3,11 @@
  * Shows the parts of attribution to the tests, as selftest.c does those of the rest.
  *
  *   format NAME...          a tracepoint's `format` -> JSON: its id, and each field or null
- *   decode FOLDER SIZE HEAD TAIL SOURCE=ID...
+ *   decode FOLDER SIZE HEAD TAIL TID SOURCE=ID...
  *                           the bytes of a ring of SIZE, FOLDER being a tracefs with formats
  *                           -> JSON: what each record is, and what was left over
  *   match TID HZ TOLERANCE KEPT [SYMBOLS [FORMATS]]
- *                           "event AT SOURCE TID VALUE EXTRA [TEXT]" lines in order of time,
+ *                           "event AT SOURCE TID VALUE EXTRA [TEXT][<OTHER]" lines in order of time,
  *                           and between them "gap START UNITS", "before AT", "until AT",
  *                           "after", "sent AT SOURCE TID VALUE EXTRA CPU" (of another CPU)
  *                           -> JSON: the object attribution and the gaps
@@ -103,7 +103,8 @@ static void add_to_layout(struct trace_layout *layout, const char *folder, char 
 	layout->ids[layout->count] = strtoull(equals + 1, NULL, 10);
 	source = &trace_sources[layout->sources[layout->count]];
 	if (source->event) {
-		const char *const names[TRACE_FIELDS] = { source->value, source->extra, source->text };
+		const char *const names[TRACE_FIELDS] = { source->value, source->extra, source->text,
+							  source->other, source->other_text };
 
 		snprintf(path, sizeof(path), "%s/events/%s/format", folder, source->event);
 		file = fopen(path, "re");
@@ -124,6 +125,7 @@ static void put_event(struct json *json, const struct trace_event *event)
 	json_u64(json, "value", event->value);
 	json_u64(json, "extra", event->extra);
 	json_string(json, "text", event->text);
+	json_i64(json, "other", event->other);
 }
 
 static void command_decode(int argc, char **argv)
@@ -141,7 +143,8 @@ static void command_decode(int argc, char **argv)
 	struct json json;
 	size_t length;
 
-	for (int i = 6; i < argc; i++)
+	layout.tid = (int32_t)argument(argv, 6);
+	for (int i = 7; i < argc; i++)
 		add_to_layout(&layout, argv[2], argv[i]);
 	if (!data || fread(data, 1, size, stdin) != size)
 		fault_usage("less than %zu bytes", size);
@@ -221,6 +224,9 @@ static void read_line(const char *text, struct line *line)
 		snprintf(line->event.text, sizeof(line->event.text), "%.*s", TRACE_TEXT - 1, text + used);
 		line->event.source = source_of(source);
 		line->event.kind = (uint8_t)trace_sources[line->event.source].kind;
+		(void)sscanf(strchr(line->event.text, '<') ? strchr(line->event.text, '<') : "", "<%" SCNd32,
+			     &line->event.other);
+		line->event.text[strcspn(line->event.text, "<")] = '\0';
 	} else if (sscanf(text, "%15s %" SCNu64 " %" SCNu64, line->word, &line->at, &line->units) < 1) {
 		fault_usage("no such line: %s", text);
 	}
@@ -249,7 +255,7 @@ static void do_lines(struct trace_match *match)
 		const struct line *line = &lines[i];
 
 		if (!strcmp(line->word, "gap"))
-			trace_match_gap(match, line->at, line->units);
+			trace_match_gap(match, &(struct trace_entry){ line->at, line->units, line->at });
 		else if (!strcmp(line->word, "sent"))
 			trace_match_sent(match, &(struct trace_sent){ line->at, line->event,
 								      (int16_t)line->cpu });

@@ -239,6 +239,26 @@ def test_who_woke_the_task_that_came(gap, tmp_path, traced):
     assert {gap["sender"]["task"] for gap in ours} == {Path("/proc/self/comm").read_text().strip()}
 
 
+@pytest.mark.parametrize(("name", "metric"), [("wake", "wake_ns"), ("xwake", "xwake_ns")])
+def test_what_comes_late_has_causes(tmp_path, traced, name, metric):
+    """What lies between the time that was asked for and the task: here, somebody who would not go at once."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("one CPU only")
+    probe = build.build_probe(name, build.native_arch()).path
+    argv = ["--cpu", cpus[-1], "--duration", "1s", "--threshold", "1us", "--attribution", "perf"]
+    with kept_busy(cpus[-1]):
+        result = measured(probe, tmp_path, *argv)
+    late = [json.loads(line) for line in (tmp_path / "late.jsonl").read_text().splitlines()]
+    told = result["attribution"]
+    assert told["level"] == "tracepoints"
+    assert told["gaps"] + told["gaps_dropped"] == result["late"]["count"] == len(late) > 0
+    assert sum(each["count"] for each in told["classes"].values()) == told["gaps"]
+    assert all(each[metric] >= 1000 and each["class"] in CLASSES for each in late)
+    # It waited for the other task to go, or that came first: either way it is named.
+    assert any(each["cause"] == "task:sh" for each in told["causes"]), told["causes"]
+
+
 # --- less than all ---
 
 
@@ -309,8 +329,8 @@ def test_bad_usage(gap, argv):
 
 
 def test_a_probe_that_does_not_attribute_refuses(tmp_path):
-    wake = build.build_probe("wake", build.native_arch()).path
-    done = run(wake, "--duration", "50ms", "--attribution", "perf")
+    work = build.build_probe("work", build.native_arch()).path
+    done = run(work, "--duration", "50ms", "--attribution", "perf")
     assert done.returncode == 2
     assert "--attribution" in done.stderr
 

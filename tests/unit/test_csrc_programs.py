@@ -202,6 +202,7 @@ def test_attribution_under_sanitisers(sanitised):
             str(len(ring)),
             "36504",
             "28672",
+            "1",
             *EVENTS,
             "irq/softirq_entry=1497",
         ]

@@ -112,7 +112,7 @@ FIELDS = {  # value, extra, text
 }
 
 
-def decoded_here(data, tail, head):
+def decoded_here(data, tail, head, other_fields=None):
     """By perf_event_open(2), and nothing of ours."""
     ring = data[tail % len(data) :] + data[: tail % len(data)]
     names, at = {number: name for name, number in IDS.items()}, 0
@@ -123,19 +123,28 @@ def decoded_here(data, tail, head):
         raw = ring[at + 36 : at + 36 + length]
         event = names[number_of_event]
         fields = fields_of(event)
-        value, extra, text = FIELDS.get(event, ("vector", None, None))
+        value, extra, text = {**FIELDS, **(other_fields or {})}.get(event, ("vector", None, None))
         yield {
             "what": "event", "event": event, "time_ns": time_ns, "tid": tid,
             "value": number(raw, fields[value]),
             "extra": number(raw, fields[extra]) if extra else 0,
             "text": text_of(raw, fields[text]) if text else "",
+            "other": 0,
         }  # fmt: skip
         at += size
 
 
-def decode(tool, data, tail, head, ids=IDS):
+def with_who_went(expected, data, tid):
+    """Where the measured task comes, it is of interest who went."""
+    records = decoded_here(data, TAIL, HEAD, {"sched/sched_switch": ("prev_pid", "prev_state", "prev_comm")})
+    for told, went in zip(expected, records, strict=True):
+        comes = told["event"] == "sched/sched_switch" and told["value"] == tid
+        yield {**told, "text": went["text"], "other": went["value"]} if comes else told
+
+
+def decode(tool, data, tail, head, ids=IDS, tid=OURS):
     pairs = [f"{name}={number}" for name, number in ids.items()]
-    return call(tool, "decode", GOLDEN / "trace", len(data), head, tail, *pairs, given_text=bytes(data))
+    return call(tool, "decode", GOLDEN / "trace", len(data), head, tail, tid, *pairs, given_text=bytes(data))
 
 
 def test_a_recorded_ring_is_decoded(tool):
@@ -144,6 +153,11 @@ def test_a_recorded_ring_is_decoded(tool):
     assert len({each["event"] for each in expected}) == len(IDS)
     assert decode(tool, data, TAIL, HEAD) == {"records": expected, "left": 0}
     assert {"virtio1-req.0", "rcu_preempt"} <= {each["text"] for each in expected}
+    switches = [each["value"] for each in expected if each["event"] == "sched/sched_switch"]
+    ours = max(switches, key=switches.count)
+    again = decode(tool, data, TAIL, HEAD, tid=ours)["records"]
+    assert again == list(with_who_went(expected, data, ours))
+    assert {each["other"] for each in again} != {0}
 
 
 def record(kind, body, misc=0):
@@ -190,7 +204,7 @@ def test_the_other_records(tool):
     ])  # fmt: skip
     ring = stream + bytes(1024 - len(stream))
     got = decode(tool, ring, 0, len(stream), {**IDS, "software/page_fault": 9})["records"]
-    switch = {"what": "event", "event": "software/context_switch", "tid": OURS, "extra": 0, "text": ""}
+    switch = {"what": "event", "event": "software/context_switch", "tid": OURS, "extra": 0, "text": "", "other": 0}
     assert got[0] == {"what": "loss", "lost": 41}
     assert got[1:3] == [{**switch, "time_ns": 6, "value": 1}, {**switch, "time_ns": 7, "value": 0}]
     assert [each["what"] for each in got[3:5]] == ["ignored", "ignored"]
@@ -306,7 +320,13 @@ CAUSES = [
     ([("exceptions/page_fault_user", {"extra": 0xABC}), (TIMER, {})], "exception", "fault:user"),
     ([("software/page_fault", {"extra": 0xABC})], "exception", "fault:user"),
     ([(SWITCHED, {"value": 9, "text": "make"})], "interrupt", "task:make"),
+    ([(SWITCHED, {"value": 9, "extra": 256, "text": "make"})], "interrupt", "task:make"),  # R+: it had to go
     ([(SWITCHED, {"value": 9, "extra": 1, "text": "make"})], "syscall", "task:make"),
+    # Ours comes, and was not there before: what was there instead.
+    ([(TIMER, {}), ("timer/hrtimer_expire_entry", {"value": 0x1010}),
+      (SWITCHED, {"value": OURS, "text": "ksoftirqd/3<9"})], "interrupt", "task:ksoftirqd"),
+    ([(SWITCHED, {"value": OURS, "extra": 1, "text": "make<9"})], "interrupt", "task:make"),
+    ([(TIMER, {}), (SWITCHED, {"value": OURS, "text": "swapper/3"})], "interrupt", "vector:local_timer"),
     ([("software/context_switch", {"value": 1})], "interrupt", "switch:preempted"),
     ([("software/context_switch", {"value": 0})], "syscall", "switch:slept"),
     ([("irq/irq_handler_entry", {"value": 4, "text": "IPI"}), ("ipi/ipi_entry", {"value": 0xFFFF800081230000})],
