@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -338,7 +339,14 @@ _Noreturn void trace_reader_run(const struct trace_setup *setup)
 	struct trace_message message = { .word = TRACE_OPENED };
 	void *memory;
 
+	struct rlimit files;
+
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Two for each CPU that may send interrupts here. */
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
 	memory = mmap(NULL, trace_report_bytes(setup->kept_max), PROT_READ | PROT_WRITE, MAP_SHARED,
 		      setup->report, 0);
 	if (getppid() != setup->parent || memory == MAP_FAILED)
