@@ -57,8 +57,8 @@ def sets(function: F) -> F:
         multiple=True,
         shell_complete=complete.sets,
         metavar="KEY=VALUE[,VALUE]",
-        help="Narrow bench, mode or load; set tune (`tune=` for none), duration, settle, repeat, sessions, cpus or "
-        "control; or a parameter of a bench: gap.threshold=5us. Repeatable.",
+        help="Narrow bench, mode or load; set tune (`tune=` for none), duration, settle, repeat, sessions, cpus, "
+        "control or attribution; or a parameter of a bench: gap.threshold=5us. Repeatable.",
     )(function)
 
 
