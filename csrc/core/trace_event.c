@@ -37,13 +37,14 @@ const struct trace_kind_facts trace_kinds[TRACE_KINDS] = {
 	  .row = counted_in, .value = "vector" }
 
 const struct trace_source trace_sources[TRACE_SOURCES] = {
-	{ .event = "raw_syscalls/sys_enter", .kind = TRACE_SYSCALL, .value = "id", .own = true },
+	[SOURCE_SYSCALL] = { .event = "raw_syscalls/sys_enter", .kind = TRACE_SYSCALL, .value = "id",
+			     .own = true },
 	{ .event = "exceptions/page_fault_user", .kind = TRACE_FAULT, .label = "user",
 	  .extra = "address", .own = true },
 	{ .event = "exceptions/page_fault_kernel", .kind = TRACE_FAULT, .label = "kernel",
 	  .extra = "address", .own = true },
 	VECTOR("local_timer", "LOC"),
-	VECTOR("reschedule", "RES"),
+	[SOURCE_RESCHEDULE] = VECTOR("reschedule", "RES"),
 	VECTOR("call_function", "CAL"),
 	VECTOR("call_function_single", "CAL"),
 	VECTOR("irq_work", "IWI"),

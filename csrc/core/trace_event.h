@@ -69,7 +69,7 @@ enum {
 extern const struct trace_source trace_sources[TRACE_SOURCES];
 
 /* Those that are told from others of their kind. */
-enum { SOURCE_RESCHEDULE = 4 };
+enum { SOURCE_SYSCALL = 0, SOURCE_RESCHEDULE = 4 };
 
 /* The last are those that other CPUs have, and those that are no tracepoints. */
 enum {

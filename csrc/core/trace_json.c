@@ -214,7 +214,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 	json_u64(json, "gaps", findings->gaps);
 	json_u64(json, "gaps_dropped", report->dropped_gaps);
 	json_double(json, "clock_error_ns", report->clock_error_ns);
-	if (trace->sample_ns > 0.0)
+	if (trace->sample_ns > 0.0 && report->opening.states[SOURCE_SYSCALL] == TRACE_OPEN)
 		json_double(json, "sample_ns", trace->sample_ns);
 	else
 		json_null(json, "sample_ns");

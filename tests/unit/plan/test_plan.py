@@ -322,6 +322,7 @@ def test_a_helper_takes_part_in_admission(lab: Lab) -> None:
 def test_probes_that_begin_together_take_a_little_longer(lab: Lab) -> None:
     alone, beside, every = (lab.plan(text).estimate.seconds for text in ("", "control: true", "cpus: all"))
     assert alone < beside == every < alone + 1
+    assert lab.plan("attribution: perf").estimate.seconds > alone + 0.5
 
 
 def test_a_plan_of_before_there_were_controls(lab: Lab) -> None:
