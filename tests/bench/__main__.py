@@ -22,6 +22,7 @@ from harness.toolchain import compilers
 from .attribution import attribution
 from .figure import ROOT, Figure, last_json, measured_cpu, run
 from .peers import beside_cyclictest, beside_oslat
+from .sensitivity import sensitivity
 
 
 def before_others() -> None:
@@ -105,6 +106,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "sizes": sizes,
     "gap-loop": gap_loop,
     "attribution": lambda: attribution(before_others),
+    "sensitivity": lambda: sensitivity(before_others),
     "oslat": beside_oslat,
     "cyclictest": beside_cyclictest,
     "plan": plan_cells,
