@@ -12,6 +12,7 @@
     │   └── TargetUnfit          the target was reached, but cannot do what is needed
     ├── InfrastructureFault  3   something between here and the target broke
     │   ├── Unreachable          no connection: name, route, port, back-off
+    │   │   └── BoardDown            a virtual board that is not up: known at once, and it does not come by itself
     │   ├── HostKeyError         the host key is unknown or wrong (never retried)
     │   ├── ConnectionLost       the connection broke, or froze past its deadline
     │   ├── Busy                 the target is leased by somebody else
@@ -74,6 +75,10 @@ class InfrastructureFault(IsolbenchError):
 
 
 class Unreachable(InfrastructureFault):
+    pass
+
+
+class BoardDown(Unreachable):
     pass
 
 

@@ -25,8 +25,10 @@ fetch_kernels() {
     command -v apt-get >/dev/null 2>&1 && [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || return 0
     debs="${XDG_CACHE_HOME:-$HOME/.cache}/isolbench/test-debs"
     mkdir -p "$debs"
-    for pattern in '^linux-image-6[.]1[.][0-9.]+-[0-9]+-amd64$' '^linux-image-6[.]1[.][0-9.]+-[0-9]+-rt-amd64$'; do
-        package="$(apt-cache pkgnames linux-image-6.1 | grep -E "$pattern" | sort -V | tail -n 1)"
+    # The newest, and of the real-time ones that before it: the newest is what virtual boards have already.
+    for wanted in '-amd64$:1' '-rt-amd64$:2'; do
+        pattern="^linux-image-6[.]1[.][0-9.]+-[0-9]+${wanted%:*}"
+        package="$(apt-cache pkgnames linux-image-6.1 | grep -E "$pattern" | sort -V | tail -n "${wanted#*:}" | head -n 1)"
         [ -n "$package" ] || continue
         ls "$debs/$package"_*.deb >/dev/null 2>&1 && continue
         (cd "$debs" && apt-get download -qq "$package" 2>/dev/null) || echo "tests: $package was not to be had" >&2

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The whole user space of a count board. As process 1 it runs one program, given by the lines of /job, and says over the
- * serial console what the kernel counted meanwhile and what the program left in /out/result.json; then it
- * switches the machine off.
+ * The whole user space of a count board. As process 1 it runs one program, given by the lines of /job, and beside it
+ * another, if a line "&" and its own lines follow; it says over the serial console what the kernel counted meanwhile and
+ * what they left in /out/result.json and /beside/result.json; then it switches the machine off.
  *
  * Each thing said is one block:
  *
@@ -75,13 +75,10 @@ static void say_file(const char *name, const char *path)
 	say(name, buffer, size);
 }
 
-static int run(char **argv)
+static pid_t start(char **argv)
 {
-	int status = 0;
 	pid_t child = fork();
 
-	if (child < 0)
-		return errno;
 	if (child == 0) {
 		int log = open("/out/stderr", O_WRONLY | O_CREAT | O_APPEND, 0600);
 
@@ -92,15 +89,33 @@ static int run(char **argv)
 		execv(argv[0], argv);
 		_exit(127);
 	}
+	return child;
+}
+
+static int end_of(pid_t child)
+{
+	int status = 0;
+
+	if (child < 0)
+		return 126;
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		continue;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Both at once. The first status that is not 0, the program's own before that of the one beside it. */
+static int run(char **argv, char **beside)
+{
+	pid_t first = start(argv), second = beside ? start(beside) : 0;
+	int status = end_of(first), other = beside ? end_of(second) : 0;
+
+	return status ? status : other;
+}
+
 int main(void)
 {
 	static char job[1 << 14];
-	char *argv[MOST_WORDS + 1] = {0};
+	char *argv[MOST_WORDS + 1] = {0}, **beside = NULL;
 	char before[1 << 16];
 	size_t size, before_size;
 	int words = 0, length;
@@ -109,20 +124,24 @@ int main(void)
 	mkdir("/proc", 0755);
 	mkdir("/sys", 0755);
 	mkdir("/out", 0755);
+	mkdir("/beside", 0755);
 	mkdir("/dev", 0755);
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 
 	size = take("/job", job, sizeof(job) - 1);
-	for (char *word = strtok(job, "\n"); word && words < MOST_WORDS; word = strtok(NULL, "\n"))
+	for (char *word = strtok(job, "\n"); word && words < MOST_WORDS; word = strtok(NULL, "\n")) {
+		if (strcmp(word, "&") == 0)
+			beside = &argv[words + 1], word = NULL;
 		argv[words++] = word;
+	}
 
 	/* Device probes that the kernel put off end within the first second; nothing of theirs is to be counted. */
 	if (words)
 		sleep(1);
 	before_size = take("/proc/interrupts", before, sizeof(before));
-	length = snprintf(status, sizeof(status), "%d", words ? run(argv) : 0);
+	length = snprintf(status, sizeof(status), "%d", words ? run(argv, beside) : 0);
 	size = take("/proc/interrupts", buffer, sizeof(buffer));
 
 	klogctl(SYSLOG_CONSOLE_OFF, NULL, 0);
@@ -136,6 +155,7 @@ int main(void)
 	say_file("clocksource", "/sys/devices/system/clocksource/clocksource0/current_clocksource");
 	say_file("stderr", "/out/stderr");
 	say_file("result.json", "/out/result.json");
+	say_file("beside.json", "/beside/result.json");
 	say("done", "", 0);
 	sync();
 	reboot(RB_POWER_OFF);

@@ -2,6 +2,9 @@
 """The agent's commands: ``start``, ``attach``, ``restore``, ``facts``, ``kernels``.
 
 Exit status: 0 done, 1 something could not be put back, 2 usage, 3 this machine lacks something.
+
+What only one of them needs it imports by itself: ``attach``, which only pumps bytes, would else keep each connection
+waiting for all of the agent. On a slow board that is several seconds.
 """
 
 from __future__ import annotations
@@ -12,15 +15,12 @@ import os
 import sys
 from typing import Any, Sequence
 
-from . import facts as facts_module
 from .attach import attach, connect, refuse
 from .detach import new_marker, self_command
 from .frames import Decoder, encode
 from .paths import Paths, find_paths
 from .processes import MARKER
 from .server import NameTaken, listen
-from .spec import PROTOCOL
-from .supervisor import recover, supervise
 from .system import AgentError
 
 USAGE = """usage: agent start|attach|restore|facts|kernels [options]
@@ -53,10 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError:
         return _usage("--idle: seconds are wanted")
     if command == "facts":
+        from . import facts as facts_module
+
         print(json.dumps(facts_module.gather(), indent=1))
         return 0
     if command == "kernels":
-        from .kernels import main as kernels_main
+        from .kernelrequests import main as kernels_main
 
         return kernels_main(sys.stdin.buffer, sys.stdout)
     if command not in ("start", "attach", "restore"):
@@ -92,11 +94,15 @@ def _be_daemon(paths: Paths, idle_s: float) -> int:
         argv = [*command, "start", "--foreground", "--idle", f"{idle_s:g}", "--state", paths.state]
         argv += ["--runtime", paths.runtime, "--deploy", paths.deploy, "--socket", paths.socket]
         os.execve(argv[0], argv, {**os.environ, **more, MARKER: new_marker()})  # noqa: S606 (no shell is the point)
+    from .supervisor import supervise
+
     return supervise(paths, marker, idle_s)
 
 
 def _restore(paths: Paths, idle_s: float) -> int:
     """By the daemon where one lives; else by ourselves, holding its name meanwhile so that none starts."""
+    from .supervisor import recover
+
     try:
         with contextlib.closing(listen(paths.socket)):
             restored = recover(paths, "the agent was killed, or the machine went down")
@@ -110,6 +116,8 @@ def _restore(paths: Paths, idle_s: float) -> int:
 
 
 def _ask_daemon(paths: Paths, idle_s: float) -> list[dict[str, Any]]:
+    from .spec import PROTOCOL
+
     sock, said = connect(paths, idle_s)
     with sock:
         sock.settimeout(60.0)

@@ -17,14 +17,22 @@ from .system import AgentError, Tree
 
 #: An emulated board, just booted, reads Python from its disk and takes its time.
 START_S = 40.0
+#: A machine that still boots may have jobs before ours, and one of them may hang. Together with START_S this is less
+#: than a controller waits for an answer.
+QUEUED_S = 10.0
 _LOG = "daemon.log"
 _MAX_LOG = 1 << 20
 #: mixed: SIGTERM goes to the supervisor alone, which has the worker put everything back.
 _UNIT = ("--property=KillMode=mixed",)
-#: A load that was killed because memory ran out ends as a load, not the unit that it is in. Unknown before systemd 243.
-_OOM_POLICY = "--property=OOMPolicy=continue"
-#: How often systemd is asked whether the unit still lives, until the daemon answers.
+#: Wishes that an older systemd refuses to hear of, those of the newest last. A load that was killed because memory ran
+#: out ends as a load, not the unit that it is in (systemd 243). And as long as we live the children of the root cgroup
+#: have the files of cpuset, whatever systemd reloads meanwhile: else that would end a partition (systemd 244).
+_WISHES = ("--property=OOMPolicy=continue", "--property=Delegate=cpuset")
+#: How often systemd is asked what became of the unit, until the daemon answers: of the time a fifth at most.
 _ASK_S = 0.25
+_ASK_SHARE = 5
+#: What becomes of a unit.
+_GONE, _QUEUED, _BEGUN = range(3)
 #: What init may execute under SELinux's targeted policy. A home's, /tmp's, /var/lib's and unlabelled files are not.
 _EXECUTABLE_TYPES = ("bin_t", "usr_t", "lib_t")
 
@@ -56,30 +64,36 @@ def start(paths: Paths, idle_s: float) -> None:
     if init_may_execute(Tree(), argv[0]):
         unit = f"isolbench-agent-{environment[MARKER][:8]}"
         if _by_systemd(argv, environment, unit):
-            if _answers(paths, lambda: _unit_lives(unit)):
+            if _answers(paths, lambda: _state_of(unit)):
                 return
             _systemctl("stop", "--no-block", unit)  # it must not come up later, beside the other
     log = os.path.join(paths.state, _LOG)
     _by_double_fork(argv, environment, log)
-    if not _answers(paths, lambda: True):
+    if not _answers(paths, lambda: _BEGUN):
         tail = (Tree().read_bytes(log) or b"")[-2000:].decode("utf-8", "replace").strip()
-        raise AgentError("bug", "start", f"the agent did not start within {START_S:g} s: {tail or 'it said nothing'}")
+        what = f"the agent did not start within {START_S:g} s"
+        if not tail:  # it has come to nothing yet: a machine that is this slow, mostly while it boots, is asked again
+            raise AgentError("infrastructure", "slow", f"{what}, and said nothing")
+        raise AgentError("bug", "start", f"{what}: {tail}")
 
 
-def _answers(paths: Paths, lives: Callable[[], bool]) -> bool:
-    """Whether the daemon can be reached, soon; False at once when it lives no more."""
-    end_s = time.monotonic() + START_S
-    asked_s = time.monotonic()
-    while time.monotonic() < end_s:
+def _answers(paths: Paths, state: Callable[[], int]) -> bool:
+    """Whether the daemon can be reached, soon; False at once when it is gone, or has been queued for too long."""
+    began_s = time.monotonic()
+    ask_s = began_s + _ASK_S
+    while time.monotonic() < began_s + START_S:
         sock = dial(paths.socket)
         if sock is not None:
             sock.close()
             return True
-        if time.monotonic() >= asked_s + _ASK_S:
-            if not lives():
+        asked_s = time.monotonic()
+        if asked_s >= ask_s:
+            now = state()
+            if now == _GONE or (now == _QUEUED and asked_s >= began_s + QUEUED_S):
                 return False
-            asked_s = time.monotonic()
-        time.sleep(0.01)
+            took_s = time.monotonic() - asked_s  # of a slow board all of the time that the daemon needs to start
+            ask_s = time.monotonic() + max(_ASK_S, _ASK_SHARE * took_s)
+        time.sleep(max(0.01, min(0.1, (time.monotonic() - began_s) / 10)))
     return False
 
 
@@ -92,11 +106,10 @@ def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> 
         return False
     command = ["systemd-run", "--collect", "--quiet", "--no-block", f"--unit={unit}", *_UNIT]
     command += [f"--setenv={key}={value}" for key, value in environment.items()]
-    for more in ([_OOM_POLICY], []):
+    for heard in range(len(_WISHES), -1, -1):
+        call = [*command, *_WISHES[:heard], *argv]
         try:
-            done = subprocess.run(
-                [*command, *more, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S
-            )
+            done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S)
         except (OSError, subprocess.SubprocessError):
             return False
         if done.returncode == 0:
@@ -104,11 +117,13 @@ def _by_systemd(argv: Sequence[str], environment: dict[str, str], unit: str) -> 
     return False
 
 
-def _unit_lives(unit: str) -> bool:
-    """Whether systemd has it still, or will start it: one that could not be executed is gone."""
+def _state_of(unit: str) -> int:
+    """Whether systemd has begun it, or will: one that could not be executed is gone."""
     said = _systemctl("show", "--property=ActiveState", "--property=Job", unit).split("\n")
     state = dict(line.partition("=")[::2] for line in said if "=" in line)
-    return state.get("ActiveState") not in ("inactive", "failed") or state.get("Job", "") not in ("", "0")
+    if state.get("ActiveState") not in ("inactive", "failed"):
+        return _BEGUN
+    return _QUEUED if state.get("Job", "") not in ("", "0") else _GONE
 
 
 def _systemctl(*words: str) -> str:

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-from . import board, cgroups, services
+from . import board, cgroups, kernelstate, services
 from .knobs import show_all
 from .loads import memory, tools
 from .system import Tree, parse_cpus
@@ -39,6 +39,7 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "microcode": _field(cpuinfo, "microcode"),
         "firmware": _firmware(tree),
         "kernel": kernel(tree),
+        "kernels": kernelstate.facts(tree),
         "boot_id": tree.read("/proc/sys/kernel/random/boot_id"),
         "clocksource": tree.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "tsc": _tsc(tree, cpuinfo),

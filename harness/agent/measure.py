@@ -110,7 +110,8 @@ class Measurement:
         self._kmsg.mark()
         roaming = () if self._mode.pinned else self._affinity
         aside = paperwork(self._spec, self._affinity)
-        before = take(self._tree, self._spec.cpus, roaming)
+        beside = () if self._spec.control is None else (self._spec.control.cpu,)
+        before = take(self._tree, self._spec.cpus, roaming, beside)
         self._load.begin()
         started_ns = time.monotonic_ns()
         self._record = replace(
@@ -129,7 +130,7 @@ class Measurement:
         self._await_probes(begin_s + self._spec.allowance_ns / 1e9)
         elapsed_ns = time.monotonic_ns() - started_ns
         load = self._load.end()
-        after = take(self._tree, self._spec.cpus, roaming)
+        after = take(self._tree, self._spec.cpus, roaming, beside)
         self._record = replace(self._record, elapsed_ns=elapsed_ns, load=load, facts_after=after)
 
     def _begin_together(self) -> float:

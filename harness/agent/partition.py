@@ -125,7 +125,7 @@ def _end(tree: Tree, home: str) -> str | None:
 def _lost(tree: Tree, cpus: Sequence[int]) -> bool:
     """Has the root no use of CPUs that are online, and no partition's?"""
     effective = tree.read(_EFFECTIVE)
-    if effective is None or tree.exists(PATH):
+    if effective is None:
         return False
     usable = set(cpus) & set(parse_cpus(tree.read(_ONLINE)))
     return bool(usable - set(parse_cpus(effective)))

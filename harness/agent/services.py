@@ -53,7 +53,8 @@ _WAITING = b"unattended-upgrade-shutdown"
 
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,120}\.(?:service|timer)")
 _SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl", "/run/current-system/sw/bin/systemctl")
-_ASK_S = 5.0
+#: An emulated board with other work takes seconds to start systemctl itself.
+_ASK_S = 15.0
 #: Longer than tuned takes to put back its profile. A service that takes longer is told, and looked at again.
 _ACT_S = 20.0
 

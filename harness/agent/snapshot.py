@@ -44,10 +44,11 @@ _SETTINGS = (
 _ENERGY = (f"{_CPU}/cpufreq/boost", f"{_CPU}/intel_pstate/no_turbo", f"{_CPU}/smt/control")
 
 
-def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[str, Any]:
+def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = (), beside: Sequence[int] = ()) -> dict[str, Any]:
     """The snapshot for measured CPUs ``cpus``. Keys: see docs/protocol.md. All numbers are counters since boot.
 
     ``roaming`` are the CPUs of a task that is not pinned: what may have hit it there counts, not on ``cpus`` alone.
+    ``beside`` is the control's CPU: its interrupts are counted as well.
     """
     reached = roaming or cpus
     siblings = {str(cpu): _siblings(tree, cpu) for cpu in cpus}
@@ -66,7 +67,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = ()) -> dict[s
         "microcode": tree.read(f"{_CPU}/cpu{min(cpus)}/microcode/version") if cpus else None,
         "clocksource": tree.read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "clocksources": tree.read("/sys/devices/system/clocksource/clocksource0/available_clocksource"),
-        "interrupts": interrupts(tree, cpus),
+        "interrupts": interrupts(tree, [*cpus, *beside]),
         "steal_ticks": {str(cpu): ticks[cpu][1] for cpu in reached if cpu in ticks},
         "busy_ticks": {str(cpu): ticks[cpu][0] for cpu in watched if cpu in ticks},
         "siblings": siblings,

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
 
 from ..config.inventory import Inventory
-from ..errors import Interrupted, UserError
+from ..errors import UserError
 from ..plan import next_time
+from ..signals import Signals
 from .budgets import judged
 from .events import EventLog, Listener
 from .execution import Execution, Stop, target_of
@@ -25,6 +23,8 @@ from .outcome import LaneOutcome, Outcome
 #: Lanes at once: each is a thread that mostly sleeps, and a held connection.
 MAX_LANES = 100
 _LOOK_S = 0.2
+_AT_ONCE = "targets may go on with their batch: resume fetches it, restore --cancel ends it"
+_BOOTED = "; they may run what was booted for it: resume boots them back at its end"
 
 
 def carry_out(
@@ -32,14 +32,15 @@ def carry_out(
 ) -> Outcome:
     """Carry out what is left of ``execution`` on ``lanes`` (all by default). Call from the main thread.
 
-    The first SIGINT or SIGTERM puts every target back before this returns; the outcome then carries the signal's
+    The first SIGINT or SIGTERM puts every target back before this returns, and boots it back where that was booted
+    which it does not boot by itself; the outcome then carries the signal's
     number. The second raises :class:`Interrupted` at once, whatever the lanes are doing.
     """
     names = _chosen(execution, lanes)
     targets = [target_of(inventory, name) for name in names]
-    stop, signals = Stop(), _Signals()
+    stop, signals = Stop(), Signals(_AT_ONCE + (_BOOTED if execution.plan.boots else ""))
     events = EventLog(execution.path / "events.jsonl", *listeners)
-    with signals.caught(stop):
+    with signals.caught(lambda: stop.set("interrupted", at_once=True)):
         events.emit("execution-started", lanes=names, runs=execution.plan.runs)
         machines = Machines(execution)
         every = [Lane(execution, target, machines, events, stop) for target in targets]
@@ -102,33 +103,3 @@ def _side_by_side(lanes: Sequence[Lane], stop: Stop, end_s: float | None) -> lis
                 stop.set(f"until {time.strftime('%H:%M:%S', time.localtime(end_s))}", at_once=False)
             thread.join(_LOOK_S)
     return [outcomes[lane.target.name] for lane in lanes]
-
-
-class _Signals:
-    """The first SIGINT or SIGTERM asks to stop; the second is raised."""
-
-    def __init__(self) -> None:
-        self.first: int | None = None
-
-    @contextmanager
-    def caught(self, stop: Stop) -> Iterator[None]:
-        def handle(signum: int, _frame: FrameType | None) -> None:
-            if self.first is not None:
-                raise _at_once(signum)
-            self.first = signum
-            stop.set("interrupted", at_once=True)
-
-        before: dict[signal.Signals, Any] = {}
-        for each in (signal.SIGINT, signal.SIGTERM):
-            before[each] = signal.signal(each, handle)
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-
-def _at_once(signum: int) -> Interrupted:
-    error = Interrupted(signum)
-    error.advice = "targets may go on with their batch: resume fetches it, restore --cancel ends it"
-    return error

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -27,6 +28,7 @@ from .execution import Execution, Stop
 from .ledger import Emit, Ledger
 from .machines import Machines, OneMachine
 from .running import Running
+from .under_way import UnderWay
 from .work import Work, batch_of, document_of, longest_s, next_session, work_out
 
 #: Seconds for an answer that waits for no measurement.
@@ -37,10 +39,10 @@ CANCEL_S = 60.0
 WIRE_SLACK_S = 30.0
 #: The lease outlives the work that is planned by this many seconds.
 LEASE_SLACK_S = 300.0
-#: While a target boots, its lease is kept: for the longest boot, its power switched, and another try.
-BOOT_LEASE_S = 1800.0
 #: What an agent tells unasked.
 AGENT_EVENTS = ("batch-started", "run-started", "batch-finished")
+#: A batch may take so many seconds longer than it is planned for.
+BATCH_SLACK_S = 60.0
 #: Before the length of the work is known.
 _LEASE_AT_FIRST_S = 600.0
 #: How often a waiting lane looks up to see whether it was asked to stop.
@@ -50,13 +52,18 @@ _TICK_S = 0.2
 class Conversation:
     """Holds one session after the other with the agent of ``target``, until the ledger is complete.
 
-    ``handed_over``: a batch of ours may be under way there.
+    ``handed_over``: a batch of ours may be under way there. ``token`` is our lease's, which lasts till
+    ``leased_until_s``; ``batch_ends_s`` is when the last batch that was handed over should be done, and some (both by
+    this machine's CLOCK_BOOTTIME; None: there was none).
     """
 
     def __init__(
         self, execution: Execution, target: Target, machines: Machines, ledger: Ledger, stop: Stop, emit: Emit
     ) -> None:
         self.handed_over = False
+        self.token = 0
+        self.leased_until_s = 0.0
+        self.batch_ends_s: float | None = None
         self._execution = execution
         self._target = target
         self._machines = machines
@@ -64,16 +71,20 @@ class Conversation:
         self._stop = stop
         self._emit = emit
         self._refused: dict[str, str] = {}
+        self._under_way = UnderWay(target, ledger)
         self.running = Running()
         lane = execution.lane(target.name) if execution.plan.boots else {}
         if lane:  # another process was here before us, and what it found of other boots still holds
             self._refused = {str(each.get("cell")): str(each.get("reason")) for each in lane.get("unsupported") or []}
             self.running = Running.from_json(lane.get("boot"))
 
-    def hold(self, session: Session) -> PlannedSession | None:
+    def hold(
+        self, session: Session, boot_lease_s: Callable[[PlannedSession | None], float | None]
+    ) -> PlannedSession | None:
         """From the lease to the goodbye: returns when nothing is left to do here, or we are asked to stop.
 
-        If the next runs want another boot than the one that runs, what to boot for them; the lease is kept meanwhile.
+        If the next runs want another boot than the one that runs, what to boot for them. The lease is kept for a boot,
+        that one or (None) the way back, for the time that ``boot_lease_s`` says.
 
         Raises ConnectionLost where the connection broke: then a batch may go on over there, and another one is held;
         OneMachine where another lane of this execution is carried out on this very machine.
@@ -81,12 +92,13 @@ class Conversation:
         client = session.client
         if restored := session.welcome.get("restored"):
             self._emit("restored", what=restored)
-        token = self._lease(session)
+        token = self.token = self._lease(session)
         booting: PlannedSession | None = None
         try:
             if not self._stop:
                 work = self._meet(session)
                 self._adopt(client, work)
+                self._under_way.met(_boot_id(session))
                 while not self._stop:
                     planned = next_session(self._execution, self._target.name, self._ledger, self._refused)
                     if planned is None:
@@ -96,9 +108,9 @@ class Conversation:
                         break
                     batch = batch_of(self._execution, self._target.name, planned, work, self._ledger, token)
                     self._send_probes(client, work)
-                    lease_s = sum(map(longest_s, batch.runs)) + LEASE_SLACK_S
-                    client.renew(token, lease_s, Deadline.after(ANSWER_S))
+                    self._keep_for(client, sum(map(longest_s, batch.runs)))
                     self.handed_over = True
+                    self._under_way.submitted(_boot_id(session))
                     client.submit(batch, Deadline.after(ANSWER_S))
                     self._emit("batch-submitted", runs=len(batch.runs), session=batch.session)
                     self._listen(client, work)
@@ -109,12 +121,14 @@ class Conversation:
             with suppress(InfrastructureFault):
                 self._leave(client, token, cancel=True)
             raise
-        if booting is not None and not self._stop:
-            client.renew(token, BOOT_LEASE_S, Deadline.after(ANSWER_S))
-            client.bye(Deadline.after(ANSWER_S))
-            return booting
-        self._leave(client, token, cancel=bool(self._stop))
-        return None
+        booting = None if self._stop else booting
+        self._leave(client, token, cancel=bool(self._stop), keep_s=boot_lease_s(booting))
+        return booting
+
+    def lost(self, error: InfrastructureFault) -> None:
+        """The target is gone, and does not come back while we are here: so is the run that it was measuring."""
+        self._under_way.lost(str(error), final=True)
+        self.handed_over = False
 
     def _lease(self, session: Session) -> int:
         """The lease's token; before that, this lane's claim to the machine."""
@@ -129,8 +143,8 @@ class Conversation:
                 raise
             raise OneMachine(self._target.name, lane, "it is leased by that lane") from error
 
-    def _leave(self, client: AgentClient, token: int, *, cancel: bool) -> None:
-        """Let the target go; ``cancel``: once it is put back, whatever was under way."""
+    def _leave(self, client: AgentClient, token: int, *, cancel: bool, keep_s: float | None = None) -> None:
+        """Let the target go; ``cancel``: once it is put back, whatever was under way. ``keep_s``: it stays leased."""
         if cancel:
             if client.cancel(Deadline.after(CANCEL_S)):
                 self._emit("cancelled")
@@ -141,10 +155,22 @@ class Conversation:
         except InfrastructureFault as error:
             self._emit("left", message=str(error))  # what was not fetched waits in the spool
         try:
-            client.release(token, Deadline.after(ANSWER_S))
+            if keep_s is None:
+                client.release(token, Deadline.after(ANSWER_S))
+            else:
+                client.renew(token, keep_s, Deadline.after(ANSWER_S))
             client.bye(Deadline.after(ANSWER_S))
         except InfrastructureFault as error:
+            if keep_s is not None and not cancel:
+                raise
             self._emit("left", message=str(error))
+
+    def _keep_for(self, client: AgentClient, batch_s: float) -> None:
+        """Have the lease outlive a batch that takes ``batch_s`` at most."""
+        now = boottime_s()
+        client.renew(self.token, batch_s + LEASE_SLACK_S, Deadline.after(ANSWER_S))
+        self.leased_until_s = now + batch_s + LEASE_SLACK_S
+        self.batch_ends_s = now + batch_s + BATCH_SLACK_S
 
     # -- what there is to do ----------------------------------------------------------------------------------------
 
@@ -153,7 +179,7 @@ class Conversation:
         if isinstance(facts, Mapping) and facts.get("boot_id") != self.running.boot_id:
             self.running = Running()  # it booted meanwhile, by itself or by somebody else
         work = work_out(self._execution, session, self.running.booted)
-        self._ledger.facts = facts
+        self._ledger.facts, self._ledger.proof = facts, self.running.proof
         if self.running.booted is None or self.running.booted.is_default:
             facts_cache.remember(self._target, facts)
         before = dict(self._refused)
@@ -187,7 +213,9 @@ class Conversation:
             self.handed_over = batch is not None and batch.get("execution") == self._execution.spool
             if batch is None or not self.handed_over or self._stop:
                 return
-            self._emit("adopted", runs=len(batch.get("pending") or []))
+            pending = len(batch.get("pending") or [])
+            self._emit("adopted", runs=pending)
+            self._keep_for(client, (pending + 1) * self._longest_s)
             self._listen(client, work)
 
     def _collect(self, client: AgentClient) -> Mapping[str, Any] | None:
@@ -206,12 +234,13 @@ class Conversation:
 
     def _listen(self, client: AgentClient, work: Work) -> None:
         """Take what the agent pushes until its batch is finished, the connection breaks or we are asked to stop."""
-        patience_s = max(map(longest_s, self._execution.plan.cells_of(self._target.name))) + WIRE_SLACK_S
+        patience_s = self._longest_s + WIRE_SLACK_S
         patience = Deadline.after(patience_s)
         with _controller_off(work.placement.measured, self._target):
             while not self._stop.at_once:
                 frame = client.next(Deadline.after(_TICK_S))
                 if frame is None:
+                    self._under_way.check()
                     patience.check("the agent's next run, finished or failed")
                     continue
                 patience = Deadline.after(patience_s)
@@ -223,11 +252,17 @@ class Conversation:
                     self._acknowledge(client, run)
                 elif frame.type == "event":
                     kind = str(frame.head.get("kind"))
+                    if kind == "run-started":
+                        self._under_way.started(str(frame.head.get("run")))
                     self._emit(kind if self._believable(kind, frame.head) else "agent-event", **_plain(frame.head))
                     if kind == "batch-finished":
                         self.handed_over = False
                         self._batch_finished(frame.head)
                         return
+
+    @property
+    def _longest_s(self) -> float:
+        return max(map(longest_s, self._execution.plan.cells_of(self._target.name)))
 
     def _believable(self, kind: str, head: Mapping[str, Any]) -> bool:
         """News of a kind that agents tell, about nothing but our own runs: the rest is kept, and not shown as ours."""
@@ -257,6 +292,7 @@ class Conversation:
         if run not in self._ledger.wanted:
             self._stray(run)
             return
+        self._under_way.received(run)
         if run in self._ledger.finished:
             return
         try:
@@ -274,6 +310,16 @@ class Conversation:
 
     def _stray(self, run: str) -> None:
         self._emit("stray-run", run=run, message="spooled for this execution, which does not ask for it: left there")
+
+
+def boottime_s() -> float:
+    """This machine's CLOCK_BOOTTIME: leases end by the target's, and a suspend counts in both."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _boot_id(session: Session) -> object:
+    facts = session.welcome.get("facts")
+    return facts.get("boot_id") if isinstance(facts, Mapping) else None
 
 
 def _plain(head: Mapping[str, Any]) -> dict[str, Any]:

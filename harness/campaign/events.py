@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-Event = dict[str, Any]
+from ..store.eventlog import Event as Event
+from ..store.eventlog import read_events as read_events
+
 Listener = Callable[[Event], None]
 
 
@@ -72,19 +74,3 @@ class EventLog:
     def close(self) -> None:
         with self._lock:
             self._discard()
-
-
-def read_events(path: Path) -> Iterator[Event]:
-    """The events of a file; a torn last line (the controller was killed while writing it) is left out."""
-    try:
-        file = path.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                yield event

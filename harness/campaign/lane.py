@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config.inventory import Target
 from ..errors import (
+    BoardDown,
     Bug,
     ConnectionLost,
     EnvironmentFault,
@@ -23,7 +24,7 @@ from ..errors import (
 )
 from ..store.files import BrokenResult
 from ..store.runs import load_run
-from ..target.session import open_session
+from ..target.proof import NotBack
 from ..target.transport import AuthenticationFailed
 from .boots import Boots
 from .conversation import Conversation
@@ -64,6 +65,7 @@ class Lane:
         outcome = lane_outcome(
             self._execution, self.target.name, failed=len(self._ledger.given_up), failure=failure,
             stopped=self._stop.reason if self._stop else None, left_measuring=self._talk.handed_over,
+            left_booted=self._boots.left,
         )  # fmt: skip
         self._emit(
             "lane-finished", finished=outcome.finished, planned=outcome.planned, failed=outcome.failed,
@@ -75,16 +77,23 @@ class Lane:
         try:
             self._ledger.read()
             self._emit("lane-started", planned=len(self._ledger.wanted), finished=len(self._ledger.finished))
-            if not self._ledger.complete:
+            if not self._ledger.complete or self._boots.may_be_away:
                 self._until_done()
         except IsolbenchError as error:
             self._note_failure(error)
+            if isinstance(error, Unreachable | NotBack):
+                self._boots.leave(error)
+            else:
+                self._boots.back()
             return error
         except Exception as error:
             self._emit("bug", traceback=traceback.format_exc())
             bug = Bug(f"{type(error).__name__}: {error}", advice="please report it, with events.jsonl")
             self._note_failure(bug)
+            self._boots.leave(bug)
             return bug
+        finally:
+            self._boots.close()
         return None
 
     # -- connections ------------------------------------------------------------------------------------------------
@@ -93,28 +102,37 @@ class Lane:
         """Conversations with the agent until nothing is left; a broken one is followed by another, with patience."""
         losses = 0
         away_since: float | None = None
+        patience_s = max(AWAY_S, self.target.boot_timeout or 0.0)
         while self._talk.handed_over or not self._stop:
             settled, asked = self._ledger.settled, bool(self._stop)
             try:
-                owner = self._execution.owner(self.target.name)
-                with open_session(self.target, owner, self._stop.wait, self._waiting) as session:
+                with self._boots.session(self._waiting) as session:
                     self._met, away_since = True, None
                     self._emit("connected", notes=list(session.contact.notes))
-                    wanted = self._talk.hold(session)
-                if wanted is None:
-                    break
-                self._boots.boot(wanted)
+                    wanted = self._talk.hold(session, self._boots.lease_s)
+                    if wanted is None:
+                        self._boots.back(session)
+                        return
+                    self._boots.boot(wanted, session)
                 continue
+            except BoardDown as error:  # it does not come by itself: nothing to wait for
+                self._talk.lost(error)
+                raise
             except (ConnectionLost, Unreachable) as error:
                 losses = 1 if self._ledger.settled > settled else losses + 1
                 # Connecting has a patience of its own: a target that never answered is not waited for twice over.
                 lasting = isinstance(error, AuthenticationFailed) or (isinstance(error, Unreachable) and not self._met)
                 recall = self._talk.handed_over and bool(self._stop)  # once, however few retries there are
                 away_since = away_since or time.monotonic()
-                away = isinstance(error, Unreachable) and time.monotonic() - away_since < AWAY_S
+                away = isinstance(error, Unreachable) and time.monotonic() - away_since < patience_s
                 booting = away and self._allowed_losses > 0
                 if lasting or asked or (losses > self._allowed_losses and not recall and not booting):
-                    raise
+                    rescue_s = None if lasting or asked else self._boots.rescue_in_s(error)
+                    if rescue_s is None:
+                        raise
+                    if rescue_s == 0:
+                        self._boots.rescue(error)
+                        losses, away_since = 1, None
                 wait_s = BACK_OFF_S[min(losses, len(BACK_OFF_S)) - 1]
                 self._emit("connection-lost", message=str(error), retry_in_s=wait_s)
                 self._stop.wait(wait_s)
@@ -147,6 +165,7 @@ def lane_outcome(
     failure: IsolbenchError | None = None,
     stopped: str | None = None,
     left_measuring: bool = False,
+    left_booted: str | None = None,
 ) -> LaneOutcome:
     """Count what lies in the folder. Unsupported cells are not planned; before a contact everything is."""
     refused = {str(entry.get("cell")) for entry in execution.lane(target).get("unsupported") or []}
@@ -171,10 +190,11 @@ def lane_outcome(
         fault=None if failure is None else failure.fault,
         stopped=stopped,
         left_measuring=left_measuring,
+        left_booted=left_booted,
         lasting=failure is not None and lasts(failure),
     )
 
 
 def lasts(error: IsolbenchError) -> bool:
     """Whether it would come again, however often it is tried, until somebody corrects what it names."""
-    return isinstance(error, UserError | EnvironmentFault | HostKeyError | AuthenticationFailed)
+    return isinstance(error, UserError | EnvironmentFault | HostKeyError | AuthenticationFailed | BoardDown)

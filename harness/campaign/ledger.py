@@ -32,6 +32,8 @@ class Emit(Protocol):
 class Ledger:
     """The runs of ``target`` in ``execution``. ``facts`` are those of the last contact: results are identified by them.
 
+    ``proof`` is what was seen of the boot that runs, of a campaign that boots.
+
     ``finished`` runs lie in the folder; ``given_up`` have used up their tries in this carrying-out (a resumed
     execution has them again).
     """
@@ -41,6 +43,7 @@ class Ledger:
         self.finished: set[str] = set()
         self.given_up: set[str] = set()
         self.facts: Mapping[str, Any] = {}
+        self.proof: Mapping[str, Any] = {}
         self._execution = execution
         self._target = target
         self._emit = emit
@@ -177,6 +180,7 @@ class Ledger:
             metrics=self._metrics[self._cells[cell].bench],
             agent_sha256=agent_zip()[1],
             facts=self.facts,
+            proof=self.proof,
             control=self._control,
             kernel=self._cells[cell].kernel,
             boot=self._cells[cell].boot,

@@ -16,8 +16,9 @@ class LaneOutcome:
 
     ``finished`` runs lie in ``runs/``; ``usable`` of them are valid or suspect, ``valid`` valid;
     ``failed`` have used up their retries; ``failure`` is why the lane ended early, if something broke; ``stopped`` if
-    it was asked to stop; ``left_measuring`` if its target could not be told, and may go on with its batch; ``lasting``
-    if ``failure`` would come again until somebody corrects what it names.
+    it was asked to stop; ``left_measuring`` if its target could not be told, and may go on with its batch;
+    ``left_booted`` the kernel and boot profile of ours that it may run on; ``lasting`` if ``failure`` would come again
+    until somebody corrects what it names.
     """
 
     target: str
@@ -31,6 +32,7 @@ class LaneOutcome:
     fault: str | None = None
     stopped: str | None = None
     left_measuring: bool = False
+    left_booted: str | None = None
     valid: int = 0
     lasting: bool = False
 
@@ -137,7 +139,10 @@ class Outcome:
         code = self.exit_code
         if code > 128:
             left = ", ".join(lane.target for lane in self.lanes if lane.left_measuring)
-            back = f"NOT put back: {left} (isolbench restore --cancel)" if left else "targets were put back"
+            runs = ", ".join(f"{lane.target} ({lane.left_booted})" for lane in self.lanes if lane.left_booted)
+            not_back = [f"NOT put back: {left} (isolbench restore --cancel)"] if left else []
+            not_back += [f"NOT booted back: {runs} (resume does, at its end)"] if runs else []
+            back = "; ".join(not_back) or "targets were put back"
             return f"interrupted: {done}; {back}; resume continues"
         if code == MISTAKE:
             return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; {self._then}"

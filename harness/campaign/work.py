@@ -11,7 +11,7 @@ from ..agent.spec import Batch, ControlSpec, ProbeSpec, RunSpec, allowance_ns
 from ..build import Built, build_probe
 from ..config.bench import CONTROL_BENCH, Bench, load_bench
 from ..errors import TargetUnfit
-from ..plan import Booted, Cell, Placement, Seats, admit, place, placement_json, seats_of, sessions_of
+from ..plan import Booted, Cell, Placement, Seats, admit, lacks, place, placement_json, seats_of, sessions_of
 from ..plan import Session as PlannedSession
 from ..store.record import mapping
 from ..target.deploy import agent_zip
@@ -47,13 +47,14 @@ def work_out(execution: Execution, session: Session, booted: Booted | None = Non
     Raises TargetUnfit, BuildError.
     """
     target = session.target
-    cells = execution.plan.cells_of(target.name)
+    every = cells = execution.plan.cells_of(target.name)
     if execution.plan.boots:
         cells = tuple(cell for cell in cells if cell.booted == booted)
     try:
         facts = mapping(session.welcome.get("facts"), "facts")
         placement = place(facts, target, execution.plan.campaign.cpus)
         refused = {cell.id: reason for cell in cells if (reason := admit(cell, facts, placement)) is not None}
+        refused |= _without_kernel(execution, every, facts)
         admitted = tuple(cell for cell in cells if cell.id not in refused)
         seats = {cell.id: seats_of(cell, facts, placement) for cell in admitted}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -64,6 +65,13 @@ def work_out(execution: Execution, session: Session, booted: Booted | None = Non
         names.add(load_bench(CONTROL_BENCH).probe)
     probes = {name: build_probe(name, arch) for name in sorted(names)}
     return Work(placement, admitted, refused, probes, seats, booted, target.smt == "shared")
+
+
+def _without_kernel(execution: Execution, cells: tuple[Cell, ...], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Of all cells, also those that want another boot: the kernels that this machine cannot have."""
+    kernels = execution.plan.kernels
+    whys = {name: lacks(kernel, facts.get("arch"), facts) for name, kernel in kernels.items()}
+    return {cell.id: why for cell in cells if (why := whys.get(cell.kernel)) is not None}
 
 
 def document_of(

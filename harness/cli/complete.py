@@ -129,6 +129,20 @@ def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem
     return _matching(incomplete, [f"{axis}={before}{comma}{value}" for value in offered])
 
 
+def virtual_arches(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
+    from ..config.targets import VIRTUAL_ARCHES
+
+    return _matching(incomplete, VIRTUAL_ARCHES)
+
+
+def kernels(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem]:
+    """``NAME=``, then the shell's files: bash takes them after an equals sign by itself."""
+    name, equals, path = incomplete.partition("=")
+    if equals:
+        return [CompletionItem(path, type="file")]
+    return _matching(name, [f"{each}=" for each in _booted(ctx, "kernels", "") if each])
+
+
 def _matching(incomplete: str, names: Iterable[str]) -> list[CompletionItem]:
     return [CompletionItem(name) for name in dict.fromkeys(names) if name.startswith(incomplete)][:_MOST]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import complete, options
+from . import complete, doctor_lab, options
 from .render import console, echo_json, printable, restored
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> i
 
     known = load_inventory(options.inventory_path(inventory))
     chosen = [known.targets[name] for name in select_targets(targets or ("local",), known.targets)]
-    findings = {_CONTROLLER: _controller()}
+    findings = {_CONTROLLER: [*_controller(), *doctor_lab.findings(known)]}
     if not as_json:
         show(_CONTROLLER, findings[_CONTROLLER])
     met: dict[str, dict[str, Any]] = {}

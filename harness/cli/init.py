@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``init``: a target into the inventory, its host key pinned, and its serial number where it has one."""
+"""``init``: a target into the inventory, its host key and serial number pinned; or a virtual board."""
 
 from __future__ import annotations
 
@@ -27,9 +27,16 @@ _SCAN_S = 30.0
 @click.command(
     help="Add the machine at ADDRESS (user@host, user@host:port) to the inventory. Its host key is shown, to be "
     "compared with the machine's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and pinned. With --repin, "
-    "pin the new key of a target that is there already: it was reinstalled."
+    "pin the new key of a target that is there already: it was reinstalled. With --virtual, add a board that is QEMU: "
+    "then its name stands in the place of an address."
 )
 @click.argument("address", required=False)
+@click.option(
+    "--virtual",
+    metavar="ARCH",
+    shell_complete=complete.virtual_arches,
+    help="Add a virtual board of this architecture: `isolbench lab up` starts it.",
+)
 @click.option("--name", help="Its name in the inventory.  [default: the host's first label, or its address]")
 @click.option("--identity", type=click.Path(path_type=Path, dir_okay=False), help="The private key to log in with.")
 @click.option("--tag", "tags", multiple=True, help="Repeatable.")
@@ -45,6 +52,7 @@ _SCAN_S = 30.0
 @options.as_json
 def init(
     address: str | None,
+    virtual: str | None,
     name: str | None,
     identity: Path | None,
     tags: tuple[str, ...],
@@ -54,6 +62,8 @@ def init(
     inventory: Path | None,
     as_json: bool,
 ) -> int:
+    if virtual is not None and address is None:
+        raise click.UsageError("--virtual: give the board a name")
     if (address is None) == (repin is None):
         raise click.UsageError("name an address to add, or a target to pin anew by --repin")
     if repin is not None and (name or identity or tags):
@@ -61,7 +71,13 @@ def init(
     if fingerprint is not None and not _FINGERPRINT.fullmatch(fingerprint):
         raise click.UsageError(f"--fingerprint: expected SHA256: and 43 characters, found {fingerprint!r}")
     path = inventory or options.DEFAULT_INVENTORY
-    if address is not None:
+    if virtual is not None:
+        if address is None or name or identity or fingerprint:
+            raise click.UsageError(
+                "of a virtual board give its name and --virtual ARCH alone: what leads to it is known"
+            )
+        done = _add_board(address, virtual, tags, path)
+    elif address is not None:
         done = _add(address, name, identity, tags, fingerprint, yes, path)
     else:
         assert repin is not None
@@ -74,7 +90,7 @@ class _Done:
     """What came of it. ``found`` is what the target has and lacks, once it was looked at."""
 
     target: str
-    key: HostKey
+    key: HostKey | None
     written: bool
     found: list[Finding]
     code: int = 0
@@ -90,7 +106,7 @@ class _Done:
                 {
                     "target": self.target,
                     "inventory": str(path),
-                    "host_key": {"type": self.key.type, "fingerprint": self.key.fingerprint},
+                    "host_key": self.key and {"type": self.key.type, "fingerprint": self.key.fingerprint},
                     "written": self.written,
                     "findings": [asdict(each) for each in self.found],
                 }
@@ -139,6 +155,22 @@ def _add(
     click.echo(f"{name} is in {path}", err=True)
     check.pin_serial(path, name)
     return _Done(name, key, written=True, found=check.found)
+
+
+def _add_board(name: str, arch: str, tags: tuple[str, ...], path: Path) -> _Done:
+    """A board of two CPUs, of which the second is to be left alone. It is looked at once it is up."""
+    from ..campaign.enrol import enrol
+    from ..config.inventory import load_inventory
+    from ..config.targets import VIRTUAL_ARCHES
+    from ..errors import UserError
+    from . import doctor_lab
+
+    if arch not in VIRTUAL_ARCHES:
+        raise UserError(f"--virtual {arch}: no virtual boards of that architecture ({', '.join(VIRTUAL_ARCHES)} are)")
+    keys = {"virtual": {"arch": arch, "cpus": 2, "memory": "1G"}, "isolated": "1"}
+    enrol(path, name, {**keys, **({"tags": list(tags)} if tags else {})}, lambda _target: None)
+    click.echo(f"{name} is in {path}; bring it up: isolbench lab up {name}", err=True)
+    return _Done(name, None, written=True, found=doctor_lab.findings(load_inventory(path), name))
 
 
 def _name_of(host: str) -> str:

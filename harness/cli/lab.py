@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import complete, options
-from .render import console, echo_json, printable
+from .render import console, echo_json, error_lines, printable
+from .words import plural
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..config.targets import Target
+    from ..lab.pause import Pause
+    from ..lab.state import Record
 
 _FOLLOW_S = 0.3
 
@@ -25,50 +30,69 @@ def lab() -> None:
     pass
 
 
-@lab.command(help="Bring boards up (default: all of the inventory), as new, and wait until they answer.")
+@lab.command(help="Bring boards up (default: all of the inventory) side by side, as new, and wait until they answer.")
 @click.argument("names", nargs=-1, shell_complete=complete.names)
 @options.inventory
 @options.as_json
 def up(names: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:
     from ..errors import IsolbenchError
-    from ..lab import boards
+    from ..lab import boards, several
+    from .coming import Coming
 
-    code = 0
+    found = {target.name: target for target in _boards(names, inventory)}
     told: dict[str, Any] = {}
-    for target in _boards(names, inventory):
-        assert target.virtual is not None
-        began = time.monotonic()
-        try:
-            record = boards.up(target.name, target.virtual, _say)
-        except IsolbenchError as error:
-            code = max(code, error.exit_code)
-            told[target.name] = {"error": str(error), "advice": error.advice}
-            _say(str(error))
-            if error.advice:
-                _say(f"  advice: {error.advice}")
-            continue
-        told[target.name] = {"port": record.port, "kernel": record.kernel, "accel": record.accel}
-        if not as_json:
-            took = f"after {time.monotonic() - began:.0f} s"
-            click.echo(f"{target.name}: up {took}: {record.image}, {record.kernel} kernel, {record.accel}")
+    codes = [0]
+
+    with Coming(list(found), quiet=as_json) as coming:
+
+        def done(name: str, outcome: Record | IsolbenchError) -> None:
+            if isinstance(outcome, IsolbenchError):
+                codes.append(outcome.exit_code)
+                told[name] = {"error": str(outcome), "advice": outcome.advice}
+            else:
+                told[name] = {"port": outcome.port, "kernel": outcome.kernel, "accel": outcome.accel}
+            coming.done(name, outcome)
+
+        def job(target: Target) -> several.Job[Record]:
+            assert target.virtual is not None
+            virtual = target.virtual
+            return lambda pause: boards.up(target.name, virtual, coming.say(target.name), pause=pause)
+
+        several.side_by_side({name: job(target) for name, target in found.items()}, done)
     if as_json:
         echo_json({"boards": told})
-    return code
+    return max(codes)
 
 
 @lab.command(help="Take boards down (default: all that are up) and remove all there is of them; images stay cached.")
 @click.argument("names", nargs=-1, shell_complete=complete.names)
 @options.as_json
-def down(names: tuple[str, ...], as_json: bool) -> None:
-    from ..lab import boards, state
+def down(names: tuple[str, ...], as_json: bool) -> int:
+    from ..errors import IsolbenchError
+    from ..lab import boards, several, state
 
-    known = names or tuple(path.name for path in state.folders())
-    told = {name: boards.down(name) for name in known}
+    known = dict.fromkeys(names) or dict.fromkeys(folder.name for folder in state.folders())
+    told: dict[str, Any] = {}
+    codes = [0]
+
+    def done(name: str, outcome: bool | IsolbenchError) -> None:
+        if isinstance(outcome, IsolbenchError):
+            codes.append(outcome.exit_code)
+            told[name] = {"error": str(outcome), "advice": outcome.advice}
+            for line in error_lines(outcome):
+                click.echo(line, err=True)
+            return
+        told[name] = outcome
+        if not as_json:
+            click.echo(f"{printable(name)}: {'down' if outcome else 'was not up'}")
+
+    def job(name: str) -> several.Job[bool]:
+        return lambda _: boards.down(name)
+
+    several.side_by_side({name: job(name) for name in known}, done, at_once=max(1, len(known)))
     if as_json:
         echo_json({"boards": told})
-        return
-    for name, was in told.items():
-        click.echo(f"{printable(name)}: {'down' if was else 'was not up'}")
+    return max(codes)
 
 
 @lab.command(help="Which boards are up, and which ended by themselves.")
@@ -84,17 +108,25 @@ def status(as_json: bool) -> None:
     if not found:
         click.echo("no board is up")
         return
+    console().print(table_of(found))
+
+
+def table_of(found: list[Record]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from ..lab.state import BoardFolder
+
     table = Table(box=None, pad_edge=False)
-    for title in ("board", "state", "image", "kernel", "CPUs", "memory", "by", "port", "pid"):
-        table.add_column(title)
+    for title in ("board", "state", "image, kernel", "CPUs, memory", "by", "port", "pid"):
+        table.add_column(title, overflow="fold")  # a narrow terminal cuts nothing
     for one in found:
-        state_text = Text("up", style="green") if one.is_alive() else Text("gone", style="red")
-        words = (one.image, one.kernel, str(one.cpus), f"{one.memory_mb} MB", one.accel, str(one.port), str(one.pid))
+        up = Text("busy", style="yellow") if BoardFolder(one.name).is_busy() else Text("up", style="green")
+        state_text = up if one.is_alive() else Text("gone", style="red")
+        made = (f"{one.image} {one.kernel}", f"{one.cpus}, {one.memory_mb} MB")
+        words = (*made, one.accel, str(one.port), str(one.pid))
         table.add_row(printable(one.name), state_text, *map(printable, words))
-    console().print(table)
+    return table
 
 
 @lab.command("console", help="What a board's serial console said in its last boot.")
@@ -103,10 +135,10 @@ def status(as_json: bool) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Go on with what it says next, until Ctrl-C.")
 def show_console(name: str, boot: int, follow: bool) -> None:
     from ..errors import UserError
-    from ..lab import boards
+    from ..lab import way
     from ..lab.console import boots
 
-    text = boards.console_text(name)
+    text = way.console_text(name)
     found = boots(text)
     if not -len(found) <= boot < max(len(found), 1):
         raise UserError(f"board {name} has booted {len(found)} times since it was brought up")
@@ -115,7 +147,7 @@ def show_console(name: str, boot: int, follow: bool) -> None:
     seen = text.rfind("\n") + 1
     while follow:
         time.sleep(_FOLLOW_S)
-        text = boards.console_text(name)
+        text = way.console_text(name)
         whole = text.rfind("\n") + 1
         for line in text[seen:whole].splitlines():
             click.echo(printable(line))
@@ -128,9 +160,9 @@ def show_console(name: str, boot: int, follow: bool) -> None:
 @click.option("--user", default="lab", show_default=True, help="lab has sudo, guest has none, root is root.")
 def ssh(name: str, command: tuple[str, ...], user: str) -> None:
     from ..errors import EnvironmentFault
-    from ..lab import boards
+    from ..lab.way import ssh_command
 
-    call = [*boards.ssh_command(name, user), "--", *command] if command else boards.ssh_command(name, user)
+    call = [*ssh_command(name, user), "--", *command] if command else ssh_command(name, user)
     sys.stdout.flush()
     try:
         os.execvp(call[0], call)  # noqa: S606  # an argv list, and the terminal is the user's
@@ -144,24 +176,67 @@ def ssh(name: str, command: tuple[str, ...], user: str) -> None:
 @click.argument("images", nargs=-1)
 @click.option("--again", is_flag=True, help="Build anew what is in the cache: with today's packages.")
 @options.as_json
-def build(images: tuple[str, ...], again: bool, as_json: bool) -> None:
+def build(images: tuple[str, ...], again: bool, as_json: bool) -> int:
+    from ..errors import IsolbenchError
     from ..lab import images as lab_images
+    from ..lab import several
     from ..lab.cache import Cache
-    from ..lab.recipes import RECIPES
+    from ..lab.images import Image
+    from ..lab.recipes import RECIPES, Recipe
 
     cache = Cache()
+    wanted = [lab_images.recipe(name) for name in dict.fromkeys(images or RECIPES)]
     told: dict[str, Any] = {}
-    for name in images or tuple(RECIPES):
-        began = time.monotonic()
-        image = lab_images.build(lab_images.recipe(name), cache, _say, again=again)
+    codes = [0]
+
+    def done(name: str, outcome: tuple[Image, float] | IsolbenchError) -> None:
+        if isinstance(outcome, IsolbenchError):
+            codes.append(outcome.exit_code)
+            told[name] = {"error": str(outcome), "advice": outcome.advice}
+            for line in error_lines(outcome):
+                click.echo(line, err=True)
+            return
+        image, seconds = outcome
         kernels = {flavour: kernel.release for flavour, kernel in image.kernels.items()}
         told[name] = {"key": image.key, "root": str(image.root), "kernels": kernels, "packages": list(image.packages)}
         if not as_json:
             size = image.root.stat().st_size / 1e6
-            took = f"{time.monotonic() - began:.0f} s"
-            click.echo(f"{name}: {', '.join(kernels.values())}; {size:.0f} MB, {took}, {image.root}")
+            click.echo(f"{name}: {', '.join(kernels.values())}; {size:.0f} MB, {seconds:.0f} s, {image.root}")
+
+    def job(recipe: Recipe) -> several.Job[tuple[Image, float]]:
+        def build(pause: Pause) -> tuple[Image, float]:
+            began = time.monotonic()
+            return lab_images.build(recipe, cache, _say, again=again, pause=pause), time.monotonic() - began
+
+        return build
+
+    several.side_by_side({recipe.name: job(recipe) for recipe in wanted}, done, at_once=1)
     if as_json:
         echo_json({"images": told})
+    return max(codes)
+
+
+@lab.command(
+    help="Remove from the cache what no board is made of any more: other versions' images, builds left half-done."
+)
+@options.as_json
+def prune(as_json: bool) -> None:
+    from ..lab.cache import Cache
+    from ..lab.prune import prune as prune_cache
+
+    cache = Cache()
+    pruned = prune_cache(cache)
+    if as_json:
+        kept = list(pruned.kept)
+        echo_json({"removed": list(pruned.files), "bytes": pruned.bytes, "kept": kept, "busy": pruned.busy})
+        return
+    click.echo(
+        f"{plural(len(pruned.files), 'file')} removed from {cache.folder}: {pruned.bytes / 1e6:.0f} MB free again"
+    )
+    if pruned.kept:
+        click.echo(f"kept: {', '.join(pruned.kept)}")
+    if pruned.busy:
+        _say("an image is being built: files of old ones were left alone")
 
 
 def _boards(names: tuple[str, ...], inventory: Path | None) -> list[Target]:

@@ -57,8 +57,8 @@ def sets(function: F) -> F:
         multiple=True,
         shell_complete=complete.sets,
         metavar="KEY=VALUE[,VALUE]",
-        help="Narrow bench, mode or load; set tune (`tune=` for none), duration, settle, repeat, sessions, cpus, "
-        "control or attribution; or a parameter of a bench: gap.threshold=5us. Repeatable.",
+        help="Narrow bench, mode, load, kernel or boot; set tune (`tune=` for none), duration, settle, repeat, "
+        "sessions, cpus, control or attribution; or a parameter of a bench: gap.threshold=5us. Repeatable.",
     )(function)
 
 
@@ -69,6 +69,7 @@ def kernels(function: F) -> F:
         "kernels",
         multiple=True,
         metavar="NAME=PATH",
+        shell_complete=complete.kernels,
         help="Take this kernel's files from PATH: a package, a tar file, an image, or a folder of one. Repeatable.",
     )(function)
 

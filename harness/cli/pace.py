@@ -19,7 +19,8 @@ _NARROW = 64  # a terminal of fewer columns has no room for bars
 class Pace:
     """One lane. ``run_s`` is what a run takes by the plan; times are of one monotonic clock.
 
-    ``state`` is ``waiting`` (for a connection), ``measuring``, ``done`` or ``failed``.
+    ``state`` is ``waiting`` (for a connection, for a boot), ``measuring``, ``done`` or ``failed``. Of what it is
+    ``doing`` since ``since_s`` the line says for how long: a boot takes minutes in which nothing else is seen.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Pace:
     state: str = "waiting"
     doing: str = "connecting"
     began_s: float | None = None
+    since_s: float | None = None
     _finished: int = field(default=0, repr=False)
     _last_s: float = field(default=0.0, repr=False)
 
@@ -37,6 +39,13 @@ class Pace:
         """The target was met: from here on runs are counted by the minute."""
         if self.began_s is None:
             self.began_s = self._last_s = now_s
+
+    def do(self, state: str, doing: str, since_s: float | None = None) -> None:
+        self.state, self.doing, self.since_s = state, doing, since_s
+
+    def said(self, now_s: float) -> str:
+        """What it is doing, and for how long where that is of interest: ``0:27 booting rt quiet``."""
+        return self.doing if self.since_s is None else f"{clock(now_s - self.since_s)} {self.doing}"
 
     def finish_run(self, now_s: float, *, failed: bool) -> None:
         """A failed run takes as long as any, and does not bring the end nearer."""
@@ -101,8 +110,8 @@ def lines(paces: Sequence[Pace], now_s: float, width: int, height: int, bar: tup
         more = len(shown) - len(keep)
         shown = [pace for pace in shown if any(pace is each for each in keep)]
     rows = [
-        (pace.name, pace.done, pace.planned, pace.per_minute, pace.left_s(now_s), pace.failed, pace.doing, pace.state)
-        for pace in shown
+        (one.name, one.done, one.planned, one.per_minute, one.left_s(now_s), one.failed, one.said(now_s), one.state)
+        for one in shown
     ]
     if len(paces) > 1:
         doing = f"{more} more lanes" if more else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import complete, options, tuning
+from . import boot_plan, complete, options, tuning
 from .placing import lines, placements
 from .render import console, echo_json, printable
 from .words import bench_titles, plural
@@ -46,19 +46,24 @@ def plan(
     contact: bool,
     as_json: bool,
 ) -> int:
+    from ..campaign.artefacts import look_at
     from ..campaign.outcome import NOTHING_VALID, OK
     from ..plan.matrix import idle_excludes
     from .planning import read_plan
 
     known, found = read_plan(campaign, inventory, target_names, sets, kernels)
+    looks = look_at(found)
     facts, failures = _facts(found, known, contact=contact)
     verdicts = _verdicts(found, known, {name: each.facts for name, each in facts.items()})
     placed = placements(found, known, {name: each.facts for name, each in facts.items()})
+    cells = [cell for cell in found.cells if verdicts[cell.id].status != "no"]
+    feasible = boot_plan.estimate_of(found, known.targets, cells)  # what a target is known not to do takes no time
+    boots = {name: boot_plan.boots_json(found, known.targets[name], facts[name].facts, looks) for name in found.targets}
     if as_json:
-        echo_json(_json(found, verdicts, failures, facts, placed))
+        echo_json(_json(found, verdicts, failures, facts, placed, feasible, boots))
     else:
         idle = idle_excludes(found.campaign, found.targets, known.targets)
-        _print(found, verdicts, failures, facts, placed, idle)
+        _print(found, verdicts, failures, facts, placed, idle, feasible, boots)
     return NOTHING_VALID if all(verdict.status == "no" for verdict in verdicts.values()) else OK
 
 
@@ -133,7 +138,7 @@ def _one_name_each(known: Mapping[str, _Known]) -> None:
 def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, Any] | None]) -> dict[str, _Verdict]:
     """By cell. Admission depends on mode and load alone: asked once for each."""
     from ..errors import TargetUnfit
-    from ..plan import UNKNOWN, admit, place
+    from ..plan import UNKNOWN, admit, lacks, place
 
     verdicts: dict[str, _Verdict] = {}
     seen: dict[tuple[str, Any, str, str, Any], _Verdict] = {}
@@ -141,6 +146,11 @@ def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, An
         key = (cell.target, cell.mode, cell.load.name, cell.bench, cell.booted)
         if key not in seen:
             known = facts[cell.target]
+            arch = (known or {}).get("arch") or inventory.targets[cell.target].arch
+            kernel = plan.kernels.get(cell.kernel)
+            if kernel is not None and (lacking := lacks(kernel, arch, known)) is not None:
+                seen[key] = verdicts[cell.id] = _Verdict("no", lacking)
+                continue
             if not cell.booted.is_default and known is not None:
                 seen[key] = _Verdict("unknown", _AFTER_BOOT)  # what is known is of what the machine boots by itself
                 verdicts[cell.id] = seen[key]
@@ -155,24 +165,17 @@ def _verdicts(plan: Plan, inventory: Inventory, facts: Mapping[str, dict[str, An
     return verdicts
 
 
-def _feasible(plan: Plan, verdicts: Mapping[str, _Verdict]) -> Estimate:
-    """The time of what would run, or may: what a target is known not to do takes none."""
-    from ..plan import estimate
-
-    cells = [cell for cell in plan.cells if verdicts[cell.id].status != "no"]
-    return estimate(cells, plan.repeat, plan.sessions, boots=plan.boots)
-
-
 def _json(
     plan: Plan,
     verdicts: Mapping[str, _Verdict],
     failures: Mapping[str, str],
     facts: Mapping[str, _Known],
     placed: Mapping[str, dict[str, Any] | None],
+    feasible: Estimate,
+    boots: Mapping[str, dict[str, Any] | None],
 ) -> dict[str, Any]:
     from ..plan import LaneEstimate
 
-    feasible = _feasible(plan, verdicts)
     nothing = LaneEstimate(0, 0.0)
     return {
         "campaign": plan.campaign.name,
@@ -188,6 +191,7 @@ def _json(
                 "runs_feasible": feasible.lanes.get(name, nothing).runs,
                 "seconds": round(feasible.lanes.get(name, nothing).seconds, 1),
                 "boots": feasible.lanes.get(name, nothing).boots,
+                "booting": boots[name],
                 "facts_of": None if facts[name].at_s is None else round(facts[name].at_s or 0),
                 "placement": placed[name],
                 "tune_lacks": tuning.lacks(plan, facts[name].facts),
@@ -208,6 +212,8 @@ def _print(
     facts: Mapping[str, _Known],
     placed: Mapping[str, dict[str, Any] | None],
     idle: Sequence[int],
+    feasible: Estimate,
+    boots: Mapping[str, dict[str, Any] | None],
 ) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -215,14 +221,16 @@ def _print(
     from ..plan import format_seconds
 
     out = console()
-    feasible = _feasible(plan, verdicts)
-    notes = {name: (*lines(placed[name]), *tuning.lines(plan, facts[name].facts)) for name in plan.targets}
+    notes = {
+        name: (*lines(placed[name]), *tuning.lines(plan, facts[name].facts), *boot_plan.lines(boots[name]))
+        for name in plan.targets
+    }
     for names, (rows, noted) in _groups(plan, verdicts, notes).items():
         seconds = max(feasible.lanes[name].seconds if name in feasible.lanes else 0.0 for name in names)
         runs = _runs(feasible.lanes[names[0]].runs if names[0] in feasible.lanes else 0, len(rows) * _each(plan))
         each = f"{plural(len(rows), 'cell')} x {plural(_each(plan), 'run')}" + (" on each" if len(names) > 1 else "")
-        boots = feasible.lanes[names[0]].boots if names[0] in feasible.lanes else 0
-        booted = f", {plural(boots, 'boot')}" if boots else ""
+        ups = feasible.lanes[names[0]].boots if names[0] in feasible.lanes else 0
+        booted = f", {plural(ups, 'boot')}" if ups else ""
         head = f"{_listed_names(names)}: {runs} ({each}){booted}, {format_seconds(seconds)}{_as_of(names, facts)}"
         out.print(Text(printable(head), style="bold"))
         for line in noted:

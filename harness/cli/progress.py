@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from ..report.booted import boot_of
 from .consoles import Console
 from .pace import ASCII_BAR, BAR, Pace, lines
 from .render import printable, restored, unheard
@@ -20,7 +21,7 @@ from .words import bench_titles, plural
 if TYPE_CHECKING:
     from ..campaign.events import Event
     from ..campaign.execution import Execution
-    from ..plan import Plan
+    from ..plan import Estimate, Plan
 
 #: A terminal is redrawn this often: a machine that measures itself should not be busy with drawing.
 _REFRESH_HZ = 2
@@ -29,8 +30,9 @@ _REFRESH_HZ = 2
 class Progress:
     """A listener for an execution's events. ``quiet`` says only what went wrong."""
 
-    def __init__(self, execution: Execution, *, quiet: bool = False) -> None:
+    def __init__(self, execution: Execution, *, quiet: bool = False, estimate: Estimate | None = None) -> None:
         self._execution = execution
+        self._estimate = estimate or execution.plan.estimate
         self._quiet = quiet
         self._console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
         self._drawn = self._console.is_terminal and not quiet
@@ -44,15 +46,16 @@ class Progress:
 
     def __enter__(self) -> Progress:
         plan, path = self._execution.plan, self._execution.path
+        boots = f", {plural(self._estimate.boots, 'boot')}" if self._estimate.boots else ""
         self._say(
-            f"{plan.campaign.name} {self._execution.id}: {plural(plan.runs, 'run')}, about {plan.estimate} without "
-            f"retries, {path}"
+            f"{plan.campaign.name} {self._execution.id}: {plural(plan.runs, 'run')}{boots}, about {self._estimate} "
+            f"without retries, {path}"
         )
         for target, why in plan.disabled.items():
             self._say(f"{target}: disabled: {why}")
         for target in plan.targets:
             planned = self._each * len(plan.cells_of(target))
-            lane = plan.estimate.lanes[target]
+            lane = self._estimate.lanes[target]
             self._lanes[target] = Pace(printable(target), planned, lane.seconds / max(1, lane.runs))
         if self._drawn:
             self._live.start()
@@ -95,21 +98,27 @@ class Progress:
         if kind == "lane-started":
             lane.done = int(event.get("finished", 0))
         elif kind == "contacted":
-            lane.planned, lane.state, lane.doing = int(event.get("planned", 0)), "measuring", "measuring"
+            lane.planned = int(event.get("planned", 0))
+            lane.do("measuring", "measuring" if event.get("cells", 1) else "about to boot")
             lane.begin(time.monotonic())
-        elif kind in ("installing", "booting", "booted"):
-            lane.state = "waiting"
-            lane.doing = printable(f"{kind} {event.get('kernel', '?')} {event.get('boot', '')}".rstrip())
+        elif kind in ("unpacking", "installing", "booting", "booted"):
+            what = printable(f"{kind} {event.get('kernel', '?')} {event.get('boot', '')}".rstrip())
+            lane.do("waiting", what, None if kind == "booted" else time.monotonic())
+        elif kind == "power-cycled":
+            lane.do("waiting", "its power was switched off and on", time.monotonic())
+        elif kind == "uploaded":
+            done, total = _number(event.get("bytes")), _number(event.get("of"))
+            what = f"uploading {event.get('kernel', '?')}: {_size(done)} of {_size(total)}"
+            lane.doing = printable(what if done < total else f"installing {event.get('kernel', '?')}")
         elif kind == "run-started":
-            lane.state, lane.doing = "measuring", printable(self._shown(event.get("run", "")))
+            lane.do("measuring", printable(self._shown(event.get("run", ""))))
         elif kind in ("run-stored", "run-failed"):
             lane.finish_run(time.monotonic(), failed=kind == "run-failed")
         elif kind in ("connection-lost", "waiting"):
-            lane.state, lane.doing = "waiting", printable(str(event.get("message")))
+            lane.do("waiting", printable(str(event.get("message"))))
         elif kind == "lane-finished":
             failure, stopped = event.get("failure"), event.get("stopped")
-            lane.state = "failed" if failure else "done"
-            lane.doing = printable(str(failure or stopped or "done"))
+            lane.do("failed" if failure else "done", printable(str(failure or stopped or "done")))
 
     def _run(self, kind: str, target: str, event: Event) -> None:
         failed = kind == "run-failed"
@@ -118,6 +127,8 @@ class Progress:
         lane = self._lanes.get(target)
         count = f"[{lane.done}/{lane.planned}]" if lane else ""
         what, reason = str(event.get("state")), str(event.get("reason") or "")
+        if failed and boot_of(reason) is not None:
+            return  # its boot was told to have failed, with the reason
         if failed:
             again = ", will be tried again" if event.get("retried") else ""
             what = _invalid(reason) or f"failed ({event.get('fault')}): {reason}"
@@ -133,12 +144,29 @@ class Progress:
 
     def _fields(self, event: Event) -> _Fields:
         cell = str(event.get("cell"))
-        return _Fields({**event, "cell": self._names.get(cell, cell), "run": self._shown(event.get("run", "?"))})
+        return _Fields(
+            {
+                **event,
+                "size": _size(_number(event.get("bytes"))),
+                "took": f" in {took:.0f} s" if isinstance(took := event.get("took_s"), int | float) else "",
+                "then": "trying again" if event.get("retried") else "its runs are not measured",
+                "cell": self._names.get(cell, cell),
+                "run": self._shown(event.get("run", "?")),
+            }
+        )
 
     def _say(self, text: str, *, important: bool = False) -> None:
         if important or not self._quiet:
             with unheard():
                 self._console.print(Text(printable(text)))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"
 
 
 def _invalid(reason: str) -> str:
@@ -173,11 +201,16 @@ class _Fields(dict[str, object]):
 
 
 _SAID = {
-    "installing": "installing kernel {kernel} ({release})",
+    "unpacking": "unpacking kernel {kernel}",
+    "installing": "installing kernel {kernel} ({release}): {size} to upload",
     "booting": "booting {kernel} {boot} by {method}",
-    "booted": "booted {kernel} {boot}, and proved it",
-    "boot-failed": "boot of {kernel} {boot} failed: {message}",
+    "booted": "booted {kernel} {boot}{took}, and proved it",
+    "boot-failed": "boot of {kernel} {boot} failed, {then}: {message}",
     "power-cycled": "{message}; its power was switched off and on",
+    "booting-home-first": "{message}; back to what it boots by itself first, on the way to {kernel} {boot}",
+    "going-back": "{message}: it is sent back to what it boots by itself (interrupt once more to leave it as it is)",
+    "booted-back": "back to what it boots by itself, and proved it",
+    "power-failed": "{message}",
     "left-booted": "still runs {kernel} {boot}: {message}",
     "connection-lost": "{message}; trying again in {retry_in_s:g} s",
     "waiting": "{message}; trying again in {retry_in_s:g} s",
@@ -190,6 +223,6 @@ _SAID = {
     "note-lost": "{message}",
 }
 _IMPORTANT = {
-    "boot-failed", "power-cycled", "left-booted", "connection-lost", "unsupported", "cancelled", "events-lost",
-    "note-lost", "stray-run",
+    "boot-failed", "power-cycled", "power-failed", "going-back", "left-booted", "connection-lost", "unsupported",
+    "cancelled", "events-lost", "note-lost", "stray-run",
 }  # fmt: skip

@@ -43,7 +43,7 @@ def restored(entry: Any) -> str:
     if entry.get("kind") == "processes":
         done = f"ended {', '.join(map(str, entry.get('killed') or [])) or 'none'}"
     elif entry.get("name") == "kernels":
-        done = "removed"
+        done = "not booted next any more" if entry.get("kind") == "armed" else "removed"
     else:
         done = f"{entry.get('before')!r} again, was {entry.get('found')!r}"
     return printable(f"{what}: {done}" if entry.get("ok") else f"{what}: NOT put back: {entry.get('reason')}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,11 @@ from .words import plural
 
 if TYPE_CHECKING:
     from ..config.inventory import Target
+    from ..target.session import Session
 
 _ANSWER_S = 60.0
+#: As long as removing kernels may take.
+_KERNELS_S = 900.0
 
 
 @click.command(help="Put TARGETs (default: local) back as they were found: what a crash left changed is undone.")
@@ -78,17 +81,10 @@ class _Restored:
 
 
 def _restore(target: Target, *, cancel: bool, kernels: bool) -> _Restored:
-    """What was put back; with ``kernels`` those of ours last, when nothing is measured any more."""
-    found = _by_agent(target, cancel=cancel)
-    if not kernels:
-        return found
-    from ..target.booting import remove_kernels
+    """What was put back: on the agent's waking (an earlier one had died), with the batch that was ended, and now.
 
-    return replace(found, restored=[*found.restored, *remove_kernels(target)])
-
-
-def _by_agent(target: Target, *, cancel: bool) -> _Restored:
-    """What was put back: on the agent's waking (an earlier one had died), with the batch that was ended, and now."""
+    With ``kernels`` those of ours last, when nothing is measured any more.
+    """
     from ..deadline import Deadline
     from ..errors import Busy
     from ..target.session import open_session
@@ -99,9 +95,10 @@ def _by_agent(target: Target, *, cancel: bool) -> _Restored:
         entries = [each for each in session.welcome.get("restored") or [] if each.get("ok")]
         lease = session.welcome.get("lease")
         batch = session.client.list_runs("none", Deadline.after(_ANSWER_S)).get("batch")
-        if batch is None:
-            return _Restored(None, [*entries, *session.client.restore(Deadline.after(_ANSWER_S))])
-        if not cancel:
+        if batch is None and (lease is None or not cancel):
+            entries += session.client.restore(Deadline.after(_ANSWER_S))
+            return _Restored(None, [*entries, *_boots(session, target, kernels=kernels)])
+        if batch is not None and not cancel:
             who = ((lease or {}).get("owner") or {}).get("who", "somebody")
             raise Busy(
                 f"{batch.get('execution')} is being measured for {who}; it is put back when that ends",
@@ -113,10 +110,37 @@ def _by_agent(target: Target, *, cancel: bool) -> _Restored:
         ended = session.client.cancel(Deadline.after(_ANSWER_S)) or {}
         entries += _put_back(ended)
         again = session.client.restore(Deadline.after(_ANSWER_S))
+        again += _boots(session, target, kernels=kernels)
     return _Restored(
         {"execution": str(ended.get("execution")), "remaining": list(ended.get("remaining") or [])} if ended else None,
         [*entries, *(each for each in again if each not in entries)],
     )
+
+
+def _boots(session: Session, target: Target, *, kernels: bool) -> list[dict[str, Any]]:
+    """What a boot left here for ``target``, and, with ``kernels``, of ours there, removed: nobody is booting meanwhile.
+
+    Raises Busy while somebody holds the lease, if ``kernels`` are asked for.
+    """
+    from ..deadline import Deadline
+    from ..errors import Busy
+    from ..target.booting import put_back_here, remove_kernels
+
+    if target.boot is None and not kernels:
+        return []
+    try:
+        token = session.client.acquire(_KERNELS_S, Deadline.after(_ANSWER_S))
+    except Busy:
+        if kernels:
+            raise
+        return []  # who holds it may be booting it with what lies here
+    try:
+        put_back_here(target)
+        if not kernels:
+            return []
+        return remove_kernels(session.hands.under(token, str(session.welcome.get("state_dir"))))
+    finally:
+        session.client.release(token, Deadline.after(_ANSWER_S))
 
 
 def _put_back(answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def run(
     as_json: bool,
 ) -> int:
     from ..campaign import execution as executions
+    from ..campaign.artefacts import look_at, pinned
     from .planning import read_plan
 
     if (campaign is None) == (execution is None):
@@ -56,6 +57,7 @@ def run(
     else:
         assert campaign is not None
         known, plan = read_plan(campaign, inventory, target_names, sets, kernels, compile_all=True)
+        plan = pinned(plan, look_at(plan))
         found = executions.create(plan, results, known.path)
     return _carry_out(found, inventory, lanes, report=report, as_json=as_json)
 
@@ -82,12 +84,14 @@ def _carry_out(
     from ..campaign.carry_out import carry_out
     from ..config.inventory import load_inventory
     from ..errors import IsolbenchError
+    from .boot_plan import estimate_of
     from .progress import Progress
     from .render import echo_json, error_lines, outcome_json, say_outcome, unheard
     from .reporting import write_report
 
     known = execution.inventory() if inventory is None else load_inventory(inventory)
-    with Progress(execution, quiet=as_json) as progress:
+    estimate = estimate_of(execution.plan, known.targets)
+    with Progress(execution, quiet=as_json, estimate=estimate) as progress:
         outcome = carry_out(execution, known, lanes=lanes, listeners=(progress.listen,))
     page = None
     with unheard():

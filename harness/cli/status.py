@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,14 @@ import click
 
 from . import complete, options
 from .render import console, echo_json
+from .words import plural
 
 if TYPE_CHECKING:
     from ..campaign.execution import Execution
 
 #: Without a name: this many of the newest executions.
 _NEWEST = 10
+_NO_BOOTS = {"booted": None, "booting": None, "boots": 0, "power_cycles": 0}
 _STYLES = {"done": "green", "failed": "red", "stopped": "yellow"}
 
 
@@ -49,9 +52,12 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
     from ..campaign.carry_out import summarise
     from ..campaign.events import read_events
 
-    last = {
-        str(event.get("target")): event for event in read_events(execution.path / "events.jsonl") if event.get("target")
-    }
+    last: dict[str, dict[str, Any]] = {}
+    boots: dict[str, dict[str, Any]] = {}
+    for event in read_events(execution.path / "events.jsonl"):
+        if target := str(event.get("target") or ""):
+            last[target] = event
+            _follow(boots.setdefault(target, {**_NO_BOOTS, "boot_failures": []}), event)
     rows = []
     for lane in summarise(execution):
         failure = execution.lane(lane.target).get("failure") or {}
@@ -76,12 +82,47 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
                 "unsupported": lane.unsupported,
                 "last": event.get("kind"),
                 "last_at": event.get("at"),
+                **(boots.get(lane.target) or {**_NO_BOOTS, "boot_failures": []}),
                 "failure": failure.get("message"),
                 "failure_lasts": bool(failure.get("lasting")),
                 "path": str(execution.path),
             }
         )
     return rows
+
+
+def _follow(boots: dict[str, Any], event: dict[str, Any]) -> None:
+    """What an event says of the boots of its target."""
+    kind, what = event.get("kind"), f"{event.get('kernel')} {event.get('boot')}"
+    if kind == "booting":
+        boots["booting"], boots["booted"] = what, None
+    elif kind == "booted":
+        boots["boots"] += 1
+        boots["booted"], boots["booting"] = what, None
+    elif kind == "booted-back":
+        boots["booted"] = boots["booting"] = None
+    elif kind == "boot-failed":
+        boots["boot_failures"].append(f"{what}: {event.get('message')}")
+        boots["booted"] = boots["booting"] = None
+    elif kind == "power-cycled":
+        boots["power_cycles"] += 1
+
+
+def _boots(row: dict[str, Any]) -> list[str]:
+    """What there is to say of the boots of a lane: where it is while it runs, how many, which failed and why."""
+    failures: list[str] = row["boot_failures"]
+    if not row["boots"] and not failures and not row["booting"]:
+        return []
+    parts = [plural(row["boots"], "boot") + " proved"]
+    if failures:
+        parts.append(f"{len(failures)} failed")
+    if row["power_cycles"]:
+        parts.append(f"power switched {plural(row['power_cycles'], 'time')}")
+    if row["state"] == "running" and (row["booting"] or row["booted"]):
+        parts.append(f"booting {row['booting']}" if row["booting"] else f"runs {row['booted']}")
+    times = Counter(failures)
+    said = [f"{row['target']}: {', '.join(parts)}"]
+    return said + [f"  {each}" + (f" ({number} times)" if number > 1 else "") for each, number in times.items()]
 
 
 def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None:
@@ -115,6 +156,8 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
     for name in dict.fromkeys(map(_name, rows)):
         own = [row for row in rows if _name(row) == name]
         for row in own:
+            for text in _boots(row):
+                line(out, plain(text), indent=2)
             if row["failure"] and row["state"] == "failed":
                 line(out, plain(f"{row['target']} failed: {row['failure']}"), indent=2)
         if lasting := [row["target"] for row in own if row["state"] == "failed" and row["failure_lasts"]]:

@@ -54,7 +54,7 @@ def _of_folder(folder: Path, text: str) -> Artefact:
     beside = {"config": ("config", "config-*", ".config"), "dtbs": ("dtbs",), "initrd": ("initrd.img*", "initrd")}
     chosen = {key: next((name for name in names if _matches(name, like)), None) for key, like in beside.items()}
     modules = next((name for name in names if name.startswith("modules") and _matches(name, _TARS)), None)
-    if modules is None and (folder / "lib" / "modules").is_dir():
+    if modules is None and any((folder / each).is_dir() for each in ("lib/modules", "usr/lib/modules")):
         modules = "."
     chosen["modules"] = modules
     paths = {key: str(folder / name) for key, name in chosen.items() if name is not None}

@@ -37,6 +37,8 @@ from .yaml import Document, Loc, describe, load, suggest
 __all__ = ["LOCAL", "Inventory", "Target", "load_inventory", "read_inventory"]
 
 LOCAL = "local"
+#: How a virtual board is booted, where nothing else is said: of any architecture, whatever the kernel that is left.
+VIRTUAL_BOOT = "qemu"
 _TOP = ("known_hosts", "defaults", "classes", "targets", "kernels", "boots")
 #: How the text of a field is checked once ``{name}`` is filled in.
 _CHECKS: dict[str, Callable[[Any], str]] = {
@@ -252,20 +254,25 @@ class _Reader:
         if name == LOCAL:
             for field in CONNECTION:
                 if field in layers[-1][1].model_fields_set:
-                    why = "nobody would be left to go on" if field in ("boot", "power") else "there is no way to go"
+                    alone = field in ("boot", "boot_timeout", "power")
+                    why = "nobody would be left to go on" if alone else "there is no way to go"
                     self._problem((*at, field), f"local is this machine: {why}", key=True)
                 values.pop(field, None)
         elif values.get("virtual") is not None:
             if "address" in values:
                 self._problem((*at, "address"), "a virtual board has none: `isolbench lab up` knows the way", key=True)
             values["arch"] = values["virtual"].arch
+            values.setdefault("boot", BootMethod(method=VIRTUAL_BOOT))
         elif "address" not in values and at not in self.blamed:
             known = [entry for entry in entries if entry != name]
             near = suggest(name, known) if not names.is_range(at[-1] if isinstance(at[-1], str) else "") else ""
             self._problem(at, f"no address{near if near.startswith(';') else ''}", key=True)
         identity = values.pop("identity", None)
         timeout_ns = values.pop("connect_timeout", None)
+        boot_timeout_ns = values.pop("boot_timeout", None)
         boot = values.pop("boot", None)
+        if isinstance(boot, BootMethod) and boot.method == "qemu" and values.get("virtual") is None:
+            self._problem((*at, "boot"), "qemu boots virtual boards only")
         if isinstance(boot, BootMethod) and boot.folder is not None:
             folder = self._checked((*at, "boot"), boot.folder, lambda text: names.substitute(text, name))
             boot = None if folder is None else boot.model_copy(update={"folder": str(self._path(folder))})
@@ -278,6 +285,7 @@ class _Reader:
             known_hosts=known_hosts,
             identity=None if identity is None else self._path(identity),
             connect_timeout_ns=timeout_ns,
+            boot_timeout_ns=boot_timeout_ns,
             **values,
         )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from .accepts import LINE, NAME, TEXT, Schema, accepts, nonempty, one_of
+from .accepts import LINE, TEXT, Schema, accepts, nonempty, one_of
 from .cpuarch import ARCHITECTURES
 from .types import Line, Model, to_line, to_list, to_nonempty_list, wrong, wrong_at
 from .yaml import Loc, Plain, describe, suggest
@@ -27,6 +27,8 @@ BOOT_PLACES = ("name", "address", "kernel", "boot", "release", "image", "initrd"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 #: A parameter as the kernel splits them: blanks count within double quotes only.
 _PARAMETER = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
+#: A release, or a pattern that one release on the machine has to match: * and ?, as in a shell.
+_INSTALLED = r"[A-Za-z0-9*?][A-Za-z0-9._+~*?-]*"
 _NAME_OF_PARAMETER = re.compile(r"[A-Za-z0-9_.-]+")
 
 _ARGV: Schema = nonempty({"type": "array", "prefixItems": [TEXT], "items": {"type": TEXT["type"]}})
@@ -138,9 +140,9 @@ def _first(error: ValueError) -> str:
     return str(found(include_url=False)[0]["msg"]) if callable(found) else str(error)
 
 
-@accepts({"anyOf": [{"const": True}, NAME]})
+@accepts({"anyOf": [{"const": True}, {**LINE, "pattern": f"^{_INSTALLED}$"}]})
 def _to_installed(value: Any) -> str:
-    """``true`` is what the target boots by itself, as the empty text; else a release."""
+    """``true`` is what the target boots by itself, as the empty text; else a release, or a pattern of one."""
     if value is True or (isinstance(value, Plain) and value == "true"):
         return ""
     if value is False or (isinstance(value, Plain) and value == "false"):
@@ -148,8 +150,9 @@ def _to_installed(value: Any) -> str:
     if isinstance(value, str) and not isinstance(value, Plain) and not value:
         return ""  # as read before
     text = to_line(value)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", text):
-        raise wrong(f"expected true, or the release of an installed kernel such as 6.1.0-50-rt-amd64, found {text!r}")
+    if not re.fullmatch(_INSTALLED, text):
+        like = "such as 6.1.0-50-rt-amd64 or *-rt-amd64"
+        raise wrong(f"expected true, or the release of an installed kernel {like}, found {text!r}")
     return text
 
 

@@ -81,6 +81,7 @@ def _to_tags(value: Any) -> tuple[str, ...]:
 
 #: Within what a person would wait for, and never 0: nothing waits without a deadline.
 _to_timeout = duration_within(UNITS_NS["ms"], UNITS_NS["h"])
+_to_boot_timeout = duration_within(UNITS_NS["s"], UNITS_NS["h"])
 
 
 #: What :mod:`.hosts` takes, where ``{name}`` may yet have to be filled in.
@@ -107,6 +108,7 @@ class Keys(Model):
     isolated: Annotated[Isolated | None, BeforeValidator(_to_isolated)] = None
     smt: Annotated[str | None, choice(SMT, "state of SMT siblings")] = None
     boot: Annotated[BootMethod | None, BeforeValidator(to_boot_method)] = None
+    boot_timeout: Annotated[int | None, BeforeValidator(_to_boot_timeout)] = None
     power: Power | None = None
     disabled: Annotated[str | None, BeforeValidator(_to_reason)] = None
     virtual: Virtual | None = None
@@ -159,6 +161,7 @@ CONNECTION = (
     "connect_timeout",
     "virtual",
     "boot",
+    "boot_timeout",
     "power",
 )
 
@@ -187,7 +190,8 @@ class Target(Model):
     ``become``: ``"sudo"`` must work, ``"none"`` is not to be tried, ``None`` is used where it needs no password.
     ``isolated`` is ``"auto"`` (what the machine itself reports) or the CPU numbers. ``disabled`` is the reason.
     ``smt`` is ``"shared"`` where the siblings of measured CPUs are declared to be in use.
-    ``boot`` is how it is made to boot another kernel; ``power`` what helps a board that hangs.
+    ``boot`` is how it is made to boot another kernel; ``power`` what helps a board that hangs. ``boot_timeout_ns`` is
+    how long a boot of it is waited for, None: as long as earlier ones make sensible.
     ``serial`` is the board's, if no other may answer under this name.
     """
 
@@ -209,6 +213,7 @@ class Target(Model):
     isolated: Isolated = "auto"
     smt: Literal["idle", "shared"] = "idle"
     boot: BootMethod | None = None
+    boot_timeout_ns: int | None = None
     power: Power | None = None
     disabled: str | None = None
     virtual: Virtual | None = None
@@ -217,6 +222,11 @@ class Target(Model):
     def connect_timeout(self) -> float | None:
         """Seconds."""
         return None if self.connect_timeout_ns is None else self.connect_timeout_ns / UNITS_NS["s"]
+
+    @property
+    def boot_timeout(self) -> float | None:
+        """Seconds."""
+        return None if self.boot_timeout_ns is None else self.boot_timeout_ns / UNITS_NS["s"]
 
     def public(self) -> dict[str, Any]:
         """The part that results may carry, as JSON."""

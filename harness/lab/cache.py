@@ -13,15 +13,33 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import EnvironmentFault, StorageFull
+from .pause import POLL_S
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+#: Less free space than this, and the build of an image is not begun: it takes 1.3 GB, and keeps 0.1.
+NEEDED_BYTES = 1_400_000_000
+_FREE_MORE = "free 1.4 GB for the build of an image (isolbench lab prune), or set XDG_CACHE_HOME to another disk"
+#: A folder in which an image is being built, or was: what follows is the key.
+SCRATCH = ".build-"
+
+
+def _flocked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def cache_dir() -> Path:
@@ -52,30 +70,48 @@ class Cache:
                 raise
             raise self.full() from error
 
-    def full(self) -> StorageFull:
-        return StorageFull(
-            f"no space left for images in {self.folder}",
-            advice="free 0.5 GB for each image to be built, or set XDG_CACHE_HOME to another disk",
-        )
+    def full(self, left: str = "") -> StorageFull:
+        return StorageFull(f"no space left for images in {self.folder}{left}", advice=_FREE_MORE)
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """One at a time; the others wait and then find it done."""
+    def locked(self, name: str, waiting: Callable[[], object] = lambda: time.sleep(POLL_S)) -> Iterator[None]:
+        """One at a time; the others wait and then find it done. ``waiting`` waits a moment, and may raise."""
         with self.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / f"{name}.lock").open("w")
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _flocked(lock):
+                waiting()
             yield
 
+    def is_busy(self, name: str) -> bool:
+        """Whether somebody holds that lock now."""
+        try:
+            with (self.folder / f"{name}.lock").open() as lock:
+                return not _flocked(lock)
+        except FileNotFoundError:
+            return False
+
+    def entries(self) -> list[str]:
+        """The keys of all entries there are, whichever version of isolbench made them."""
+        return sorted(path.stem for path in self.folder.glob("*.json"))
+
     @contextlib.contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder beside the files, so that a finished one is moved in by one rename. Gone afterwards."""
+    def scratch(self, key: str) -> Iterator[Path]:
+        """A folder beside the files, so that a finished one is moved in by one rename. Gone afterwards.
+
+        The caller holds the lock of ``key``; what somebody left who was killed is removed first.
+        """
+        scratch = self.folder / f"{SCRATCH}{key}"
         with self.writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = tempfile.TemporaryDirectory(prefix=".build-", dir=self.folder)
-        with scratch as name:
-            yield Path(name)
+            shutil.rmtree(scratch, ignore_errors=True)
+            if (free := shutil.disk_usage(self.folder).free) < NEEDED_BYTES:
+                raise self.full(f" ({free / 1e6:.0f} MB)")
+            scratch.mkdir()
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def enter(self, path: Path, name: str) -> dict[str, Any]:
         """Move a finished file in; what an entry says of it: ``{"file", "sha256", "size"}``."""
@@ -99,6 +135,18 @@ class Cache:
         except (OSError, ValueError):
             return None
         return entry if isinstance(entry, dict) else None
+
+    def files(self, key: str) -> set[str]:
+        """The names of the files that an entry notes, whatever else it says."""
+
+        def noted(found: object) -> Iterator[str]:
+            if isinstance(found, dict):
+                if isinstance(found.get("file"), str):
+                    yield found["file"]
+                for each in found.values():
+                    yield from noted(each)
+
+        return set(noted(self.read_entry(key)))
 
     def drop_entry(self, key: str) -> None:
         (self.folder / f"{key}.json").unlink(missing_ok=True)

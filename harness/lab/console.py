@@ -67,14 +67,28 @@ def trouble(text: str) -> Trouble | None:
     return None
 
 
-def account(text: str) -> str:
-    """Why a board that was waited for did not come, in one line with a quote: for errors."""
+def fate(text: str) -> str | None:
+    """How a machine that ran went down while it said ``text``, with a quote; None if nothing tells that it did."""
+    found = trouble(text)
+    if found is not None and found.kind == "panic":
+        return f"panic: {found.quote[0]}"
+    ended = _BOOT_ENDED.search(text) or _FIRST.search(text)
+    return None if ended is None else f"it booted, or was switched off: {text[ended.start() :].splitlines()[0]}"
+
+
+def account(text: str, *, ended: bool = False) -> str:
+    """Why a board that was waited for did not come, in one line with a quote: for errors.
+
+    ``ended``: it was switched off, or its QEMU ended; so it does not hang.
+    """
     last = boots(text)[-1] if text else ""
     if found := trouble(last):
         return f"{found.kind}: {found.quote[0]}"
     end = last_lines(last, 1)
     if not end:
         return "not a word on its console"
+    if ended:
+        return f"last on its console: {end[0]}"
     if _BOOT_ENDED.search(last):
         return f"it went down and did not come up again; last on its console: {end[0]}"
     return f"it hangs, or takes longer than it was given; last on its console: {end[0]}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -32,11 +31,12 @@ _TICKS = {"x86_64": "LOC", "aarch64": "arch_timer"}
 
 @dataclass(frozen=True)
 class Counted:
-    """What a count board said. ``before`` and ``after``: /proc/interrupts around the probe, as text."""
+    """What a count board said. ``before`` and ``after``: /proc/interrupts around the probes, as text."""
 
     arch: str
     status: int
     result: dict[str, Any] | None
+    beside: dict[str, Any] | None
     stderr: str
     before: str
     after: str
@@ -60,12 +60,15 @@ def run(
     kernel: Kernel,
     job: Sequence[str] = (),
     *,
+    beside: Sequence[str] = (),
     append: Sequence[str] = (),
     cpus: int = 2,
     accel: str = "tcg",
     deadline: Deadline,
 ) -> Counted:
     """Boot ``kernel`` with ``append`` on its command line, run ``job`` (a probe's name and its arguments), switch off.
+
+    ``beside`` is another that runs at the same time: a control.
 
     Raises InfrastructureFault with a quote of the console when the board did not get that far.
     """
@@ -74,18 +77,21 @@ def run(
         log = folder / "console"
         log.touch()
         boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1"))
-        boot.initrd.write_bytes(_initrd(arch, job)) if boot.initrd else None
-        hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot)
+        boot.initrd.write_bytes(_initrd(arch, job, beside)) if boot.initrd else None
+        hardware = Hardware("count", arch, cpus, _MEMORY_MB, accel, log, boot, releases=(kernel.release,))
         call = [*machine.argv(hardware, machine.program(arch)), "-no-reboot"]
         said = _carry_out(call, folder, log, deadline)
     return _counted(arch, kernel, said)
 
 
-def _initrd(arch: str, job: Sequence[str]) -> bytes:
+def _initrd(arch: str, job: Sequence[str], beside: Sequence[str]) -> bytes:
     files = {"init": File(0o755, build_program("lab/init.c", arch).path.read_bytes())}
     if job:
-        files["probe"] = File(0o755, build_probe(job[0], arch).path.read_bytes())
-        words = ["/probe", *job[1:], "--out", "/out"]
+        files[job[0]] = File(0o755, build_probe(job[0], arch).path.read_bytes())
+        words = [f"/{job[0]}", *job[1:], "--out", "/out"]
+        if beside:
+            files[beside[0]] = File(0o755, build_probe(beside[0], arch).path.read_bytes())
+            words += ["&", f"/{beside[0]}", *beside[1:], "--out", "/beside"]
         files["job"] = File(0o644, "".join(f"{word}\n" for word in words).encode())
     return gzip.compress(newc.pack(files), 1, mtime=0)
 
@@ -123,6 +129,7 @@ def _counted(arch: str, kernel: Kernel, said: str) -> Counted:
         arch=arch,
         status=int(texts["status"]),
         result=json.loads(texts["result.json"]) if texts["result.json"] else None,
+        beside=json.loads(texts["beside.json"]) if texts["beside.json"] else None,
         stderr=texts["stderr"],
         before=texts["interrupts-before"],
         after=texts["interrupts-after"],
@@ -133,31 +140,3 @@ def _counted(arch: str, kernel: Kernel, said: str) -> Counted:
         clocksource=texts["clocksource"].strip(),
         console=said,
     )
-
-
-def accelerator(arch: str, kernel: Kernel, trials: Path) -> str:
-    """``kvm`` where a guest of ``arch`` really boots with it, else ``tcg``.
-
-    That /dev/kvm can be opened proves little: in a virtual machine a guest may start and never get anywhere. So one
-    boot is tried, with a deadline, once for each boot of this machine; the outcome lies in the folder ``trials``.
-    """
-    from ..toolchain import native_arch
-
-    if arch != native_arch() or not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
-    note = trials / f"kvm-{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
-    if not note.exists():
-        try:
-            run(arch, kernel, cpus=1, accel="kvm", deadline=Deadline.after(_TRIAL_S))
-            outcome = "kvm"
-        except InfrastructureFault:
-            outcome = "tcg"
-        trials.mkdir(parents=True, exist_ok=True)
-        for old in trials.glob("kvm-*"):
-            old.unlink(missing_ok=True)
-        note.write_text(outcome)
-    return note.read_text()
-
-
-#: A guest is up in 2 s with KVM.
-_TRIAL_S = 15.0

@@ -23,13 +23,34 @@ _DISK_BYTES = 2 << 30  # sparse: what is not written takes nothing
 _LINUX = 0x83
 
 
-def keygen(path: Path, comment: str) -> str:
-    """A new key pair at ``path``; the public key's first two words."""
+def check_tools() -> None:
+    """Raise EnvironmentFault, saying what to install, where no board can be furnished: before an image is built."""
+    _ssh_keygen()
+    _mkfs()
+
+
+def _ssh_keygen() -> str:
     tool = shutil.which("ssh-keygen")
     if tool is None:
         raise EnvironmentFault(
-            "no ssh-keygen: a board gets keys of its own", advice="on Debian: apt-get install openssh-client"
+            "no ssh-keygen: a board gets keys of its own",
+            advice="on Debian: apt-get install --no-install-recommends openssh-client",
         )
+    return tool
+
+
+def _mkfs() -> str:
+    tool = shutil.which("mkfs.ext4", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if tool is None:
+        raise EnvironmentFault(
+            "no mkfs.ext4: a board has a disk", advice="on Debian: apt-get install --no-install-recommends e2fsprogs"
+        )
+    return tool
+
+
+def keygen(path: Path, comment: str) -> str:
+    """A new key pair at ``path``; the public key's first two words."""
+    tool = _ssh_keygen()
     path.unlink(missing_ok=True)
     call = [tool, "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
     subprocess.run(call, check=True, stdin=subprocess.DEVNULL, capture_output=True)
@@ -57,9 +78,7 @@ def seed(path: Path, hostname: str, host_key: Path, lets_in: str, machine_id: st
 
 def make(path: Path, boot: dict[str, bytes], scratch: Path, loader: bytes = b"") -> None:
     """A disk with one partition, whose file system holds ``boot`` in /boot and no more, and a ``loader`` before it."""
-    tool = shutil.which("mkfs.ext4", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if tool is None:
-        raise EnvironmentFault("no mkfs.ext4: a board has a disk", advice="on Debian: apt-get install e2fsprogs")
+    tool = _mkfs()
     tree = scratch / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     for name, data in boot.items():
@@ -78,7 +97,7 @@ def make(path: Path, boot: dict[str, bytes], scratch: Path, loader: bytes = b"")
     if done.returncode:
         said = done.stderr.strip().splitlines()
         if "No space" in done.stderr:
-            raise StorageFull(f"no space left for a board's disk in {path.parent}")
+            raise StorageFull(f"no space left for board {path.parent.name}'s disk in {path.parent}")
         raise EnvironmentFault(f"mkfs.ext4: {said[-1] if said else done.returncode}")
     with path.open("r+b") as disk:
         disk.write(partition_table(sectors, loader) + loader[_SECTOR:])

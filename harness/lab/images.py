@@ -14,13 +14,13 @@ import io
 import lzma
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import tarfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +28,7 @@ from typing import IO, Any
 from ..errors import EnvironmentFault, UserError
 from . import grub, newc, recipes
 from .cache import Cache
+from .pause import Pause, Stopped, wait
 from .recipes import DEBIAN_ARCH, RECIPES, File, Recipe
 
 #: command → Debian package
@@ -36,10 +37,16 @@ _TOOLS = {
     "sqfstar": "squashfs-tools",
     "depmod": "kmod",
     "grub-mkimage": "grub-common",
+    **({} if os.geteuid() == 0 else {"newuidmap": "uidmap"}),  # for a user namespace with more than one user
 }
+#: Lies in the unpacked root for us to read, and in no image. A hook of mmdebstrap's may write nowhere else.
+_NOTED = "isolbench-packages"
+#: Bytes. A disk that had less than this was full: mmdebstrap keeps to itself what dpkg said of it.
+_NEARLY_FULL = 16 << 20
 _MODULE = re.compile(r"usr/lib/modules/([^/]+)/(.+)")
 _SAY = Callable[[str], None]
-_END_S = 15.0
+#: Seconds that mmdebstrap has to end by itself. Root removes what it leaves; in a user namespace nobody else could.
+_END_S = 2.0 if os.geteuid() == 0 else 30.0
 
 
 @dataclass(frozen=True)
@@ -103,10 +110,23 @@ def _image(wanted: Recipe, key: str, entry: dict[str, Any], cache: Cache) -> Ima
     )
 
 
-def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False) -> Image:
-    """The image, from the cache, or built now (one that is damaged is built again). Needs the network only then."""
+def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False, pause: Pause = time.sleep) -> Image:
+    """The image, from the cache, or built now (one that is damaged is built again). Needs the network only then.
+
+    ``pause`` waits for so many seconds, or until somebody asks for an end: then what it returns is true, and Stopped
+    is raised.
+    """
     key = recipes.key(wanted)
-    with cache.locked(key):
+
+    said: list[str] = []
+
+    def waiting() -> None:
+        if not said:
+            said.append(f"{wanted.name}: somebody else is building it, or looking for it: waiting")
+            say(said[0])
+        wait(pause, f"image {wanted.name}")
+
+    with cache.locked(key, waiting):
         if not again:
             try:
                 found = find(wanted, cache)
@@ -117,10 +137,18 @@ def build(wanted: Recipe, cache: Cache, say: _SAY, *, again: bool = False) -> Im
                 return found
         cache.drop_entry(key)
         say(f"{wanted.name}: fetching and unpacking Debian {wanted.suite}'s packages")
-        with cache.scratch() as scratch, cache.writing():
-            entry = _Build(wanted, cache, scratch, say).run()
+        with cache.scratch(key) as scratch, cache.writing():
+            entry = _Build(wanted, cache, scratch, say, pause).run()
             cache.write_entry(key, entry)
         return _image(wanted, key, entry, cache)
+
+
+def _unpacking_folder(scratch: Path) -> str:
+    """Where packages are unpacked, a gigabyte of them: on a disk, which /tmp may not be. What runs in a user namespace
+    is somebody else, and has no way into an ordinary user's own folders."""
+    if (asked := os.environ.get("TMPDIR")) is not None:
+        return asked
+    return str(scratch) if os.geteuid() == 0 else "/var/tmp"  # noqa: S108  # mmdebstrap makes a folder of its own there
 
 
 def missing_tools() -> list[str]:
@@ -133,14 +161,17 @@ def _path() -> str:
 
 
 class _Build:
-    def __init__(self, wanted: Recipe, cache: Cache, scratch: Path, say: _SAY) -> None:
+    def __init__(self, wanted: Recipe, cache: Cache, scratch: Path, say: _SAY, pause: Pause) -> None:
         self.wanted = wanted
         self.cache = cache
         self.scratch = scratch
         self.say = say
+        self.pause = pause
         self.modules: dict[str, dict[str, bytes]] = {}  # release → path in its folder → bytes
         self.boot: dict[str, bytes] = {}
         self.busybox = b""
+        self.packages = ""
+        self.least_free = 1 << 62
         self.loader: dict[str, bytes] = {}
 
     def run(self) -> dict[str, Any]:
@@ -152,7 +183,7 @@ class _Build:
         started = time.monotonic()
         root = self.scratch / "root.squashfs"
         self._pack(root)
-        packages = sorted((self.scratch / "packages").read_text().split())
+        packages = sorted(self.packages.split())
         kernels = {flavour: self._kernel(flavour) for flavour in self.wanted.flavours}
         return {
             "recipe": self.wanted.name,
@@ -167,7 +198,6 @@ class _Build:
 
     def _pack(self, output: Path) -> None:
         """mmdebstrap → our filter → sqfstar, as one stream: the unpacked root is never on the disk as a whole."""
-        noted = self.scratch / "packages"
         fetch = [
             "mmdebstrap",
             "--quiet",
@@ -177,12 +207,16 @@ class _Build:
             "--skip=check/qemu",
             "--include=?essential",
             f"--include={','.join(self.wanted.packages)}",
-            f'--extract-hook=cd "$1/var/cache/apt/archives" && ls -1 *.deb >{shlex.quote(str(noted))}',
+            f'--extract-hook=cd "$1/var/cache/apt/archives" && ls -1 *.deb >"$1/{_NOTED}"',
             self.wanted.suite,
             "-",
         ]
         options = ["-no-progress", "-quiet", "-comp", "lz4", "-mkfs-time", "0", "-all-time", "0", "-no-xattrs"]
+        options += ["-root-mode", "755"]
+        # Who packs stands in the table of owners: root, if only by name.
+        as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
         errors = (self.scratch / "errors").open("w+b")
+        unpacked = _unpacking_folder(self.scratch)
         with (
             errors,
             subprocess.Popen(
@@ -192,9 +226,10 @@ class _Build:
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, "TMPDIR": unpacked},
             ) as source,
             subprocess.Popen(
-                ["sqfstar", *options, str(output)],
+                [*as_root, "sqfstar", *options, str(output)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -205,7 +240,8 @@ class _Build:
             assert sink.stdin is not None
             broken: Exception | None = None
             try:
-                self._filter(source.stdout, sink.stdin)
+                with self._watched(source, unpacked):
+                    self._filter(source.stdout, sink.stdin)
                 sink.stdin.close()
             except (tarfile.TarError, BrokenPipeError) as error:
                 broken = error
@@ -218,15 +254,48 @@ class _Build:
                 return
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace").strip().splitlines()
-        if any("No space left" in line for line in said):
-            raise self.cache.full()
-        # That a pipe broke is the consequence of something else.
-        causes = [line for line in said if line.startswith(("E:", "FATAL")) and not line.endswith("failed: 13")]
-        why = causes[-1] if causes else str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")
+        if self.least_free < _NEARLY_FULL or any("No space left" in line for line in said):
+            raise self.cache.full(f", or in {unpacked}, where packages are unpacked")
+        # That a pipe broke is the consequence of something else, and so is that mmdebstrap gave up.
+        consequences = ("failed: 13", "mmdebstrap failed to run")
+        causes = [line for line in said if line.startswith(("E:", "FATAL")) and not line.endswith(consequences)]
+        last = said[-1] if said else str(broken or f"mmdebstrap ended with {ends[0]}, sqfstar with {ends[1]}")
+        why = causes[0] if causes else last
         raise EnvironmentFault(
             f"image {self.wanted.name}: the packages cannot be unpacked: {why}",
-            advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root or user namespaces",
+            advice="mmdebstrap needs Debian's archive, the package debian-archive-keyring, and root; or else "
+            "the package uidmap, and a line for you in /etc/subuid and /etc/subgid",
         )
+
+    @contextlib.contextmanager
+    def _watched(self, source: subprocess.Popen[bytes], unpacked: str) -> Iterator[None]:
+        """``source`` may say nothing for long: if an end is asked for, it is ended, and Stopped raised."""
+        done = threading.Event()
+        stopped: list[Stopped] = []
+
+        def watch() -> None:
+            while not done.is_set():
+                free = (shutil.disk_usage(folder).free for folder in (unpacked, self.scratch))
+                self.least_free = min(self.least_free, *free)
+                try:
+                    wait(self.pause, f"image {self.wanted.name}")
+                except Stopped as error:
+                    stopped.append(error)
+                    _end(source)
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        except (tarfile.TarError, BrokenPipeError):
+            if not stopped:
+                raise
+        finally:
+            done.set()
+            watcher.join()
+        if stopped:
+            raise stopped[0]
 
     def _filter(self, source: IO[bytes], sink: IO[bytes]) -> None:
         own = dict(recipes.own_files(self.wanted))
@@ -240,13 +309,18 @@ class _Build:
                 content = data.read() if data is not None else None
                 self._look(info, content)
                 path = recipes.place(info.name)
-                if path is None or path in seen:
+                if path is None or path in seen or path == _NOTED:
                     continue
                 if info.islnk():
                     target = recipes.place(info.linkname)
                     if target is None:
                         continue
                     info.linkname = target
+                # Folders of which only what is below is kept: else they would be whose who packs.
+                for folder in recipes.folders_above(path):
+                    if folder not in seen:
+                        seen.add(folder)
+                        _add(outgoing, folder, File(0o755))
                 seen.add(path)
                 module = _MODULE.fullmatch(path)
                 if module and content is not None:
@@ -271,7 +345,9 @@ class _Build:
         name = info.name.removeprefix("./")
         if content is None:
             return
-        if name.startswith("boot/"):
+        if name == _NOTED:
+            self.packages = content.decode()
+        elif name.startswith("boot/"):
             self.boot[name.removeprefix("boot/")] = content
         elif name in ("bin/busybox", "usr/bin/busybox"):
             self.busybox = content
@@ -353,18 +429,23 @@ class _Build:
         )
 
 
+def _end(source: subprocess.Popen[bytes]) -> None:
+    """End mmdebstrap, which removes what it had unpacked when it has the time; its children go with it."""
+    source.terminate()
+    try:
+        source.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(source.pid, signal.SIGKILL)  # the whole session
+
+
 def _abandon(source: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> None:
-    source.terminate()  # not killed: it removes what it had unpacked
     sink.kill()
     for pipe in (source.stdout, sink.stdin):
         if pipe is not None:
             with contextlib.suppress(BrokenPipeError):  # what was buffered for it
                 pipe.close()
-    try:
-        source.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(source.pid, signal.SIGKILL)  # the whole session: it has children
+    _end(source)
 
 
 def _add(archive: tarfile.TarFile, path: str, file: File) -> None:

@@ -170,6 +170,12 @@ def place(name: str) -> str | None:
     return path
 
 
+def folders_above(path: str) -> list[str]:
+    """``a/b/c`` → ``a``, ``a/b``."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
 # --- what no package brings
 
 

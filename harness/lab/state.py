@@ -8,6 +8,7 @@ nothing after a crash: QEMU is known by its process id and the moment at which t
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from ..deadline import Deadline
-from ..errors import Busy, StorageFull
+from ..errors import Busy, EnvironmentFault, StorageFull
+from .machine import qemu_name
 
 _POLL_S = 0.05
 _TERM_S = 5.0
+#: In a board's folder: somebody wants it down, whoever is bringing it up.
+_DOWN = "down"
 
 
 def state_dir() -> Path:
@@ -50,6 +54,8 @@ class Record:
     started_ticks: int
     boot_id: str
     append: tuple[str, ...] = ()
+    #: Its QEMU ends with this boot.
+    once: bool = False
 
     def is_alive(self) -> bool:
         """Does this very QEMU run? Another process under its number does not count."""
@@ -87,17 +93,65 @@ class BoardFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One command at a time for a board: the lock is on the folder itself, and goes with it."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        """One command at a time for a board: the lock is on the folder itself, and goes with it. Raises Busy."""
+        folder = self._try_lock()
+        if folder is None:
+            raise Busy(
+                f"another isolbench is working on board {self.name}",
+                advice=f"wait for it, or end it: isolbench lab down {self.name}",
+            )
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"another isolbench is working on board {self.name}", advice="wait for it") from None
             yield
         finally:
             os.close(folder)
+
+    def _try_lock(self) -> int | None:
+        """A descriptor that holds the lock, or None. A folder that was removed meanwhile is nobody's lock."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(folder), self.path.stat()):
+                return folder
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(folder)
+        return None
+
+    def is_busy(self) -> bool:
+        """Does somebody bring the board up now, or take it down?"""
+        try:
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(folder)
+        return False
+
+    def ask_down(self) -> None:
+        """Have whoever is bringing the board up give up: see :meth:`asked_down`."""
+        with contextlib.suppress(OSError):
+            (self.path / _DOWN).touch()
+
+    def asked_down(self) -> bool:
+        return (self.path / _DOWN).exists()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """A full disk becomes :class:`StorageFull`, which names the board and its folder."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise StorageFull(f"no space left for board {self.name} in {self.path}") from error
 
     def read(self) -> Record | None:
         try:
@@ -114,10 +168,50 @@ class BoardFolder:
             raise StorageFull(f"cannot write {new}: {error.strerror}") from error
         new.replace(self.path / "board.json")
 
+    def clear(self) -> None:
+        """Remove all there is in the folder, but not the folder, which is the lock."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.exists():
+            raise EnvironmentFault(f"board {self.name}: {self.path} cannot be removed", advice="whose is it?")
         with contextlib.suppress(OSError):  # the last board takes the folder of all with it
             self.root.rmdir()
+
+    def end(self) -> None:
+        """End the board's QEMU, and any other that was started in this folder: its record may never have been written.
+
+        Raises EnvironmentFault where one cannot be ended.
+        """
+        record = self.read()
+        found = {record.pid: record.started_ticks} if record is not None and record.is_alive() else {}
+        for pid, ticks in (found | self._started_here()).items():
+            if not end_process(pid, ticks):
+                raise EnvironmentFault(
+                    f"board {self.name}: its QEMU (pid {pid}) cannot be ended", advice="whose is it?"
+                )
+
+    def _started_here(self) -> dict[int, int]:
+        """QEMUs of this board, alive, by process id: they run in its folder, removed or not."""
+        path = os.path.realpath(self.path)
+        here = {path, f"{path} (deleted)"}
+        found: dict[int, int] = {}
+        for each in Path("/proc").iterdir():
+            if not each.name.isdecimal():
+                continue
+            with contextlib.suppress(OSError):  # another user's, or gone
+                if os.readlink(each / "cwd") not in here:
+                    continue
+                called = (each / "cmdline").read_bytes().split(b"\0")
+                ticks = process_start(int(each.name))
+                if ticks is not None and qemu_name(self.name).encode() in called:
+                    found[int(each.name)] = ticks
+        return found
 
 
 def folders(root: Path | None = None) -> list[BoardFolder]:
@@ -133,20 +227,18 @@ def records(root: Path | None = None) -> list[Record]:
     return [record for record in found if record is not None]
 
 
-def end(record: Record) -> bool:
-    """End a board's QEMU, if it is that one. False if it was gone already."""
-    if not record.is_alive():
-        return False
+def end_process(pid: int, started_ticks: int) -> bool:
+    """End the process ``pid`` that started then, if it is still that one. False if it lives on."""
     for signum in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(record.pid, signum)
-        deadline = Deadline.after(_TERM_S)
-        while record.is_alive() and not deadline.expired:
-            _reap(record.pid)
-            time.sleep(_POLL_S)
-        if not record.is_alive():
+        if process_start(pid) != started_ticks:
             break
-    return True
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signum)
+        deadline = Deadline.after(_TERM_S)
+        while process_start(pid) == started_ticks and not deadline.expired:
+            _reap(pid)
+            time.sleep(_POLL_S)
+    return process_start(pid) != started_ticks
 
 
 def _reap(pid: int) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .admit import UNKNOWN, admit, seats_of
+from .bootable import lacks, matching
 from .cells import Booted, Cell
 from .estimate import Estimate, LaneEstimate, estimate, format_seconds
 from .order import Session, order, sessions_of
@@ -26,6 +27,8 @@ __all__ = [
     "build_plan",
     "estimate",
     "format_seconds",
+    "lacks",
+    "matching",
     "next_time",
     "order",
     "place",

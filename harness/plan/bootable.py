@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
 
 from ..config.campaign import Campaign
 from ..config.inventory import Inventory
@@ -25,6 +28,12 @@ def check_boots(
         )
         for index, name in enumerate(names)
         if name not in known
+    ]
+    problems += [
+        campaign.problem(("axes", "kernel", index), f"{name!r} and {other!r} are one kernel under two names")
+        for index, name in enumerate(campaign.axes.kernels)
+        for other in campaign.axes.kernels[:index]
+        if name in kernels and other in kernels and _one(kernels[name], kernels[other])
     ]
     problems += [
         f"--kernel {name}=…: the campaign has no kernel {name!r}{suggest(name, campaign.axes.kernels)}"
@@ -53,12 +62,55 @@ def check_bootable(
             if inventory.boots[boot].needs_isolated and target.isolated == "auto":
                 what = f"boot profile {boot!r} wants {{isolated}}, and isolated is no list (isolated: 2-3)"
                 wrong.setdefault(what, []).append(name)
-        for kernel in dict.fromkeys(cell.kernel for cell in cells if cell.target == name):
-            if target.arch is not None and kernels[kernel].artefact(target.arch) is None:
-                has = ", ".join(sorted(kernels[kernel].artefacts))
-                wrong.setdefault(f"kernel {kernel!r} has nothing for {target.arch} (only for {has})", []).append(name)
+    for name in dict.fromkeys(cell.kernel for cell in cells):
+        # one target that can have it is enough: on the others its cells are unsupported
+        asked = dict.fromkeys(cell.target for cell in cells if cell.kernel == name)
+        whys = {each: lacks(kernels[name], inventory.targets[each].arch) for each in asked}
+        if None not in whys.values():
+            for each, why in whys.items():
+                wrong.setdefault(str(why), []).append(each)
     if wrong:
         raise PlanError("\n".join(f"{_named(names)}: {what}" for what, names in wrong.items()))
+
+
+def lacks(kernel: Kernel, arch: str | None, facts: Mapping[str, Any] | None = None) -> str | None:
+    """Why a machine of ``arch`` cannot boot ``kernel``; None if it can, as far as its ``facts`` let it be known."""
+    if arch is None:
+        return None
+    artefact = kernel.artefact(arch)
+    if artefact is None:
+        return f"kernel {kernel.name!r} has nothing for {arch} (only for {', '.join(sorted(kernel.artefacts))})"
+    releases = ((facts or {}).get("kernels") or {}).get("installed")
+    if not artefact.installed or releases is None:
+        return None
+    found = matching(artefact.installed, releases)
+    if len(found) == 1:
+        return None
+    if found:
+        return f"kernel {kernel.name!r}: {artefact.installed} is {', '.join(found)} there: which of them is not said"
+    there = ", ".join(map(str, releases)) or "none"
+    return f"kernel {kernel.name!r}: {artefact.installed} is not installed there (found: {there})"
+
+
+def matching(pattern: str, releases: Iterable[object]) -> list[str]:
+    """The ``releases`` that ``installed: PATTERN`` may mean; a release means itself alone."""
+    listed = [str(each) for each in releases]
+    return [pattern] if pattern in listed else [each for each in listed if fnmatchcase(each, pattern)]
+
+
+def _one(first: Kernel, second: Kernel) -> bool:
+    """Whether they are the same on some architecture."""
+    archs = {*first.artefacts, *second.artefacts}
+    return any((one := _files(first, arch)) is not None and one == _files(second, arch) for arch in archs)
+
+
+def _files(kernel: Kernel, arch: str) -> dict[str, str] | None:
+    """What a kernel is made of."""
+    artefact = kernel.artefact(arch)
+    if artefact is None:
+        return None
+    said = {key: str(value) for key, value in artefact if value is not None}
+    return {key: value if key == "installed" else posixpath.normpath(value) for key, value in said.items()}
 
 
 def _named(names: Iterable[str]) -> str:

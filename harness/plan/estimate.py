@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .cells import Booted, Cell
@@ -50,12 +50,17 @@ class Estimate:
 
 
 def estimate(
-    cells: Iterable[Cell], repeat: int, sessions: int, *, boots: bool = False, boot_s: float = BOOT_S
+    cells: Iterable[Cell],
+    repeat: int,
+    sessions: int,
+    *,
+    boots: bool = False,
+    boot_s: float | Mapping[str, float] = BOOT_S,
 ) -> Estimate:
     """The time of ``repeat`` × ``sessions`` runs of each of ``cells``.
 
-    ``boots``: with a boot of ``boot_s`` seconds before each session of each kernel and boot profile, and one after the
-    last, back to what the machine boots by itself.
+    ``boots``: with a boot of ``boot_s`` seconds (by target, where they differ) before each session of each kernel and
+    boot profile, and one after the last, back to what the machine boots by itself.
     """
     each = repeat * sessions
     counts: dict[str, int] = {}
@@ -69,8 +74,9 @@ def estimate(
         spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns + round(extra_s * 1e9)
     lanes: dict[str, LaneEstimate] = {}
     for target, count in counts.items():
+        each_boot_s = boot_s if isinstance(boot_s, float) else boot_s.get(target, BOOT_S)
         ups = len(booted[target]) * sessions + 1 if boots else 0
-        seconds = CONTACT_S + each * (spans_ns[target] / 1e9 + count * OVERHEAD_S) + ups * boot_s
+        seconds = CONTACT_S + each * (spans_ns[target] / 1e9 + count * OVERHEAD_S) + ups * each_boot_s
         lanes[target] = LaneEstimate(count * each, seconds, ups)
     return Estimate(lanes)
 

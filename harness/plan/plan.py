@@ -32,7 +32,9 @@ class Plan:
 
     ``cells`` lie target by target; ``disabled`` are the selected targets that take no part, with the reason;
     ``kernels`` and ``profiles`` are those of the inventory that cells name, with every ``--kernel`` in their place;
-    ``filtered`` is how many cells ``include`` and ``exclude`` took away; ``inventory`` the public part of each target.
+    ``hashes`` are those of the files that kernels come from, by name and architecture, as they were when the execution
+    began (empty before); ``filtered`` is how many cells ``include`` and ``exclude`` took away; ``inventory`` the public
+    part of each target.
     """
 
     campaign: Campaign
@@ -43,6 +45,7 @@ class Plan:
     kernels: Mapping[str, Kernel] = field(default_factory=dict)
     profiles: Mapping[str, BootProfile] = field(default_factory=dict)
     inventory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -98,6 +101,7 @@ class Plan:
             "kernels": {
                 name: kernel.model_dump(mode="json", exclude_none=True) for name, kernel in self.kernels.items()
             },
+            "hashes": {name: dict(each) for name, each in self.hashes.items()},
             "boots": {name: profile.to_json() for name, profile in self.profiles.items()},
             "cells": [cell.to_json() for cell in self.cells],
         }
@@ -119,6 +123,7 @@ class Plan:
                 disabled=dict(data["disabled"]),
                 filtered=int(data["filtered"]),
                 kernels={key: _kernel(value) for key, value in data.get("kernels", {}).items()},
+                hashes={key: dict(value) for key, value in data.get("hashes", {}).items()},
                 profiles={key: _profile(value) for key, value in data.get("boots", {}).items()},
                 inventory=dict(data["inventory"]),
             )

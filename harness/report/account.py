@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..stats.variants import parameters
+from .booted import DEFAULT
 from .facts import rows as fact_rows
 from .grouping import compact
 from .modes import at, name_of, objects, text_of
@@ -63,6 +64,9 @@ def asked(document: Mapping[str, Any]) -> Group:
         ("mode", short(spec.get("mode"))),
         ("load", name_of(load) + (f": {shlex.join(map(str, argv))}" if isinstance(argv, list) and argv else "")),
     ]
+    booted = (str(document.get("kernel") or DEFAULT[0]), str(document.get("boot") or DEFAULT[1]))
+    if booted != DEFAULT:
+        rows.append(("booted", f"{' '.join(booted)}, for session {document.get('session')}"))
     for label, key in (("duration", "duration_ns"), ("settle", "settle_ns")):
         if isinstance(spec.get(key), int):
             rows.append((label, setting(spec[key])))

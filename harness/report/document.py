@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..stats.quantiles import Spread
+from .kernel_view import BootedView
 from .view import STATES, CpuView, ModeView, Section, TargetView, View
 
 
@@ -35,9 +36,26 @@ def _target(target: TargetView) -> dict[str, Any]:
         "virtual": target.virtual,
         "failure": None if target.failure is None else asdict(target.failure),
         "notes": list(target.notes),
+        "kernels": [asdict(kernel) for kernel in target.kernels],
+        "boots": [_booted(booted) for booted in target.booted],
         "cells": [_cell(section, mode) for section in (*target.sections, *target.controls) for mode in section.modes],
         "unsupported": [asdict(each) for each in target.unsupported],
         "attempts": [asdict(each) for each in target.attempts],
+    }
+
+
+def _booted(booted: BootedView) -> dict[str, Any]:
+    kernel, boot = booted.booted
+    return {
+        "kernel": kernel,
+        "boot": boot,
+        "cmdline": booted.cmdline or None,
+        "added": list(booted.added),
+        "removed": list(booted.removed),
+        "sessions": booted.sessions,
+        "proved": booted.boots,
+        "took_s": list(booted.took_s),
+        "failures": [asdict(each) for each in booted.failures],
     }
 
 
@@ -50,6 +68,8 @@ def _cell(section: Section, mode: ModeView) -> dict[str, Any]:
         "title": section.title,
         "mode": mode.name,
         "load": section.load,
+        "kernel": section.booted[0],
+        "boot": section.booted[1],
         "role": section.role,
         "metric": section.metric,
         "unit": section.unit,

@@ -9,9 +9,12 @@ from typing import Any
 from .grouping import compact
 
 
-def rows(facts: Mapping[str, Any], run: Mapping[str, Any], probes: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
+def rows(
+    facts: Mapping[str, Any], run: Mapping[str, Any], probes: Iterable[str] = (), *, booting: bool = False
+) -> tuple[tuple[str, str], ...]:
     """Label and text of what matters to a reader; ``run`` is the newest run.json, or empty before the first.
-    ``probes`` are those of all runs, by default that of this one.
+    ``probes`` are those of all runs, by default that of this one. Of a machine that is ``booting`` other kernels
+    those rows are left out that are of one boot.
 
     Without ``facts`` (of one run alone) the run's identity says most of it.
     """
@@ -19,13 +22,17 @@ def rows(facts: Mapping[str, Any], run: Mapping[str, Any], probes: Iterable[str]
     kernel = _of(facts, "kernel")
     result = _result(run)
     spec = _of(run, "spec")
-    found = [
+    cpus = _of(facts, "cpus")
+    of_one_boot = [
         ("Kernel", _join(kernel.get("release"), kernel.get("version"))),
         ("Command line", _text(kernel.get("cmdline"))),
         ("Preemption", _text(kernel.get("preempt"))),
+    ]
+    found = [
+        *(of_one_boot if not booting else ()),
         ("CPU", _join(facts.get("cpu_model"), _microcode(facts))),
         ("Machine", _machine(facts)),
-        ("CPUs", _cpus(_of(facts, "cpus"))),
+        ("CPUs", _cpus(cpus, ("online",) if booting else ("online", "isolated", "nohz_full"))),
         ("Measured on", _placement(spec)),
         ("Clock", _clock(facts, _of(result, "clock"))),
         ("Knobs", _knobs(run.get("knobs"))),
@@ -54,8 +61,8 @@ def _from_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {**identity, "kernel": kernel}
 
 
-def _cpus(cpus: Mapping[str, Any]) -> str:
-    return _join(*(f"{key} {ranges(cpus.get(key) or [])}" for key in ("online", "isolated", "nohz_full") if cpus))
+def _cpus(cpus: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return _join(*(f"{key} {ranges(cpus.get(key) or [])}" for key in keys if cpus))
 
 
 def _machine(facts: Mapping[str, Any]) -> str:

@@ -201,3 +201,29 @@ def side_by_side(view: View, figures: Mapping[str, Sequence[Figure]]) -> list[di
         for (title, metric), panels in groups.items()
         if len(panels) > 1
     ]
+
+
+def by_boot(view: View, figures: Mapping[str, Sequence[Figure]]) -> list[list[dict[str, Any]]]:
+    """Of each comparison of the view, in its order, the small plots: of each load the figures of what was booted.
+
+    ``slot`` is the colour of a kernel and boot profile where they are lines of one plot.
+    """
+    found = []
+    for target in view.targets:
+        drawn = {
+            (each.section.base, each.section.metric, each.section.load, each.section.booted): each
+            for each in figures[target.name]
+            if each.data is not None and each.section.role == MEASURED
+        }
+        for one in target.comparisons:
+            groups = []
+            for load in dict.fromkeys(row.load for row in one.rows):
+                boots = [
+                    {"name": " ".join(booted), "slot": place % SLOTS, "figure": figure.key}
+                    for place, booted in enumerate(one.columns)
+                    if (figure := drawn.get((one.title, one.metric, load, booted))) is not None
+                ]
+                if len(boots) > 1:
+                    groups.append({"load": printable(load), "boots": boots})
+            found.append(groups)
+    return found

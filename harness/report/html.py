@@ -26,7 +26,7 @@ from ..stats.quantiles import QUANTILES, Spread, samples_needed
 from ..store.files import BrokenResult, write_file
 from ..store.runs import attempt_dirs, load_attempt
 from . import curves, grouping, runtable, units, words
-from .figures import SLOTS, Figure, figures_of, side_by_side
+from .figures import SLOTS, Figure, by_boot, figures_of, side_by_side
 from .model import build_view
 from .modes import MEASURED
 from .rundata import COLUMNS, RunCollection
@@ -37,6 +37,8 @@ from .view import STATES, ModeView, Section, TargetView, View
 LISTED = 200
 #: The page's own scripts, in this order, as one.
 _SCRIPTS = ("base.js", "plots.js", "lines.js", "events.js", "figures.js", "details.js", "runs.js")
+#: Of campaigns that boot alone: pages of others have the bytes that they always had.
+_BOOTING = ("kernels.js",)
 _HEAT_STEPS = 7
 #: Verdicts on budgets in the order of their table: what asks for something comes first, and is never left out.
 _FIRST = {FAILED: 0, NOT_JUDGED: 1, PASSED: 2}
@@ -80,8 +82,10 @@ def render(execution_dir: Path) -> str:
 
 def page(view: View, runs: RunCollection) -> str:
     style = _resource("vendor", "uPlot.min.css") + "\n" + _resource("templates", "report.css")
+    style += _resource("templates", "kernels.css") if view.boots else ""
     library = _resource("vendor", "uPlot.iife.min.js")
-    script = '"use strict";\n(() => {\n' + "\n".join(_resource("templates", name) for name in _SCRIPTS) + "})();\n"
+    parts = [*_SCRIPTS[:5], *(_BOOTING if view.boots else ()), *_SCRIPTS[5:]]
+    script = '"use strict";\n(() => {\n' + "\n".join(_resource("templates", name) for name in parts) + "})();\n"
     figures = figures_of(view, runs)
     targets = [TargetFigures(target, figures[target.name]) for target in view.targets]
     return (
@@ -90,7 +94,12 @@ def page(view: View, runs: RunCollection) -> str:
         .render(
             view=view,
             targets=targets,
-            glance=_glance(view, targets),
+            glance=[] if view.boots else _glance(view, targets),
+            by_boot=by_boot(view, figures) if view.boots else [],
+            boots=words.boots,
+            took=words.took,
+            ratio=words.ratio,
+            boot_failures=words.boot_failures,
             slots={name: place % SLOTS for place, name in enumerate(view.modes)},
             warnings=[*view.warnings, *runs.warnings],
             totals=words.totals(view),
@@ -120,7 +129,7 @@ def page(view: View, runs: RunCollection) -> str:
             budgets=sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result]),
             listed_budgets=max(LISTED, sum(verdict.result != PASSED for verdict in view.budgets)),
             verdicts={PASSED: "valid", FAILED: "invalid", NOT_JUDGED: "suspect"},
-            beside=side_by_side(view, figures),
+            beside=[] if view.boots and len(targets) == 1 else side_by_side(view, figures),
             about={
                 "grid": [round(nines, 6) for nines in curves.GRID],
                 "execution": units.printable(f"{view.campaign}/{view.execution}"),
@@ -145,7 +154,7 @@ def headlines(view: View) -> list[str]:
     every = [mode for target in view.targets for section in target.sections for mode in section.modes if mode.basis]
     mixed = any(mode.basis == "valid" for mode in every)
     for target in view.targets:
-        for section in target.sections:
+        for section in target.sections if not view.boots else ():  # the comparison says them all, side by side
             known = [mode for mode in section.modes if mode.maximum is not None]
             if not known:
                 continue

@@ -8,7 +8,7 @@ it can split, search and count lines. Text is never obeyed as markup, and a key 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -69,8 +69,13 @@ def table(
     rows: Sequence[Sequence[Text] | Text],
     indent: int = 2,
     titled: bool = True,
+    repeated: Container[int] = (),
 ) -> None:
-    """A row has a text for each of ``columns``, or is one text that goes across. Without any nothing is printed."""
+    """A row has a text for each of ``columns``, or is one text that goes across. Without any nothing is printed.
+
+    ``repeated``: texts that go across, by their place in ``rows``, which stand in each of the tables that a wide one
+    becomes, as headings do; the others stand in the first.
+    """
     cells = [row for row in rows if not isinstance(row, Text)]
     if not cells:
         return
@@ -81,9 +86,9 @@ def table(
     room = console.width - indent if console.is_terminal else 1 << 30
     for number_of_block, block in enumerate(_blocks(columns, widths, room)):
         titles = [Text(column.title, style="dim") for column in columns]
-        for row in (titles, *rows) if titled else rows:
+        for place_of_row, row in enumerate((titles, *rows) if titled else rows, start=-1 if titled else 0):
             if isinstance(row, Text):
-                if not number_of_block:
+                if place_of_row in repeated or not number_of_block:
                     line(console, row, indent=indent)
                 continue
             out = Text(" " * indent)

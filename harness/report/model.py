@@ -20,18 +20,19 @@ from ..errors import UserError
 from ..stats.budgets import RunValue, judge, limits_of, values_of
 from ..stats.quantiles import QUANTILES
 from ..stats.variants import Variant, titles, variant_of_cell, variant_of_run
+from ..store.eventlog import read_events
 from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
-from . import facts
-from .grouping import compact
-from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of, text_of
-from .view import STATES, Attempt, Failure, Scalar, Section, TargetView, Unsupported, View
+from . import facts, lanes
+from .booted import DEFAULT, Boots
+from .comparison import base_of, booted_of, columns_of, comparisons
+from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of
+from .view import STATES, Attempt, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
-_VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity", "control")
+_VIEWED = ("run", "target", "cell", "repeat", "metrics", "validity", "control", "interrupts")
 #: A section of a target: bench variant, load, metric, role.
 Key = tuple[Variant, str, str, str]
-_ALLOW = "let sudo work without a password"
 _RESULT = ("loop", "clock", "params", "duration_ns")
 
 
@@ -48,7 +49,11 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
     warnings: list[str] = []
     plan = _optional(path / "plan.json", warnings)
     cells = {str(cell["cell"]): cell for cell in objects(plan.get("cells")) if "cell" in cell}
-    attempts = [_attempt(document) for document in iter_attempts(path, warnings)]
+    attempts = []
+    boots = Boots()
+    for document in iter_attempts(path, warnings):
+        attempts.append(_attempt(document))
+        boots.lose(document)
     grouped: dict[str, dict[Key, dict[str, list[Run]]]] = {}
     limits = limits_of(at(plan, "config", "budgets"))
     values: list[RunValue] = []
@@ -60,6 +65,7 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
         states[run.state] += 1
         if observe is not None:
             observe(run)
+        boots.add(run)
         if run.target not in newest or _knobs(run) >= _knobs(newest[run.target]):
             newest[run.target] = run  # the one that set most, to say what could be had
         ran = probes.setdefault(run.target, {})
@@ -73,38 +79,51 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
         ):
             where.setdefault((variant_of_run(run), load, metric, role), {}).setdefault(run.cell, []).append(slim)
     seen = [key[0] for keys in grouped.values() for key in keys]
-    named = titles([*map(variant_of_cell, cells.values()), *seen], _mapping(plan.get("benches")))
+    variants = [*map(variant_of_cell, cells.values()), *seen]
+    named = titles(variants, _mapping(plan.get("benches")))
+    bases = titles(map(base_of, variants), _mapping(plan.get("benches")))
+    booting = any(booted_of(variant) != DEFAULT for variant in variants)
+    if booting:
+        boots.read(read_events(path / "events.jsonl"))
     per_cell = _runs_per_cell(plan)
-    lanes = {lane.stem: _optional(lane, warnings) for lane in sorted((path / "lanes").glob("*.json"))}
-    names = list(dict.fromkeys([*_names(plan), *sorted([*grouped, *lanes, *(a.target for a in attempts)])]))
+    documents = {lane.stem: _optional(lane, warnings) for lane in sorted((path / "lanes").glob("*.json"))}
+    names = list(dict.fromkeys([*_names(plan), *sorted([*grouped, *documents, *(a.target for a in attempts)])]))
     targets = []
     unsupported_cells = 0
     for name in names:
-        lane = lanes.get(name, {})
-        unsupported = tuple(_unsupported(name, each, cells, named) for each in objects(lane.get("unsupported")))
+        lane = documents.get(name, {})
+        unsupported = tuple(lanes.unsupported(name, each, cells, named) for each in objects(lane.get("unsupported")))
         unsupported_cells += len(unsupported)
         own = tuple(attempt for attempt in attempts if attempt.target == name)
-        sections = _sections(name, grouped.get(name, {}), cells, named, unsupported, own, per_cell)
-        notes = _notes(lane)
+        sections = _sections(name, grouped.get(name, {}), cells, named, bases, unsupported, own, per_cell)
+        notes = lanes.notes(lane)
         if any("sudo asks for a password" in note for note in notes):
-            sections, own = without_sudo(sections), tuple(replace(a, advice=_no_sudo(a.advice)) for a in own)
+            sections = lanes.without_sudo(sections)
+            own = tuple(replace(a, advice=lanes.allow_sudo(a.advice)) for a in own)
         known = lane.get("facts")
         found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
         last = newest[name].document if name in newest else {}
         known_machine = bool(found.get("arch") or at(last, "identity", "arch"))
         virtual = found.get("virtual", at(last, "identity", "virtual"))
+        asked = {key: cell for key, cell in cells.items() if cell.get("target") == name}
+        measured = tuple(section for section in sections if section.role == MEASURED)
+        columns = columns_of(asked.values(), measured) if booting else ()
         targets.append(
             TargetView(
                 name=name,
-                facts=facts.rows(found, last, probes.get(name, {}).values()),
+                facts=facts.rows(found, last, probes.get(name, {}).values(), booting=booting),
                 virtual=None if virtual is None else str(virtual),
                 metal=virtual is None and known_machine,
-                sections=tuple(section for section in sections if section.role == MEASURED),
+                sections=measured,
                 controls=tuple(section for section in sections if section.role != MEASURED),
                 unsupported=unsupported,
                 attempts=own,
                 notes=notes,
-                failure=_failure(lane.get("failure")),
+                failure=lanes.failure(lane.get("failure")),
+                kernels=boots.kernels(name, columns),
+                booted=boots.views(name, columns, _number(plan, "sessions")),
+                comparisons=comparisons(name, measured, columns, asked, bases, lanes.by_cell(lane, unsupported), own),
+                power_cycles=boots.power_cycles(name),
             )
         )
     modes = dict.fromkeys([*(name_of(cell.get("mode")) for cell in cells.values()), *_seen_modes(targets)])
@@ -130,6 +149,7 @@ def _sections(
     groups: Mapping[Key, Mapping[str, list[Run]]],
     cells: Mapping[str, Mapping[str, Any]],
     named: Mapping[Variant, str],
+    bases: Mapping[Variant, str],
     unsupported: tuple[Unsupported, ...],
     attempts: tuple[Attempt, ...],
     per_cell: int | None,
@@ -163,6 +183,8 @@ def _sections(
                 settle_ns=variant.settle_ns,
                 unsupported=tuple(each for each in unsupported if (each.bench, each.load) == (named[variant], load)),
                 role=role,
+                base=bases[base_of(variant)],
+                booted=booted_of(variant),
             )
         )
     first = {name: place for place, name in enumerate(dict.fromkeys(name_of(c.get("load")) for c in cells.values()))}
@@ -222,33 +244,6 @@ def _attempt(document: Mapping[str, Any]) -> Attempt:
     )
 
 
-def _unsupported(
-    target: str, entry: Mapping[str, Any], cells: Mapping[str, Mapping[str, Any]], named: Mapping[Variant, str]
-) -> Unsupported:
-    bench, mode, load = (name_of(entry.get(key)) for key in ("bench", "mode", "load"))
-    cell = cells.get(str(entry.get("cell")))
-    title = bench if cell is None else named[variant_of_cell(cell)]
-    return Unsupported(target, title, mode, load, compact(str(entry.get("reason") or "no reason given")))
-
-
-def without_sudo(sections: Iterable[Section]) -> tuple[Section, ...]:
-    """Advice for a target whose sudo was found to ask for a password: ``become: sudo`` is not enough there."""
-    return tuple(
-        replace(
-            section,
-            modes=tuple(
-                replace(mode, reasons=tuple(replace(each, advice=_no_sudo(each.advice)) for each in mode.reasons))
-                for mode in section.modes
-            ),
-        )
-        for section in sections
-    )
-
-
-def _no_sudo(advice: str) -> str:
-    return advice.replace("become: sudo in the inventory", _ALLOW).replace("become: sudo", _ALLOW)
-
-
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
@@ -257,23 +252,16 @@ def _knobs(run: Run) -> int:
     return len(objects(run.document.get("knobs")))
 
 
-def _notes(lane: Mapping[str, Any]) -> tuple[str, ...]:
-    found = [at(lane, where, "notes") for where in ("contact", "placement")]
-    return tuple(str(note) for notes in found if isinstance(notes, list) for note in notes)
-
-
-def _failure(entry: object) -> Failure | None:
-    if not isinstance(entry, Mapping):
-        return None
-    return Failure(text_of(entry, "fault"), text_of(entry, "message"), text_of(entry, "advice"))
-
-
 def _runs_per_cell(plan: Mapping[str, Any]) -> int | None:
-    config = plan.get("config")
-    if not isinstance(config, Mapping):
+    if not isinstance(plan.get("config"), Mapping):
         return None
-    numbers = [config.get(key, 1) for key in ("repeat", "sessions")]
-    return math.prod(number if isinstance(number, int) else 1 for number in numbers)
+    return math.prod(_number(plan, key) for key in ("repeat", "sessions"))
+
+
+def _number(plan: Mapping[str, Any], key: str) -> int:
+    """What a campaign says ``key`` times of; once, where it says nothing."""
+    number = at(plan, "config", key)
+    return number if isinstance(number, int) else 1
 
 
 def _optional(path: Path, warnings: list[str]) -> dict[str, Any]:

@@ -124,7 +124,14 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
             for each, own in (zip(mine, levels, strict=True) if len(mine) > 1 else ())
             if isinstance(each.get("cpu"), int)
         },
+        interrupts=None if control else _interrupts(run, mine),
     )
+
+
+def _interrupts(run: Run, metrics: Sequence[Mapping[str, Any]]) -> int | None:
+    """Of all kinds, on the CPU that was measured: of a task that is on none for good nothing can be said."""
+    counts = [at(run.document, "interrupts", str(each.get("cpu"))) for each in metrics]
+    return max((sum(each.values()) for each in counts if isinstance(each, Mapping)), default=None)
 
 
 def _without_control(run: Run) -> tuple[Mapping[str, Any], ...]:

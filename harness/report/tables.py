@@ -48,7 +48,7 @@ def section_table(section: Section, console: Console) -> None:
             cells += _median_and_worst(median, found, scalar.unit, several)
         if section.missed:
             cells.append(plain(f"{mode.missed:,}", "yellow" if mode.missed else ""))
-        rows.append([*cells, _states(mode), plain(shape(mode, scale))])
+        rows.append([*cells, state_text(mode), plain(shape(mode, scale))])
         for cpu in mode.cpus:
             cells = [plain(f"  CPU {cpu.cpu}"), *_levels(cpu, section.unit, shown)]
             cells += [Text("")] * (len(columns) - len(cells) - 1)
@@ -183,7 +183,7 @@ def _rate(mode: ModeView) -> str:
     return quantity(mode.rate.median, "") if mode.rate else "-"
 
 
-def _states(mode: ModeView) -> Text:
+def state_text(mode: ModeView) -> Text:
     text = Text()
     numbers: Sequence[tuple[str, int]] = [*((state, mode.number(state)) for state in STATES), ("failed", mode.failed)]
     for state, number in numbers:

@@ -15,6 +15,7 @@ from rich.console import Console
 from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
 from ..stats.quantiles import QUANTILES, samples_needed
 from . import grouping
+from .compared import print_kernels
 from .layout import Column, advice, heading, item, line, plain, table
 from .model import build_view
 from .tables import SHOWN, section_table
@@ -64,6 +65,7 @@ def _target(target: TargetView, console: Console) -> None:
     if target.failure:
         item(console, f"ended early ({target.failure.fault})", bare(target.name, target.failure.message))
         advice(console, target.failure.advice)
+    print_kernels(target, console)
     if not target.sections:
         line(console, "nothing measured", indent=2)
     for section in (*target.sections, *target.controls):

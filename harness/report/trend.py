@@ -21,6 +21,7 @@ _LABELS = {
     "kernel": "kernel",
     "kernel_version": "kernel version",
     "build_id": "build id",
+    "artefact_sha256": "artefact",
     "cmdline": "command line",
     "firmware": "firmware",
     "microcode": "microcode",

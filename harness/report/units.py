@@ -46,9 +46,11 @@ def setting(value_ns: float) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A value with its unit and three digits; nanoseconds become what fits."""
+    """A value with its unit and three digits; nanoseconds become what fits, of a ``count`` all digits are said."""
     if value is None:
         return "-"
+    if unit == "count":
+        return f"{value:,.0f}"
     return duration(value) if unit == "ns" else f"{three_digits(value)} {unit}".rstrip()
 
 

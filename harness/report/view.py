@@ -10,6 +10,7 @@ from typing import Any
 
 from ..stats.budgets import Verdict
 from ..stats.quantiles import Spread, rate_upper
+from .kernel_view import Booted, BootedView, Comparison, KernelView
 
 STATES = ("valid", "suspect", "invalid")
 
@@ -61,6 +62,7 @@ class RunView:
     by_cpu: Mapping[int, Mapping[str, float | None]] = field(
         default_factory=dict
     )  # quantiles, max; of several CPUs alone
+    interrupts: int | None = None  # that came to the measured CPU (of several: the one with most) meanwhile
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class Section:
     ``title`` names the bench with what sets it apart from others of the execution: ``gap threshold=5us``.
     ``sample`` says what one value of the metric is of (``interval``, ``wake-up``), ``events`` what the probe counts
     over ``threshold_ns`` (``gaps``, ``late``), ``None`` when it counts nothing. ``role`` is whose numbers they are:
-    those of the measured task, or of a control.
+    those of the measured task, or of a control. ``base`` is the title without what was ``booted``.
     """
 
     target: str
@@ -192,6 +194,8 @@ class Section:
     settle_ns: int | None
     unsupported: tuple[Unsupported, ...]
     role: str = "measured"
+    base: str = ""
+    booted: Booted = ("default", "plain")
 
     @property
     def missed(self) -> bool:
@@ -211,6 +215,11 @@ class TargetView:
     attempts: tuple[Attempt, ...]
     notes: tuple[str, ...]
     failure: Failure | None
+    #: Of a campaign that boots: who its kernels are, what was booted, and how these compare.
+    kernels: tuple[KernelView, ...] = ()
+    booted: tuple[BootedView, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    power_cycles: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,6 +243,11 @@ class View:
     @property
     def finished(self) -> int:
         return sum(self.states.values())
+
+    @property
+    def boots(self) -> bool:
+        """Whether targets were booted: then the report begins with how kernels and boots compare."""
+        return any(target.booted for target in self.targets)
 
     @property
     def unsupported(self) -> tuple[Unsupported, ...]:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..stats.budgets import FAILED, Verdict, counted
+from .grouping import one_of, pattern
+from .kernel_view import BootedView, BootFailure
 from .modes import at
 from .units import plural, quantity, setting, three_digits
-from .view import STATES, ModeView, Section, View
+from .view import STATES, ModeView, Section, TargetView, View
 
 
 def totals(view: View) -> str:
@@ -25,6 +27,9 @@ def totals(view: View) -> str:
         parts.append(checks)
     if view.unsupported:
         parts.append(f"{plural(len(view.unsupported), 'cell')} unsupported")
+    failed = sum(failure.number for target in view.targets for each in target.booted for failure in each.failures)
+    if failed:
+        parts.append(f"{plural(failed, 'boot')} failed")
     return "; ".join(parts)
 
 
@@ -58,6 +63,42 @@ def missed(mode: ModeView) -> str:
     if mode.missed:
         parts[0] += ": each counts as later than any"
     return "; ".join(parts)
+
+
+def ratio(value: float) -> str:
+    """``×0.42``: a median to that of the first column."""
+    return f"×{three_digits(value)}"
+
+
+def boots(booted: BootedView) -> str:
+    """``2 boots, each proved``, ``1 of 2 boots proved, 1 session not measured``."""
+    what = f"{booted.boots} of {plural(booted.sessions, 'boot')} proved"
+    if booted.boots >= booted.sessions:
+        what = f"{plural(booted.boots, 'boot')}, {'each ' if booted.boots > 1 else ''}proved"
+    return f"{what}, {plural(booted.given_up, 'session')} not measured" if booted.given_up else what
+
+
+def took(booted: BootedView) -> str:
+    """``26 s each``, ``26 to 31 s each``; nothing where it was not seen."""
+    seconds = sorted(round(each) for each in booted.took_s)
+    if not seconds:
+        return ""
+    return f"{seconds[0]} s each" if seconds[0] == seconds[-1] else f"{seconds[0]} to {seconds[-1]} s each"
+
+
+def boot_failures(target: TargetView) -> list[tuple[str, str]]:
+    """What was to be booted, with how often that failed; and why. What failed alike for the same reason is one."""
+    by_reason: dict[str, list[tuple[str, BootFailure]]] = {}
+    for booted in target.booted:
+        for failure in booted.failures:
+            by_reason.setdefault(pattern(failure.reason), []).append((booted.name, failure))
+    found = []
+    for each in by_reason.values():
+        number, lost = (sum(getattr(failure, key) for _, failure in each) for key in ("number", "given_up"))
+        cost = f", {plural(lost, 'session')} not measured" if lost else ", then it booted"
+        names = ", ".join(dict.fromkeys(name for name, _ in each))
+        found.append((f"{names}: {plural(number, 'boot')} failed{cost}", one_of([f.reason for _, f in each])))
+    return found
 
 
 def of(view: View) -> list[tuple[str, str]]:

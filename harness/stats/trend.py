@@ -22,10 +22,11 @@ from .variants import Variant, titles, variant_of
 COLUMNS = (
     "target", "bench", "params", "kernel_name", "boot", "mode", "load", "duration_ns", "settle_ns", "cell", "role",
     "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "missed", "max", "value",
-    "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode",
+    "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware",
+    "microcode",
 )  # fmt: skip
 #: Of these, what is told of when it changes between two executions.
-IDENTITY = ("kernel", "kernel_version", "build_id", "cmdline", "firmware", "microcode")
+IDENTITY = ("kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware", "microcode")
 _STATES = ("valid", "suspect", "invalid")
 _DEFAULT_GATE = "p99.99"
 

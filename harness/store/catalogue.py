@@ -30,11 +30,13 @@ from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
 from .values import quantiles_of
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"6"
+INDEX_VERSION = b"7"
 INDEX_NAME = "runs.parquet"
 
 #: Of a run's identity, beside the kernel's release: what changes between two nights.
-_IDENTITY = ("kernel_version", "build_id", "cmdline", "cpu_model", "microcode", "firmware", "serial")
+_IDENTITY = (
+    "kernel_version", "build_id", "artefact_sha256", "cmdline", "cpu_model", "microcode", "firmware", "serial",
+)  # fmt: skip
 
 _TEXT = pa.string()
 _COUNT = pa.int64()

@@ -36,7 +36,8 @@ class RunContext:
 
     ``metrics`` is the bench file's: ``{"gap_ns": {"better": "lower", "gate": "p99.99"}}``. ``facts`` are the target's,
     of the session: identity comes from them, and from the run's own snapshot where that says more. ``control`` is what
-    ``metrics`` is, for the metrics of the control. ``kernel`` and ``boot`` are what was asked for, by name.
+    ``metrics`` is, for the metrics of the control. ``kernel`` and ``boot`` are what was asked for, by name; ``proof``
+    is what was seen of that boot.
     """
 
     campaign: str
@@ -48,6 +49,7 @@ class RunContext:
     control: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kernel: str = "default"
     boot: str = "plain"
+    proof: Mapping[str, Any] = field(default_factory=dict)
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -204,18 +206,36 @@ def judged(validity: Mapping[str, Any], reasons: list[dict[str, str]]) -> dict[s
     return {**validity, "state": state, "reasons": [*(validity.get("reasons") or []), *reasons]}
 
 
+def interrupts_of(record: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """By CPU, also the control's: how often each line of /proc/interrupts came between the two snapshots, if it did.
+
+    The probe's start and end lie in between, so of a short run that is a little more than what its loop saw.
+    """
+    sides = [mapping(record.get(f"facts_{when}") or {}, f"record.facts_{when}") for when in ("before", "after")]
+    before, after = (mapping(side.get("interrupts") or {}, "interrupts") for side in sides)
+    found = {}
+    for cpu, counts in after.items():
+        earlier = mapping(before.get(cpu) or {}, f"interrupts.{cpu}")
+        now = mapping(counts, f"interrupts.{cpu}").items()
+        came = {name: whole(count, name) - whole(earlier.get(name, 0), name) for name, count in now}
+        found[cpu] = {name: count for name, count in came.items() if count > 0}
+    return found
+
+
 def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
     """What must be equal for two runs to be compared (the axis under comparison excepted)."""
     facts = context.facts
-    kernel = mapping(facts.get("kernel") or {}, "facts.kernel")
     snapshot = mapping(record.get("facts_before") or {}, "record.facts_before")
+    kernel, artefact = _kernel(context, snapshot)
     spec = mapping(record.get("spec") or {}, "record.spec")
     probe = mapping(spec.get("probe") or {}, "spec.probe")
     return {
         "build_id": kernel.get("build_id"),
         "kernel_release": _text(snapshot.get("kernel")) or kernel.get("release"),
         "kernel_version": _text(snapshot.get("kernel_version")) or kernel.get("version"),
-        **{key: kernel.get(key) for key in ("cmdline", "config_sha256", "preempt")},
+        "config_sha256": artefact.get("config_sha256") or kernel.get("config_sha256"),
+        "artefact_sha256": artefact.get("sha256"),
+        **{key: kernel.get(key) for key in ("cmdline", "preempt")},
         **{
             key: facts.get(key)
             for key in ("arch", "cpu_model", "microcode", "firmware", "serial", "uuid", "machine_id")
@@ -229,6 +249,24 @@ def identity_of(record: Mapping[str, Any], context: RunContext) -> dict[str, Any
         "probe_sha256": probe.get("sha256"),
         "probe": _probe_identity(record.get("results") or []),
     }
+
+
+def _kernel(context: RunContext, snapshot: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What is known of the kernel that the run had, and of the artefact that it was made of.
+
+    The facts may be of a later boot than the run, which then was kept on the target meanwhile: the same build is known
+    by its version, and of its command line and where it came from nothing is.
+    """
+    kernel = mapping(context.facts.get("kernel") or {}, "facts.kernel")
+    boot_id = _text(snapshot.get("boot_id"))
+    of_this_boot = boot_id in (None, context.facts.get("boot_id"))
+    proved = bool(boot_id) and boot_id == context.proof.get("boot_id")
+    artefact = mapping(context.proof.get("artefact") or {}, "proof.artefact") if proved else {}
+    if of_this_boot:
+        return kernel, artefact
+    pairs = (("kernel", "release"), ("kernel_version", "version"))
+    same = all(_text(snapshot.get(seen)) == kernel.get(known) for seen, known in pairs)
+    return {**kernel, "cmdline": None} if same else {}, artefact
 
 
 def _probe_identity(results: object) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from . import hlog
 from .files import TMP_PREFIX, BrokenResult, make_folder, read_document, to_bytes
 from .files import is_execution as is_execution
 from .hdr import Counts
-from .record import COUNTERS, RunContext, control_of, identity_of, judged, metrics_of, verify, whole
+from .record import COUNTERS, RunContext, control_of, identity_of, interrupts_of, judged, metrics_of, verify, whole
 
 SCHEMA = 1
 
@@ -142,6 +142,7 @@ def write_run(
         "kernel": context.kernel,
         "boot": context.boot,
         **{key: record[key] for key in _KEPT if key in record},
+        "interrupts": interrupts_of(record),
         "validity": judged(record["validity"], reasons),
         "identity": identity_of(record, context),
         "metrics": metrics + control_metrics,

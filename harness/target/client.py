@@ -61,6 +61,7 @@ _KINDS: dict[str, type[IsolbenchError]] = {
     "corrupt": Corrupt,
     "missing": Missing,
     "missing-blob": Missing,
+    "slow": ConnectionLost,  # and so another try is worth its time
     "stale-token": StaleToken,
     "storage-full": StorageFull,
     "unsupported": TargetUnfit,

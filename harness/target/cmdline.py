@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from ..config.kernels import BootProfile, split_parameters
 from ..config.units import parse_cpu_list
 
-#: Of these there may be several, and each counts.
-_SEVERAL = ("console", "earlycon")
+#: Of these there may be several, and each counts: a profile's come to the machine's own.
+_SEVERAL = {
+    *("console", "earlycon", "memmap", "initcall_blacklist", "modprobe.blacklist"),
+    *("systemd.mask", "systemd.wants", "systemd.setenv"),
+}
 #: What a boot loader adds by itself: it is not the machine's own to keep.
 _LOADERS = ("BOOT_IMAGE", "initrd")
 #: A kernel that panics boots again, and that is the machine's default. A profile may say otherwise.
@@ -39,11 +42,14 @@ def matches(parameter: str, removed: str) -> bool:
 
 
 def with_profile(own: str, profile: BootProfile) -> str:
-    """The command line ``own`` of a machine's default, changed as ``profile`` wants it; ``panic=10`` in any case."""
+    """The command line ``own`` of a machine's default, changed as ``profile`` wants it.
+
+    With ``panic=10``, unless the profile adds or removes that itself.
+    """
     add = list(profile.add)
-    if not any(name_of(each) == "panic" for each in add):
+    if not any(name_of(each) == "panic" for each in add) and not any(matches(PANIC, each) for each in profile.remove):
         add.append(PANIC)
-    replaced = {name_of(each) for each in add} - set(_SEVERAL)
+    replaced = {name_of(each) for each in add} - _SEVERAL
     words = split_parameters(own)
     kernel, rest = kernels_own(own), words[len(kernels_own(own)) :]
     kept = [
@@ -58,13 +64,19 @@ def with_profile(own: str, profile: BootProfile) -> str:
 
 
 def missing(line: str, added: Iterable[str]) -> list[str]:
-    """Those of ``added`` that are not in force on ``line``: absent, or with another of their name after them."""
-    kernel = kernels_own(line)
+    """Those of ``added`` that are not in force on ``line``: absent, or with another of their name after them.
+
+    Where several of a name are added (``hugepagesz=1G hugepages=4 hugepagesz=2M hugepages=512``) all of them come last.
+    """
+    kernel, asked = kernels_own(line), list(added)
     found: list[str] = []
-    for each in added:
-        places = [at for at, parameter in enumerate(kernel) if same(parameter, each)]
-        others = [at for at, parameter in enumerate(kernel) if name_of(parameter) == name_of(each)]
-        if not places or (name_of(each) not in _SEVERAL and places[-1] != others[-1]):
+    for each in asked:
+        there = [parameter for parameter in kernel if name_of(parameter) == name_of(each)]
+        if name_of(each) not in _SEVERAL:
+            wanted = [one for one in asked if name_of(one) == name_of(each)]
+            last = there[-len(wanted) :]
+            there = last if len(last) == len(wanted) and all(map(same, last, wanted)) else []
+        if not any(same(parameter, each) for parameter in there):
             found.append(each)
     return found
 

@@ -27,7 +27,7 @@ MODULES = {
     "json": "python3-json",
     "socket": "python3-io",
     **dict.fromkeys(
-        ["collections", "contextlib", "dataclasses", "errno", "os", "platform", "re", "select", "signal"],
+        ["collections", "contextlib", "dataclasses", "errno", "fnmatch", "os", "platform", "re", "select", "signal"],
         "python3-core",
     ),
     **dict.fromkeys(["stat", "subprocess", "sys", "time", "traceback", "typing"], "python3-core"),

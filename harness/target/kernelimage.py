@@ -12,6 +12,8 @@ import lzma
 import re
 import struct
 import subprocess
+import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from ..errors import UserError
 #: An unpacked kernel is some tens of MB: what unpacks to more than this is none.
 MAX_UNPACKED = 512 << 20
 _DECOMPRESS_S = 60.0
+_BLOCK = 1 << 20
 
 #: The banner of init/version.c: release, (user@host), (compiler), version.
 _BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,63}) \([^\n\0]{0,400}?\) (#[0-9]+[^\n\0]{0,200})\n")
@@ -198,11 +201,28 @@ def unpack(data: bytes) -> tuple[bytes | None, str | None]:
 
 
 def _by_program(argv: tuple[str, ...], data: bytes) -> bytes:
-    """The kernel appends the size, which the program complains of: what it gave before counts."""
-    done = subprocess.run(argv, input=data, capture_output=True, timeout=_DECOMPRESS_S, check=False)
-    if not done.stdout:
-        raise ValueError(done.stderr.decode("utf-8", "replace").strip() or f"{argv[0]} gave nothing")
-    return done.stdout[:MAX_UNPACKED]
+    """The kernel appends the size, which the program complains of: what it gave before counts, up to MAX_UNPACKED."""
+    with tempfile.TemporaryFile() as packed, tempfile.TemporaryFile() as errors:
+        packed.write(data)
+        packed.seek(0)
+        with subprocess.Popen(argv, stdin=packed, stdout=subprocess.PIPE, stderr=errors) as program:
+            assert program.stdout is not None
+            late = threading.Timer(_DECOMPRESS_S, program.kill)
+            late.start()
+            try:
+                found = bytearray()
+                while len(found) < MAX_UNPACKED and (block := program.stdout.read(_BLOCK)):
+                    found += block
+                in_time = late.is_alive()
+            finally:
+                late.cancel()
+                program.kill()
+        if not in_time:
+            raise ValueError(f"{argv[0]} is not done after {_DECOMPRESS_S:.0f} s")
+        errors.seek(0)
+        if not found:
+            raise ValueError(errors.read(_BLOCK).decode("utf-8", "replace").strip() or f"{argv[0]} gave nothing")
+    return bytes(found[:MAX_UNPACKED])
 
 
 def build_id_of_elf(data: bytes) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of the site's own, run on the controller: power switches, and what puts a boot in place. No shell."""
+"""Power switches: commands of the site's own, run on the controller without a shell, or a virtual board's QEMU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from ..config.inventory import Target
 from ..config.kernels import filled
 from ..errors import EnvironmentFault
+from ..lab import power as lab
 
 _COMMAND_S = 120.0
 #: A supply without load holds its voltage for a while.
@@ -17,13 +18,19 @@ _OFF_S = 5.0
 
 
 def can_cycle(target: Target) -> bool:
-    return target.power is not None
+    return target.power is not None or target.virtual is not None
 
 
 def cycle(target: Target) -> None:
-    """Take the target's power away and give it back. Raises EnvironmentFault where a command fails."""
+    """Take the target's power away and give it back. Raises EnvironmentFault where a command fails.
+
+    A virtual board's is QEMU: it boots what it boots by itself.
+    """
     power = target.power
-    assert power is not None, "asked for without looking"
+    if power is None:
+        assert target.virtual is not None, "asked for without looking"
+        lab.cycle(target.name)
+        return
     values = {"name": target.name, "address": target.address or ""}
     if power.cycle is not None:
         run(power.cycle, values, "power: cycle")

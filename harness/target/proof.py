@@ -10,12 +10,11 @@ from typing import Any
 from ..config.kernels import BootProfile
 from ..config.units import format_cpu_list
 from ..errors import InfrastructureFault
+from ..lab.console import last_lines, trouble
 from . import cmdline
 
 #: Of a console's end, what is quoted in a message: lines, and characters of each.
-_QUOTED_LINES, _QUOTED_COLUMNS = 6, 160
-#: What a line of a console has in it that is worth more than the last line.
-_TELLING = ("Kernel panic", "BUG:", "Unable to mount", "VFS:", "Oops", "soft lockup", "rcu_sched", "Give root password")
+_QUOTED_LINES, _QUOTED_COLUMNS = 4, 160
 
 
 class BootFailed(InfrastructureFault):
@@ -47,6 +46,8 @@ class Expected:
     """What has to run after a boot; None where it is not known, and so cannot be asked for.
 
     ``mark`` is on the command line of every boot of ours: without it, it is what the machine boots by itself.
+    ``artefact`` is the identity of a kernel of ours, as plain data. ``line`` is the command line that the boot loader
+    was given: what it made of the machine's own parameters nobody else looks at.
     """
 
     name: str
@@ -56,6 +57,8 @@ class Expected:
     profile: BootProfile
     profile_name: str = ""
     mark: str | None = None
+    artefact: Mapping[str, Any] | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Proof:
     cmdline: str
     isolated: tuple[int, ...]
     nohz_full: tuple[int, ...]
+    artefact: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -79,12 +83,16 @@ class Proof:
             "cmdline": self.cmdline,
             "isolated": list(self.isolated),
             "nohz_full": list(self.nohz_full),
+            "artefact": None if self.artefact is None else dict(self.artefact),
         }
 
 
-def not_back(seconds: float, said: str | None = None, console: str | None = None) -> NotBack:
-    """The error of a machine that did not answer within ``seconds``; ``said`` is what the last try to connect met."""
-    what = f"did not come back within {seconds:.0f} s"
+def not_back(seconds: float | None, said: str | None = None, console: str | None = None) -> NotBack:
+    """The error of a machine that did not answer within ``seconds`` (None: it was not waited for to the end).
+
+    ``said`` is what the last try to connect met.
+    """
+    what = "did not come back" if seconds is None else f"did not come back within {seconds:.0f} s"
     if said:
         what += f" ({said})"
     if console is not None and (quoted := quote_console(console)):
@@ -93,20 +101,22 @@ def not_back(seconds: float, said: str | None = None, console: str | None = None
 
 
 def told_by(error: BootFailed, console: str | None) -> str:
-    """The error's message, with what a console says of why, if it says anything of the kind."""
-    if console is None or "its console ends" in str(error) or not any(word in console for word in _TELLING):
+    """The error's message, with what a console says of why, if it says anything of the kind.
+
+    Where the kernel runs, what its console complains of is not the reason.
+    """
+    done = isinstance(error, WrongParameters) or "its console ends" in str(error)
+    if console is None or done or trouble(console) is None:
         return str(error)
     return f"{error}; its console said: {quote_console(console)}"
 
 
 def quote_console(console: str) -> str:
-    """The end of a console, in one line: from the last telling line on, if there is one."""
-    plain = "".join(char if char.isprintable() or char == "\n" else " " for char in console)
-    lines = [" ".join(line.split())[:_QUOTED_COLUMNS] for line in plain.split("\n")]
-    lines = [line for line in lines if line]
-    telling = [at for at, line in enumerate(lines) if any(word in line for word in _TELLING)]
-    start = telling[-1] if telling else max(0, len(lines) - _QUOTED_LINES)
-    return " | ".join(lines[start : start + _QUOTED_LINES])
+    """A panic, an oops or a lockup that a console tells of, else its end; in one line."""
+    found = trouble(console)
+    lines = found.quote[:_QUOTED_LINES] if found is not None else last_lines(console, _QUOTED_LINES)
+    plain = ("".join(char if char.isprintable() else " " for char in line) for line in lines)
+    return " | ".join(" ".join(line.split())[:_QUOTED_COLUMNS] for line in plain)
 
 
 def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> Proof:
@@ -124,17 +134,19 @@ def prove(expected: Expected, before: str | None, facts: Mapping[str, Any]) -> P
         cmdline=str(kernel.get("cmdline") or ""),
         isolated=tuple(sorted(cpus.get("isolated") or ())),
         nohz_full=tuple(sorted(cpus.get("nohz_full") or ())),
+        artefact=expected.artefact,
     )
     if not proof.boot_id or proof.boot_id == before:
         raise OldKernel(f"did not boot: the boot id is the same, and {proof.release or 'its old kernel'} runs on")
     _check_kernel(expected, proof)
-    asked = [*expected.profile.add, *([expected.mark] if expected.mark else [])]
-    if expected.mark is not None and cmdline.missing(proof.cmdline, asked) == asked:
+    if expected.mark is not None and cmdline.missing(proof.cmdline, [expected.mark]):
+        other = cmdline.still_there(proof.cmdline, [cmdline.name_of(expected.mark)])
+        ran = f"with {other[-1]} on its command line" if other else "as it boots by itself"
         raise OldKernel(
-            f"came back as it boots by itself, {proof.release} with nothing of the boot that was asked for "
+            f"came back with the kernel {proof.release} {ran}, and not with {expected.mark} "
             f"({expected.name} {expected.profile_name})"
         )
-    if wrong := _wrong_parameters(expected.profile, proof):
+    if wrong := _wrong_parameters(expected.profile, proof) or _lost(expected.line, proof):
         named = f" ({expected.profile_name})" if expected.profile_name else ""
         raise WrongParameters(f"came back with wrong parameters{named}: {'; '.join(wrong)}")
     return proof
@@ -153,6 +165,13 @@ def _check_kernel(expected: Expected, proof: Proof) -> None:
             f"came back with another build of {proof.release}: {proof.version!r} instead of {expected.version!r} "
             f"({expected.name})"
         )
+
+
+def _lost(line: str, proof: Proof) -> list[str]:
+    """What of ``line`` did not arrive. Where it stands is of no concern: it is as the machine has it by itself."""
+    arrived = cmdline.kernels_own(proof.cmdline)
+    lost = [each for each in cmdline.kernels_own(line) if not any(cmdline.same(each, one) for one in arrived)]
+    return [f"{each}, which the machine boots with by itself, did not arrive" for each in lost]
 
 
 def _wrong_parameters(profile: BootProfile, proof: Proof) -> list[str]:

@@ -17,7 +17,8 @@ from ..errors import ConnectionLost, IsolbenchError, TargetUnfit
 from .client import AgentClient
 from .contact import Contact, contact
 from .deploy import deploy_agent
-from .transport import Channel, Pause, Waiting, open_transport
+from .hands import Hands
+from .transport import Channel, Pause, Transport, Waiting, open_transport
 
 #: Seconds for each step: a contact forks a few programs, a deployment sends some 100 kB, an agent imports Python.
 STEP_S = 60.0
@@ -27,6 +28,8 @@ STEP_S = 60.0
 class Session:
     """``welcome`` is the agent's first answer: its facts, who holds the lease, what it restored on waking.
 
+    ``hands`` ask the agent about kernels, over the same connection.
+
     To the facts is added ``clock``: by how much the target's clock is off ours (None where that cannot be said).
     """
 
@@ -34,6 +37,7 @@ class Session:
     contact: Contact
     client: AgentClient
     welcome: dict[str, Any]
+    hands: Hands
 
 
 def who() -> str:
@@ -71,16 +75,21 @@ def check_serial(target: Target, facts: Mapping[str, Any]) -> None:
 
 @contextmanager
 def open_session(
-    target: Target, owner: str, pause: Pause | None = None, waiting: Waiting | None = None
+    target: Target,
+    owner: str,
+    pause: Pause | None = None,
+    waiting: Waiting | None = None,
+    transport: Transport | None = None,
 ) -> Iterator[Session]:
     """Reach ``target`` and talk to its agent as ``owner`` (the id by which a lease may be taken over).
 
-    ``pause``, ``waiting``: see :func:`harness.target.transport.open_transport`.
+    ``pause``, ``waiting``: see :func:`harness.target.transport.open_transport`; ``transport``: one that is open, and is
+    closed with the session.
 
     Raises what the transport, the contact and the deployment raise: see :mod:`harness.errors`. On leaving, the
     connection is closed; the agent on the other side lives on for as long as it has something to do.
     """
-    transport = open_transport(target, pause=pause, waiting=waiting)
+    transport = transport or open_transport(target, pause=pause, waiting=waiting)
     try:
         found = contact(transport, target, Deadline.after(STEP_S))
         path = deploy_agent(transport, found, Deadline.after(STEP_S))
@@ -97,7 +106,7 @@ def open_session(
                 clock = client.clock(Deadline.after(STEP_S))
                 facts["clock"] = None if clock is None else clock.to_json()
                 check_serial(target, facts)
-            yield Session(target, found, client, welcome)
+            yield Session(target, found, client, welcome, Hands(transport, found, path))
         finally:
             client.close()
     finally:

@@ -149,7 +149,9 @@ def open_transport(
     from .ssh import SshTransport  # fabric costs 0.1 s to import
 
     if target.virtual is not None:
-        from ..lab.boards import reach
+        from ..lab.power import wake
+        from ..lab.way import reach
 
+        wake(target.name)
         target = reach(target)
     return SshTransport.connect(target, deadline, pause=pause, waiting=waiting)

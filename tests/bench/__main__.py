@@ -8,6 +8,7 @@ process or in alternation, since machines drift. Names as arguments choose among
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from statistics import median
 from harness.build import ARCHES, build_program, native_arch, probes
 from harness.toolchain import compilers
 
+from . import lab as bars
 from .attribution import attribution
 from .figure import ROOT, Figure, last_json, measured_cpu, run
 from .peers import beside_cyclictest, beside_oslat
@@ -100,6 +102,25 @@ def report_page() -> list[Figure]:
     return [Figure(f"opening the report of {said['runs']:,} runs", text, said["loaded_s"], 1.0)]
 
 
+def lab() -> list[Figure]:
+    """Images are built, so this needs Debian's archive; two boards are booted, one after the other."""
+    figures = []
+    for line in run([sys.executable, "-m", "tests.bench.lab", "--build"], cwd=ROOT).splitlines():
+        said = json.loads(line)
+        arch = said["arch"]
+        if "lacks" in said:
+            print(f"     a virtual board of {arch}: not measured: {said['lacks']}")
+            continue
+        by = f"{arch}, {said['accel']}"
+        built_s, up_s, share = said["build_s"], said["up_s"], said["idle_share"]
+        figures += [
+            Figure(f"building an image, {arch}", f"{built_s:.0f} s", built_s, bars.BUILD_BAR_S[arch]),
+            Figure(f"a board up, until it answers by SSH, {by}", f"{up_s:.0f} s", up_s, bars.UP_BAR_S),
+            Figure(f"an idle board, {by}", f"{share:.1%} of a CPU", share, bars.IDLE_BAR),
+        ]
+    return figures
+
+
 #: The cheap before the dear.
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "help": help_time,
@@ -114,6 +135,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "report": report_page,
     "memory": controller_memory,
     "ssh": ssh_runs,
+    "lab": lab,
 }
 
 

@@ -24,10 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_at_a_time")
 
 
 def run(image: Image, flavour: str, append: list[str]) -> tuple[Counted, dict[str, Any]]:
-    accel = "tcg-single" if image.arch == "x86_64" else "tcg"
-    counted = count.run(
-        image.arch, image.kernels[flavour], GAP, append=append, accel=accel, deadline=Deadline.after(180)
-    )
+    counted = count.run(image.arch, image.kernels[flavour], GAP, append=append, deadline=Deadline.after(180))
     assert counted.status == 0, counted.stderr
     assert counted.result is not None
     return counted, counted.result["attribution"]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -16,6 +16,9 @@ from harness.lab.images import Image
 SECONDS = 5
 #: Gaps over a millisecond are the host's doing, not the tick's: in those the machine was not there to be interrupted.
 GAP = ["gap", "--cpu", "1", "--duration", f"{SECONDS * 10**9}ns", "--threshold", "1ms"]
+#: As busy as the measured one: an idle CPU does not tick.
+CONTROL = ["gap", "--cpu", "0", *GAP[3:]]
+TRIES = 2
 QUIET = ["isolcpus=managed_irq,domain,1", "nohz_full=1", "rcu_nocbs=1"]
 
 KERNELS = [
@@ -31,31 +34,60 @@ pytestmark = pytest.mark.usefixtures("one_at_a_time")
 
 def run(image: Image, flavour: str, append: list[str]) -> Counted:
     kernel = image.kernels[flavour]
-    counted = count.run(image.arch, kernel, GAP, append=append, deadline=Deadline.after(120))
+    counted = count.run(image.arch, kernel, GAP, beside=CONTROL, append=append, deadline=Deadline.after(120))
     assert counted.status == 0, counted.stderr
     assert counted.result is not None
+    assert counted.beside is not None
     assert counted.result["effective"]["end"]["affinity"] == "1"
+    assert counted.beside["effective"]["end"]["affinity"] == "0"
     assert ("PREEMPT_RT" in counted.version) == (flavour == "rt")
     assert image.arch != "x86_64" or counted.clocksource == "tsc"
     return counted
 
 
+def ticks_held_back(counted: Counted, cpus: Sequence[int], hz: int) -> str:
+    """Empty where ``cpus`` ticked as they should: 0.95 of HZ at least, all the time. Else that the host was at fault.
+
+    A host that is busy with other things has the whole machine stand still now and then, and a tick that was not there
+    cannot be counted. Fails where they are too few for the time in which the machine was there.
+    """
+    told = []
+    for cpu, result in ((1, counted.result), (0, counted.beside)):
+        assert result is not None
+        there = 1 - result["scalars"]["stolen_ppm"]["value"] / 1e6
+        ticks, enough = counted.ticks(cpu), 0.95 * hz * SECONDS
+        if cpu in cpus and ticks < enough:
+            told.append(f"CPU {cpu} had {ticks} ticks, and was there for {there:.1%} of the time")
+            assert ticks >= enough * there, told
+    return "; ".join(told)
+
+
 @pytest.mark.parametrize(("name", "flavour"), KERNELS)
 def test_a_plain_kernel_ticks(image: Callable[[str], Image], name: str, flavour: str) -> None:
     found = image(name)
-    counted = run(found, flavour, [])
-    assert (counted.isolated, counted.nohz_full) == ("", "")
-    assert counted.result is not None
-    there = 1 - counted.result["scalars"]["stolen_ppm"]["value"] / 1e6
-    assert counted.ticks(1) >= 0.95 * found.kernels[flavour].hz * SECONDS * there
+    for _ in range(TRIES):
+        counted = run(found, flavour, [])
+        assert (counted.isolated, counted.nohz_full) == ("", "")
+        if not (why := ticks_held_back(counted, [0, 1], found.kernels[flavour].hz)):
+            return
+        print(f"tried again: the host is too busy: {why}")
+    pytest.skip(f"the host is too busy for 0.95 of all ticks: {why}")
 
 
 @pytest.mark.parametrize(("name", "flavour"), KERNELS)
-def test_an_isolated_core_is_quiet(image: Callable[[str], Image], name: str, flavour: str) -> None:
-    counted = run(image(name), flavour, QUIET)
-    assert (counted.isolated, counted.nohz_full) == ("1", "1")
-    assert set(QUIET) <= set(counted.cmdline.split())
-    assert counted.ticks(1) <= 2 * SECONDS
+def test_an_isolated_core_is_quiet_and_the_control_ticks(
+    image: Callable[[str], Image], name: str, flavour: str
+) -> None:
+    found = image(name)
+    for _ in range(TRIES):
+        counted = run(found, flavour, QUIET)
+        assert (counted.isolated, counted.nohz_full) == ("1", "1")
+        assert set(QUIET) <= set(counted.cmdline.split())
+        assert counted.ticks(1) <= 2 * SECONDS
+        if not (why := ticks_held_back(counted, [0], found.kernels[flavour].hz)):
+            return
+        print(f"tried again: the host is too busy: {why}")
+    pytest.skip(f"it is quiet, but the host is too busy for 0.95 of the control's ticks: {why}")
 
 
 def test_a_kernel_without_a_root_panics_and_is_quoted(image: Callable[[str], Image]) -> None:

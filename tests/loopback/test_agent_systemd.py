@@ -82,24 +82,32 @@ def test_a_unit_of_its_own_that_systemd_can_stop(inside: Inside) -> None:
     assert inside.units() == []  # it leaves nothing to be cleared away
 
 
-def oom_policy(inside: Inside) -> str:
+def wishes(inside: Inside) -> tuple[str, str]:
+    """What systemd does when a load is killed because memory ran out, and what it leaves to us of control groups."""
     (unit,) = inside.units()
-    return inside.command("systemctl", "show", "--property=OOMPolicy", "--value", unit).stdout.strip()
+    show = ["systemctl", "show", "--value", unit, "--property"]
+    policy, delegated = (inside.command(*show, name).stdout.strip() for name in ("OOMPolicy", "DelegateControllers"))
+    return policy, delegated
 
 
-def test_a_load_that_memory_ran_out_for_does_not_end_the_agent(inside: Inside) -> None:
+def test_no_load_out_of_memory_ends_the_agent_and_no_reload_takes_cpuset_away(inside: Inside) -> None:
     inside.agent("start")
-    assert oom_policy(inside) == "continue"
+    assert wishes(inside) == ("continue", "cpuset")
 
 
-def test_a_systemd_that_knows_no_such_policy_starts_it_all_the_same(inside: Inside, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("refused", "had"), [("Delegate=cpuset", ("continue", "")), ("OOMPolicy=continue", ("stop", ""))]
+)
+def test_an_older_systemd_starts_it_all_the_same(
+    inside: Inside, tmp_path: Path, refused: str, had: tuple[str, str]
+) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    refuse = 'case "$*" in *OOMPolicy*) echo "Unknown assignment: OOMPolicy=continue" >&2; exit 1; esac'
+    refuse = f'case "$*" in *{refused}*) echo "Unknown assignment: {refused}" >&2; exit 1; esac'
     (tools / "systemd-run").write_text(f'#!/bin/sh\n{refuse}\nexec /usr/bin/systemd-run "$@"\n')
     (tools / "systemd-run").chmod(0o755)
     inside.agent("start", path=f"{tools}:{os.defpath}")
-    assert oom_policy(inside) != "continue"
+    assert wishes(inside) == had
     assert len(inside.daemons()) == 2
 
 

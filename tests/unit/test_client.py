@@ -152,6 +152,7 @@ def test_a_connection_that_takes_nothing() -> None:
         ("infrastructure", "busy-batch", BatchRunning),
         ("infrastructure", "corrupt", Corrupt),
         ("infrastructure", "missing", Missing),
+        ("infrastructure", "slow", ConnectionLost),
         ("infrastructure", "stale-token", StaleToken),
         ("infrastructure", "storage-full", StorageFull),
         ("environment", "unsupported", TargetUnfit),

@@ -15,6 +15,7 @@ import pytest
 
 from harness.cli import COMMANDS, group
 from harness.config.campaign import load_campaign
+from harness.config.inventory import load_inventory
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -63,16 +64,19 @@ def test_every_command_is_in_the_documents() -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    named = set(re.findall(r"`?make ([a-z]+)`?", (ROOT / "README.md").read_text()))
-    assert {"demo", "test", "bench"} <= named
+    named = set(re.findall(r"`?make ([a-z-]+)`?", (ROOT / "README.md").read_text()))
+    assert {"demo", "lab-demo", "test", "bench"} <= named
     assert [name for name in named if not re.search(rf"^{name}:", makefile, re.M)] == []
 
 
-@pytest.mark.parametrize("block", blocks(ROOT / "README.md", "yaml"), ids=lambda text: text.split()[1])
-def test_the_readmes_campaign_loads(block: str, tmp_path: Path) -> None:
-    path = tmp_path / "campaign.yaml"
+@pytest.mark.parametrize("block", blocks(ROOT / "README.md", "yaml"), ids=lambda text: text.split()[0])
+def test_the_readmes_files_load(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
     path.write_text(block)
-    assert load_campaign(path).benches
+    if block.startswith("campaign:"):
+        assert load_campaign(path).benches
+    else:
+        assert load_inventory(path).kernels
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,13 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "harness"
 
-GROUND = {"errors", "deadline", "agent", "advice"}
+GROUND = {"errors", "deadline", "signals", "agent", "advice"}
 CHAIN = ["config", "plan", "toolchain", "build", "lab", "target", "campaign"]
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"store"},  # load(), inside the function
     "__main__": {"cli"},
     "errors": set(),
     "deadline": {"errors"},
+    "signals": {"errors"},
     "advice": {"errors", "agent"},
     "agent": set(),
     "store": {"__init__"} | GROUND,

@@ -14,7 +14,7 @@ from ..undo import Undo, file_entry
 from .forms import PLAIN, Form
 
 #: What to do where a file cannot be opened for writing, whatever the knob.
-_NOT_OURS = {
+NOT_OURS = {
     "EACCES": "run the agent as root (become: sudo)",
     "EROFS": "a container has the kernel's files read-only: run the agent on the machine itself",
 }
@@ -189,7 +189,7 @@ class FilesKnob:
     def advise(self, outcome: Outcome) -> str | None:
         if outcome.ok:
             return None
-        return _NOT_OURS.get(outcome.errno or "", self.remedy)
+        return NOT_OURS.get(outcome.errno or "", self.remedy)
 
 
 def _told(values: Sequence[tuple[Setting, Any]]) -> Any:

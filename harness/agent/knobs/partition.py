@@ -10,14 +10,17 @@ from typing import Any, Sequence
 from .. import affinity, partition
 from ..system import Tree, errno_name, format_cpus
 from ..undo import Undo
-from .base import Outcome, shown
+from .base import NOT_OURS, Outcome, shown
 
+#: By what stands in the kernel's own reason (``perr_strings`` of kernel/cgroup/cpuset.c).
 _ADVICE = {
     "not exclusive": "another cgroup has this CPU in its cpuset.cpus: look under /sys/fs/cgroup, or use kernel 6.7",
     "housekeeping": "boot without isolcpus for this CPU, or use mode: pinned",
     "distribute": "leave the rest of the machine a CPU",
-    "not a partition root": "the agent must see the machine's own root cgroup: run it outside of containers",
+    "partition root": "the agent must see the machine's own root cgroup: run it outside of containers",
+    "hotplug": "bring the CPU online, or measure another (isolated: …)",
 }
+_OTHERS = "look under /sys/fs/cgroup for who else has made partitions there; Documentation/admin-guide/cgroup-v2.rst"
 
 
 class Partition:
@@ -75,7 +78,7 @@ class Partition:
     def advise(self, outcome: Outcome) -> str | None:
         if outcome.ok:
             return None
+        if outcome.errno is not None:
+            return NOT_OURS.get(outcome.errno, _OTHERS)
         said = str(outcome.effective)
-        return next(
-            (advice for sign, advice in _ADVICE.items() if sign in said), "run the agent as root (become: sudo)"
-        )
+        return next((advice for sign, advice in _ADVICE.items() if sign in said), _OTHERS)

@@ -67,7 +67,7 @@ def needs_of_partition(facts: Mapping[str, Any], cpus: Sequence[int], housekeepi
 def _no_cpuset(cgroup: Mapping[str, Any]) -> str | None:
     version, controllers = cgroup["version"], cgroup.get("controllers") or ()
     if version != 2:
-        at = "on cgroup v1" if version == 1 else "not there"
+        at = "on cgroup v1" if "cpuset" in controllers else "not mounted"
         return (
             f"a partition needs the cpuset of cgroup v2, and it is {at} here: boot with "
             "systemd.unified_cgroup_hierarchy=1, or mount cgroup2 on /sys/fs/cgroup"

@@ -99,7 +99,9 @@ def _device_interrupts(seen: Evidence, detail: Mapping[str, Any]) -> str:
     fired = []
     per_cpu = detail.get("per_cpu") or ()
     moved = set(parse_cpus(detail.get("moved_irqs")))
-    for cpu, counts in (seen.after.get("interrupts") or {}).items():
+    interrupts = seen.after.get("interrupts") or {}
+    for cpu in map(str, seen.spec.cpus):  # not the control's, whose are counted as well
+        counts = interrupts.get(cpu) or {}
         earlier = (seen.before.get("interrupts") or {}).get(cpu) or {}
         for irq, count in counts.items():
             came = count - earlier.get(irq, 0)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from . import command, grub, kexec, netboot, systemd_boot, tryboot
+from . import command, grub, kexec, netboot, qemu, systemd_boot, tryboot
 from .base import Bootable, Method, State, Step, reboot
 
 METHODS: tuple[Method, ...] = (
@@ -11,14 +11,15 @@ METHODS: tuple[Method, ...] = (
     grub.METHOD,
     systemd_boot.METHOD,
     tryboot.METHOD,
+    qemu.METHOD,
     netboot.METHOD,
     command.METHOD,
 )
 
 
-def method_of(name: str) -> Method | None:
-    """The method of that name; None for ``qemu``, where there is a machine to be started anew instead."""
-    return next((each for each in METHODS if each.name == name), None)
+def method_of(name: str) -> Method:
+    """The method of that name: the inventory takes no other."""
+    return next(each for each in METHODS if each.name == name)
 
 
 __all__ = ["METHODS", "Bootable", "Method", "State", "Step", "method_of", "reboot"]

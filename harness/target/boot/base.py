@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a boot method is: from what is to be booted and what the target says of itself to what has to be done. Pure.
+"""What a boot method is: from what is to be booted and what the target says of itself to what has to be done.
+
+What is done on the target is only said (``arm``, ``go``); what has to be done on the controller a method does itself
+(``here``, ``leave``, ``clean_up``), and most have nothing to do there.
 
 The default entry of a boot loader is never changed: what a method arms is booted once. So a kernel that panics (it has
 ``panic=10``), or that is switched off because it hangs, is followed by what the machine boots by itself.
@@ -9,9 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ...config.inventory import Target
 from ...errors import TargetUnfit
+
+if TYPE_CHECKING:
+    from ..hands import Hands
+    from ..kernels import Bundle
 
 #: What the agent reads and does: see harness/agent/kernels.py.
 State = Mapping[str, Any]
@@ -20,7 +28,11 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bootable:
-    """A kernel that lies on the target, and the command line that it is to get. Paths are the target's."""
+    """A kernel that lies on the target, and the command line that it is to get. Paths are the target's.
+
+    ``bundle`` is the same kernel here, where it is one of ours. ``dtb`` is, of the device trees that came with it, the
+    one for this machine: empty if none is, None where it has no device tree. ``own_trees``: they were asked for.
+    """
 
     kernel: str
     boot: str
@@ -28,17 +40,25 @@ class Bootable:
     image: str
     initrd: str | None
     cmdline: str
-    dtbs: str | None = None
+    dtb: str | None = None
+    own_trees: bool = False
     build: str | None = None  # of ours
+    bundle: Bundle | None = None
 
 
 @dataclass(frozen=True)
 class Method:
-    """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants."""
+    """``tools`` it uses on the target, and ``reads``: files there whose text :meth:`arm` wants.
+
+    ``serves``: what is booted comes from the controller, each time again until :meth:`here` is told of the default.
+    ``trees``: it can hand on a device tree.
+    """
 
     name: str = ""
     tools: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    serves: bool = False
+    trees: bool = False
 
     def arm(self, what: Bootable, state: State) -> list[Step]:  # noqa: ARG002 - what most methods need
         """What to do on the target so that ``what`` is booted next, once. Raises TargetUnfit where it cannot be.
@@ -51,6 +71,19 @@ class Method:
         """The command that then boots."""
         return reboot(state)
 
+    def here(self, target: Target, what: Bootable | None, release: str) -> None:
+        """What the controller does before, on itself; ``what`` is None for what the target boots by itself.
+
+        ``release`` is what will run then. Raises EnvironmentFault, TargetUnfit.
+        """
+
+    def leave(self, target: Target, hands: Hands, what: Bootable | None, state: State) -> None:  # noqa: ARG002
+        """Send the target into ``what``; returns once it is on its way."""
+        hands.leave(reboot(state) if what is None else self.go(state))
+
+    def clean_up(self, target: Target) -> None:
+        """Remove what :meth:`here` left for one boot, once that is over."""
+
     def check(self, state: State) -> None:
         """TargetUnfit unless the target has what this method uses."""
         tools = state.get("tools") or {}
@@ -61,6 +94,16 @@ class Method:
                 f"boot: {self.name} needs {', '.join(lacking)} on the target",
                 advice=f"install {packages}, or choose another boot method",
             )
+
+    def check_tree(self, what: Bootable) -> None:
+        """TargetUnfit where ``what`` would get another device tree than the one that was asked for."""
+        if not what.own_trees or what.dtb is None:
+            return
+        advice = "leave `dtbs` out: it gets the one that the machine has by itself"
+        if not self.trees:
+            raise TargetUnfit(f"boot: {self.name} hands on no device tree, and {what.kernel} has some", advice=advice)
+        if not what.dtb:
+            raise TargetUnfit(f"none of the device trees of {what.kernel} is for this machine", advice=advice)
 
 
 _PACKAGES = {"kexec": "kexec-tools", "grub-reboot": "grub2-common", "bootctl": "systemd-boot"}

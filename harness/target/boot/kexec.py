@@ -11,7 +11,9 @@ class Kexec(Method):
         argv = ["kexec", "-l", what.image, f"--command-line={what.cmdline}"]
         if what.initrd is not None:
             argv.append(f"--initrd={what.initrd}")
-        return [{"run": argv}]
+        if what.own_trees and what.dtb:  # else it gets the one that runs, as firmware completed it
+            argv.append(f"--dtb={what.dtb}")
+        return [{"arm": "kexec", "run": argv}]
 
     def go(self, state: State) -> list[str]:
         """By systemd where it runs: file systems are then unmounted first."""
@@ -19,4 +21,4 @@ class Kexec(Method):
         return [tools["systemctl"], "kexec"] if "systemctl" in tools else [tools["kexec"], "-e"]
 
 
-METHOD = Kexec("kexec", tools=("kexec",))
+METHOD = Kexec("kexec", tools=("kexec",), trees=True)

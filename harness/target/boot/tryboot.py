@@ -10,7 +10,9 @@ from .base import Bootable, Method, State, Step
 
 _CONFIGS = ("/boot/firmware/config.txt", "/boot/config.txt")
 #: What says which kernel, initial RAM disk and command line: ours comes in their place.
-_OURS = re.compile(r"^\s*(kernel|initramfs|cmdline|auto_initramfs|ramfsfile|ramfsaddr|os_prefix)\b", re.MULTILINE)
+_OURS = re.compile(
+    r"^\s*(kernel|initramfs|cmdline|auto_initramfs|ramfsfile|ramfsaddr|os_prefix|device_tree)\b", re.MULTILINE
+)
 
 
 class Tryboot(Method):
@@ -23,8 +25,11 @@ class Tryboot(Method):
         if what.initrd is not None:
             steps.append({"copy": what.initrd, "to": f"{folder}/isolbench-once.initrd", "id": what.build})
             lines.append("initramfs isolbench-once.initrd followkernel")
-        steps.append({"write": f"{folder}/isolbench-once.txt", "text": what.cmdline + "\n", "id": None})
-        return [*steps, {"write": f"{folder}/tryboot.txt", "text": "\n".join(lines) + "\n", "id": None}]
+        if what.dtb:  # of its own or of its package: firmware completes it
+            steps.append({"copy": what.dtb, "to": f"{folder}/isolbench-once.dtb", "id": what.build})
+            lines.append("device_tree=isolbench-once.dtb")
+        steps.append({"write": f"{folder}/isolbench-once.txt", "text": what.cmdline + "\n", "once": True})
+        return [*steps, {"write": f"{folder}/tryboot.txt", "text": "\n".join(lines) + "\n", "once": True}]
 
     def go(self, state: State) -> list[str]:
         tools = state.get("tools") or {}
@@ -46,4 +51,4 @@ class Tryboot(Method):
         return found
 
 
-METHOD = Tryboot("tryboot", reads=_CONFIGS)
+METHOD = Tryboot("tryboot", reads=_CONFIGS, trees=True)

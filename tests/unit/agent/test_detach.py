@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.agent import detach
 from harness.agent.detach import init_may_execute
-from harness.agent.system import Tree
+from harness.agent.paths import Paths
+from harness.agent.system import AgentError, Tree
 
 
 def machine(root: Path, enforce: str | None, label: str | None) -> Tree:
@@ -50,3 +52,17 @@ def test_what_systemd_may_execute(enforce: str | None, label: str | None, may: b
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     assert not init_may_execute(machine(tmp_path, "1", None), "/nowhere")
+
+
+@pytest.mark.parametrize(("log", "fault", "kind"), [("", "infrastructure", "slow"), ("SyntaxError", "bug", "start")])
+def test_an_agent_that_says_nothing_is_slow_and_one_that_complains_is_broken(
+    log: str, fault: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is slow, as a board is that boots beside others, is worth another try."""
+    monkeypatch.setattr(detach, "init_may_execute", lambda *_: False)
+    monkeypatch.setattr(detach, "_answers", lambda *_: False)
+    monkeypatch.setattr(detach, "_by_double_fork", lambda _argv, _env, path: Path(path).write_text(log))
+    state = str(tmp_path)
+    with pytest.raises(AgentError) as caught:
+        detach.start(Paths(deploy=state, state=state, runtime=state), 60.0)
+    assert (caught.value.fault, caught.value.kind) == (fault, kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.agent import cgroups, partition
+from harness.agent.knobs.base import Outcome
 from harness.agent.knobs.partition import Partition
 from harness.agent.system import Tree
 from harness.agent.undo import Undo
@@ -25,8 +26,10 @@ def undo_of(tmp_path: Path, kernel: Kernel) -> Undo:
 @BOTH_KERNELS
 def test_it_is_made_of_the_measured_cpu_and_takes_it_from_everybody(tmp_path: Path, *, old: bool) -> None:
     kernel = Kernel(str(tmp_path), old=old)
-    outcome = Partition(kernel).set([3], [0, 1, 2], undo_of(tmp_path, kernel))
-    assert (outcome.ok, outcome.effective) == (True, "isolated")
+    knob = Partition(kernel)
+    outcome = knob.set([3], [0, 1, 2], undo_of(tmp_path, kernel))
+    assert (outcome.ok, outcome.effective, outcome.reason) == (True, "isolated", None)
+    assert knob.advise(outcome) is None
     assert kernel.groups[OURS].cpus == {3}
     assert all(3 not in task.now for tid, task in kernel.tasks.items() if tid != WORKER)
     # Those who were elsewhere stay where they were: also the agent, which has stepped aside, and its load.
@@ -105,17 +108,63 @@ def test_a_cgroup_of_that_name_that_is_not_ours_is_left_alone(tmp_path: Path) ->
 class Closed(Kernel):
     """Of an agent that may not write there."""
 
+    number = errno.EACCES
+
     def write(self, path: str, value: str) -> int:
-        return errno.EACCES
+        return self.number
 
 
-def test_a_refused_write_is_told_with_its_errno(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "name", "advice"),
+    [
+        (errno.EACCES, "EACCES", "as root"),
+        (errno.EROFS, "EROFS", "on the machine itself"),
+        (errno.EBUSY, "EBUSY", "cgroup-v2.rst"),
+    ],
+)
+def test_a_refused_write_is_told_with_its_errno(tmp_path: Path, number: int, name: str, advice: str) -> None:
     kernel = Closed(str(tmp_path), old=False)
+    kernel.number = number
     knob = Partition(kernel)
     outcome = knob.set([3], [0], undo_of(tmp_path, kernel))
-    assert (outcome.ok, outcome.errno) == (False, "EACCES")
-    assert "cgroup.subtree_control refused" in str(outcome.reason)
-    assert "root" in str(knob.advise(outcome))
+    assert (outcome.ok, outcome.errno) == (False, name)
+    assert outcome.reason == "+cpuset in /sys/fs/cgroup/cgroup.subtree_control refused"
+    assert advice in str(knob.advise(outcome))
+
+
+class Stubborn(Kernel):
+    """That refuses one thing: to make the group, or to write one of its files."""
+
+    stubborn = ""
+
+    def make_folder(self, path: str) -> int:
+        return errno.ENOSPC if path == self.stubborn else super().make_folder(path)
+
+    def write(self, path: str, value: str) -> int:
+        return errno.EINVAL if path == self.stubborn else super().write(path, value)
+
+
+@BOTH_KERNELS
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(OURS, "ENOSPC"), (f"{OURS}/cpuset.cpus", "EINVAL"), (f"{OURS}/cpuset.cpus.partition", "EINVAL")],
+)
+def test_what_was_refused_is_named_and_all_before_it_put_back(
+    tmp_path: Path, path: str, name: str, *, old: bool
+) -> None:
+    kernel = Stubborn(str(tmp_path), old=old)
+    before = kernel.everything()
+    undo = undo_of(tmp_path, kernel)
+    kernel.stubborn = path
+    outcome = Partition(kernel).set([3], [0, 1, 2], undo)
+    assert (outcome.ok, outcome.errno, outcome.reason) == (False, name, f"{path} refused")
+    assert all(each["ok"] for each in undo.play())
+    assert kernel.everything() == before
+
+
+def test_a_reason_that_only_a_newer_kernel_has_is_no_matter_of_privileges(tmp_path: Path) -> None:
+    said = Outcome("partition", "isolated", None, "isolated invalid (Have remote partition underneath)")
+    assert "who else has made partitions" in str(Partition(Kernel(str(tmp_path), old=False)).advise(said))
 
 
 def test_what_somebody_has_come_to_use_stays_switched_on(tmp_path: Path) -> None:

@@ -92,10 +92,10 @@ def test_a_systemd_that_does_not_answer_raises_nothing(tmp_path: Path) -> None:
 
     tree = Hanging(str(tmp_path))
     knob = Services(tree)
-    assert knob.show()["reason"] == "systemctl show: not done after 5 s"
+    assert knob.show()["reason"] == "systemctl show: not done after 15 s"
     outcome = knob.set([1], [0], Undo(str(tmp_path), tree))
     assert not outcome.ok
-    assert knob.verify(outcome) == "systemctl show: not done after 5 s"
+    assert knob.verify(outcome) == "systemctl show: not done after 15 s"
 
 
 class Failing(Invented):

@@ -111,6 +111,13 @@ def test_interrupts_are_kept_in_few_words(tmp_path: Path) -> None:
     assert snapshot.take(Tree(str(tmp_path)), [3])["irq_affinity"] == {"0-63": "0-6,8-199", "5": "7"}
 
 
+def test_interrupts_are_counted_on_the_controls_cpu_as_well(tmp_path: Path) -> None:
+    table = "      CPU0  CPU1  CPU3\n LOC:    7     8     9   Local timer interrupts\n  36:    0     1     2   PCI-MSI"
+    write(tmp_path, "proc/interrupts", table)
+    seen = snapshot.take(Tree(str(tmp_path)), [3], beside=[0])
+    assert seen["interrupts"] == {"3": {"LOC": 9, "36": 2}, "0": {"LOC": 7}}
+
+
 def test_moved_interrupts_are_named() -> None:
     seen = evidence()
     seen.before["irq_affinity"], seen.after["irq_affinity"] = {"0": "1-9,40"}, {"1": "1-9", "0": "40"}

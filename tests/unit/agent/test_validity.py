@@ -313,6 +313,9 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         knob(0, ok=False, reason="EIO"),  # an interrupt that stayed but never fired
         several(knob(0, detail={"moved_irqs": "36"}), after("interrupts", {"3": {"36": 8}})),  # the move itself
         several(knob(0, detail={"per_cpu": ["36"]}), after("interrupts", {"3": {"36": 80}})),
+        several(
+            knob(0, ok=False, reason="EIO"), after("interrupts", {"3": {"36": 7}, "1": {"36": 80}})
+        ),  # the control's
         after("boottime_ns", 10**12 + 10**9 + 10**6),  # two clocks are not read at one instant
         after("busy_ticks", {"3": 600, "1": 51}),  # a tick of a sibling
         after("siblings", {"3": []}),

@@ -27,6 +27,13 @@ def test_what_was_found_is_recalled(cache: Path) -> None:
     assert len(list(cache.iterdir())) == 1
 
 
+def test_what_a_boot_of_ours_shows_is_not_what_the_machine_is() -> None:
+    own = {"kernel": {"cmdline": "root=/dev/sda quiet"}}
+    facts_cache.remember(BOX, own)
+    facts_cache.remember(BOX, {"kernel": {"cmdline": "root=/dev/sda nohz_full=1 isolbench.boot=installed/quiet"}})
+    assert facts_cache.recall(BOX) == own
+
+
 @pytest.mark.parametrize("change", [{"address": "other.lan"}, {"user": "me"}, {"port": 23}, {"name": "other"}])
 def test_another_address_is_another_machine(change: dict[str, object]) -> None:
     facts_cache.remember(BOX, {"arch": "x86_64"})

@@ -91,3 +91,32 @@ def test_facts_that_make_no_sense_are_the_targets_fault(tmp_path: Path) -> None:
     odd["cpus"]["topology"] = {str(cpu): {"siblings": 7} for cpu in range(4)}
     with pytest.raises(TargetUnfit, match="what the target says of itself cannot be used"):
         worked_out(tmp_path, odd, benches=["xwake"], control=True)
+
+
+def test_a_kernel_that_is_not_there_is_unsupported_also_before_anything_was_booted(tmp_path: Path) -> None:
+    (tmp_path / "i.yaml").write_text(
+        "targets: {nuc: {address: n, boot: kexec}}\n"
+        "kernels: {rt: {installed: 6.1-rt}, other: {s390x: {image: Image}}, next: {deb: next.deb}}\n"
+    )
+    axes = {"kernel": ["default", "rt", "other", "next"], "mode": ["shared"]}
+    document = {"campaign": "c", "targets": ["nuc"], "benches": ["gap"], "duration": "1s", "axes": axes}
+    (tmp_path / "c.yaml").write_text(json.dumps(document))
+    inventory = load_inventory(tmp_path / "i.yaml")
+    plan = build_plan(load_campaign(tmp_path / "c.yaml"), inventory)
+    execution = executions.create(plan, tmp_path / "results", tmp_path / "i.yaml")
+    facts = {**EIGHT, "arch": native_arch(), "kernels": {"installed": ["6.1"], "ours": {}}}
+    session: Any = SimpleNamespace(target=inventory.targets["nuc"], welcome={"facts": facts}, contact=None)
+    work = work_out(execution, session)
+    by_kernel = {cell.kernel: work.refused.get(cell.id) for cell in plan.cells}
+    assert by_kernel == {
+        "default": None,
+        "rt": "kernel 'rt': 6.1-rt is not installed there (found: 6.1)",
+        "other": f"kernel 'other' has nothing for {native_arch()} (only for s390x)",
+        "next": None,
+    }
+    ledger = Ledger(execution, "nuc", lambda *_, **__: None)
+    ledger.read()
+    planned = next_session(execution, "nuc", ledger, work.refused)
+    assert planned is not None
+    assert planned.booted is not None
+    assert planned.booted.kernel in ("default", "next")  # what cannot be had is never booted

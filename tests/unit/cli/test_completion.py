@@ -102,6 +102,24 @@ def test_what_is_offered(lab: Path, line: str, wanted: list[str]) -> None:
     assert offered(lab, f"isolbench {line}") == wanted
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("plan quick -s kernel=default,n", ["kernel=default,next"]),
+        ("plan quick -s boot=", ["boot=plain", "boot=quiet"]),
+        ("run quick --kernel n", ["next="]),
+        ("run quick -k ", ["rt=", "next="]),
+        ("init --virtual a", ["aarch64"]),
+    ],
+)
+def test_what_can_be_booted_is_offered(lab: Path, line: str, wanted: list[str]) -> None:
+    path = lab / "inventory" / "lab.yaml"
+    path.write_text(
+        path.read_text() + "kernels: {rt: {installed: '*-rt'}, next: {image: x}}\nboots: {quiet: {add: a}}\n"
+    )
+    assert offered(lab, f"isolbench {line}") == wanted
+
+
 def test_an_inventory_that_is_broken_or_elsewhere(lab: Path) -> None:
     (lab / "other.yaml").write_text("targets: {box: {address: box}}")
     assert offered(lab, "isolbench doctor -i other.yaml b") == ["box"]

@@ -43,6 +43,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "lab down": ("lab down", 0),
     "lab status": ("lab status", 0),
     "lab build": ("lab build no-such-image", 2),
+    "lab prune": ("lab prune", 0),
     "schema": ("schema bench", 0),
 }
 #: Commands that fail here, before they have anything to say.

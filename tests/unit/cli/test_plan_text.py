@@ -178,3 +178,73 @@ def test_a_knob_that_a_target_lacks_is_told_before_it_costs_a_night(lab: Path) -
     found = json.loads("\n".join(text(lab, "-t", "b1", "--set", "tune=thp,ksm,governor", "--json")))
     assert found["targets"]["b1"]["tune_lacks"] == {"governor": "no cpufreq here"}
     assert found["cells"][0]["tune"] == ["governor", "ksm", "thp"]
+
+
+BOOTS = """campaign: c
+targets: [pi, nuc]
+benches: [gap]
+axes: {kernel: [default, rt], boot: [plain, quiet], mode: [pinned, nohz-full]}
+sessions: 3
+settle: 0s
+duration: 1s
+"""
+BOOTED = """targets:
+  nuc: {address: n, boot: kexec, isolated: 1}
+  pi: {address: p, boot: tryboot, isolated: 3}
+kernels: {rt: {installed: "*-rt-*"}}
+boots: {quiet: {add: "nohz_full={isolated} splash=off", remove: [debug, quiet]}}
+"""
+
+
+@pytest.fixture
+def booting(lab: Path) -> Path:
+    (lab / "c.yaml").write_text(BOOTS)
+    (lab / "i.yaml").write_text(BOOTED)
+    nuc = load_inventory(lab / "i.yaml").targets["nuc"]
+    kernel = {"release": "6.1.0-50-amd64", "cmdline": "root=/dev/sda quiet splash"}
+    lies = {"installed": ["6.1.0-50-amd64", "6.1.0-50-rt-amd64"]}
+    facts_cache.remember(nuc, {**FACTS, "arch": "x86_64", "kernel": kernel, "kernels": lies})
+    facts_cache.remember_boots(nuc, {"kexec": [18.0, 22.0]})
+    return lab
+
+
+def test_boots_their_turns_and_their_time(booting: Path) -> None:
+    found = json.loads(isolbench("plan", "c.yaml", "-i", "i.yaml", "--json", cwd=booting).stdout)["targets"]
+    nuc, pi = found["nuc"], found["pi"]
+    assert (nuc["boots"], nuc["booting"]["method"], nuc["booting"]["boot_s"]) == (4 * 3 + 1, "kexec", 20.0)
+    assert nuc["seconds"] == 3.0 + 21 * 1.1 + 13 * 20.0  # nohz-full is refused as the machine boots by itself
+    assert (pi["seconds"], pi["booting"]["boot_s"]) == (3.0 + 24 * 1.1 + 13 * 60.0, 60.0)
+    both = [{"kernel": kernel, "boot": boot} for kernel in ("default", "rt") for boot in ("plain", "quiet")]
+    assert sorted(nuc["booting"]["turn"], key=str) == sorted(both, key=str)
+    cells = json.loads(isolbench("plan", "c.yaml", "-i", "i.yaml", "--json", cwd=booting).stdout)["cells"]
+    why = {(each["mode"], each["kernel"], each["boot"]): each["would_run"] for each in cells if each["target"] == "nuc"}
+    assert why["nohz-full", "default", "plain"] == "no"
+    assert why["nohz-full", "default", "quiet"] == why["pinned", "rt", "plain"] == "unknown"
+
+
+def test_what_a_profile_changes_there(booting: Path) -> None:
+    found = json.loads(isolbench("plan", "c.yaml", "-i", "i.yaml", "--json", cwd=booting).stdout)["targets"]
+    added = ["nohz_full=1", "splash=off", "panic=10"]
+    assert found["nuc"]["booting"]["profiles"]["quiet"] == {
+        "added": added,
+        "removed": ["quiet", "splash"],
+        "known": True,
+    }
+    assert found["nuc"]["booting"]["kernels"] == {
+        "default": "6.1.0-50-amd64", "rt": "installed *-rt-*: 6.1.0-50-rt-amd64",
+    }  # fmt: skip
+    assert found["pi"]["booting"]["profiles"]["quiet"] == {
+        "added": ["nohz_full=3", "splash=off"], "removed": ["debug", "quiet"], "known": False,
+    }  # fmt: skip
+    lines = text(booting)
+    assert "  boot quiet: +nohz_full=1 +splash=off +panic=10 -quiet -splash" in lines
+    assert any(
+        line.startswith("  3 sessions of each, a boot by kexec before each (some 20 s), in turns") for line in lines
+    )
+    assert any("gap kernel=rt boot=quiet  nohz-full" in line and "until it is booted" in line for line in lines)
+
+
+def test_a_plan_that_boots_nothing_says_nothing_of_it(lab: Path) -> None:
+    found = json.loads(isolbench("plan", "c.yaml", "-i", "i.yaml", "--json", cwd=lab).stdout)
+    assert {target["booting"] for target in found["targets"].values()} == {None}
+    assert "session" not in " ".join(text(lab))

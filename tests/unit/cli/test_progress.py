@@ -125,3 +125,78 @@ def test_status_cuts_no_name_however_narrow_the_terminal(tmp_path: Path) -> None
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())
     assert f"a-rather-long-name-of-a-campaign/{made.id}" in text
     assert re.search(r"lane-finished \d\d:\d\d:\d\d$", text, re.MULTILINE)
+
+
+def test_a_kernel_is_told_of_with_how_much_of_it_is_to_come(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = {"target": "local", "kernel": "next", "release": "6.18"}
+    with Progress(execution(tmp_path, ONE)) as progress:
+        progress.listen({"kind": "installing", **kernel, "sha256": "0" * 64, "bytes": 124_489_589})
+        for done, shown in ((12_400_000, "uploading next: 12 MB of 124 MB"), (124_489_589, "installing next")):
+            progress.listen({"kind": "uploaded", "target": "local", "kernel": "next", "bytes": done, "of": 124_489_589})
+            assert progress._lanes["local"].doing == shown
+    assert capsys.readouterr().err.splitlines()[1:] == ["local: installing kernel next (6.18): 124 MB to upload"]
+
+
+BOOTS: list[dict[str, object]] = [
+    {"kind": "lane-started", "planned": 4, "finished": 0},
+    {"kind": "contacted", "planned": 4},
+    {"kind": "installing", "kernel": "next", "release": "6.18", "bytes": 31_400_000},
+    {"kind": "booting", "kernel": "next", "boot": "quiet", "method": "kexec"},
+    {"kind": "power-cycled", "message": "did not come back within 60 s"},
+    {"kind": "boot-failed", "kernel": "next", "boot": "quiet", "session": 1, "message": "a panic", "retried": True},
+    {"kind": "booting", "kernel": "next", "boot": "quiet", "method": "kexec"},
+    {"kind": "boot-failed", "kernel": "next", "boot": "quiet", "session": 1, "message": "a panic", "retried": False},
+    {"kind": "run-failed", "run": "x-r1", "reason": "boot of next quiet: a panic", "fault": "infrastructure"},
+    {"kind": "booting", "kernel": "rt", "boot": "plain", "method": "kexec"},
+    {"kind": "booted", "kernel": "rt", "boot": "plain", "session": 1, "took_s": 27.4},
+]
+
+
+def test_boots_are_told_in_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(execution(tmp_path, ONE)) as progress:
+        for event in BOOTS:
+            progress.listen({"target": "local", **event})
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "local: installing kernel next (6.18): 31 MB to upload",
+        "local: booting next quiet by kexec",
+        "local: did not come back within 60 s; its power was switched off and on",
+        "local: boot of next quiet failed, trying again: a panic",
+        "local: booting next quiet by kexec",
+        "local: boot of next quiet failed, its runs are not measured: a panic",
+        "local: booting rt plain by kexec",
+        "local: booted rt plain in 27 s, and proved it",
+    ]
+
+
+def test_a_terminal_sees_for_how_long_it_boots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with Progress(execution(tmp_path, ONE), quiet=True) as progress:
+        progress.listen({"target": "local", "kind": "contacted", "planned": 4, "cells": 0})
+        assert drawn(progress)[0].endswith("  about to boot")
+        for event in BOOTS[:4]:
+            progress.listen({"target": "local", **event})
+        assert re.search(r"  0:0\d booting next quiet$", drawn(progress)[0])
+        progress.listen({"target": "local", **BOOTS[8]})
+        assert "1 failed" in drawn(progress)[0]
+        progress.listen({"target": "local", **BOOTS[10]})
+        assert drawn(progress)[0].endswith("  booted rt plain")
+
+
+def test_status_says_what_was_booted_and_what_was_not(tmp_path: Path) -> None:
+    made = execution(tmp_path, ONE)
+    events = EventLog(made.path / "events.jsonl")
+    for event in BOOTS:
+        kind = str(event["kind"])
+        events.emit(kind, target="local", **{key: value for key, value in event.items() if key != "kind"})
+    events.close()
+    done = isolbench("status", "--results", str(tmp_path / "results"), cwd=tmp_path)
+    assert done.stdout.splitlines()[2:4] == [
+        "  local: 1 boot proved, 2 failed, power switched 1 time",
+        "    next quiet: a panic (2 times)",
+    ]
+    found = json.loads(isolbench("status", "--json", "--results", str(tmp_path / "results"), cwd=tmp_path).stdout)
+    (lane,) = found["lanes"]
+    assert (lane["booted"], lane["booting"], lane["boots"], lane["power_cycles"]) == ("rt plain", None, 1, 1)
+    assert lane["boot_failures"] == ["next quiet: a panic"] * 2

@@ -54,6 +54,7 @@ targets:
     isolated: 2-3,6
     smt: shared
     boot: kexec
+    boot_timeout: 90s
     power: {{cycle: [pdu, "{{name}}"]}}
     disabled: "PSU dead"
 """
@@ -70,6 +71,7 @@ targets:
         "known_hosts": Path("/lab/keys/known"),
         "proxy_jump": "a@b:22,[fe80::1]",
         "connect_timeout_ns": 1_500_000_000,
+        "boot_timeout_ns": 90_000_000_000,
         "become": "sudo",
         "arch": "x86_64",
         "class_name": None,
@@ -282,3 +284,19 @@ def test_any_pattern_expands_or_says_why(pattern: str) -> None:
 @given(st.text(max_size=12))
 def test_substitution_leaves_no_placeholder(text: str) -> None:
     assert "{name}" not in substitute(text.replace("{", "") + "{name}", "n")
+
+
+def test_how_a_virtual_board_is_booted() -> None:
+    found = read(
+        """
+targets:
+  a: {virtual: {arch: aarch64}}
+  b: {virtual: {arch: x86_64}, boot: grub-once}
+  c: {address: c}
+"""
+    ).targets
+    methods = {name: target.boot and target.boot.method for name, target in found.items()}
+    assert methods == {"local": None, "a": "qemu", "b": "grub-once", "c": None}
+    assert problems("targets: {c: {address: c, boot: qemu}}") == [
+        "f:1:33: targets.c.boot: qemu boots virtual boards only"
+    ]

@@ -40,6 +40,12 @@ def read(text: str) -> Inventory:
     return read_inventory(parse(text, "i.yaml"), Path("/lab/i.yaml"))
 
 
+def test_a_pattern_may_stand_for_a_release() -> None:
+    rt = read("targets: {}\nkernels: {rt: {installed: '6.?.*-rt-amd64'}}").kernels["rt"].artefact(None)
+    assert rt is not None
+    assert rt.installed == "6.?.*-rt-amd64"
+
+
 def test_everything_at_once() -> None:
     found = read(FULL)
     assert list(found.kernels) == ["default", "rt", "next", "deb"]

@@ -19,7 +19,7 @@ from harness.config.given import to_kernel
 from harness.config.inventory import Inventory, read_inventory
 from harness.config.yaml import parse
 from harness.errors import PlanError, UserError
-from harness.plan import Booted, Cell, Plan, build_plan, estimate, order, sessions_of
+from harness.plan import Booted, Cell, Plan, build_plan, estimate, lacks, order, sessions_of
 
 ONE = Cell("c", "t", "b", {}, ModeSpec("shared"), LoadSpec("idle"), 0, 1_900_000_000)
 BOOTED = st.lists(
@@ -49,6 +49,22 @@ def test_each_is_booted_once_a_session_and_the_turns_run_to_and_fro(
     runs = Counter((cell.id, number) for each in found for cell, number in each.runs)
     assert set(runs.values()) == {1}
     assert len(runs) == len(booted) * 2 * repeat * sessions
+
+
+@given(BOOTED, st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.text(max_size=4))
+def test_drift_within_the_sessions_adds_the_same_to_every_cell(
+    booted: list[Booted], sessions: int, repeat: int, count: int, seed: str
+) -> None:
+    """Whatever is booted, however many runs: over pairs of rounds each cell has the same places in its sessions."""
+    if sessions * repeat % 2:
+        repeat *= 2
+    found = sessions_of(cells_of(booted, count), repeat, sessions, seed, boots=True)
+    for each in booted:
+        runs = [cell.id for session in found if session.booted == each for cell, _ in session.runs]
+        places: Counter[str] = Counter()
+        for place, cell in enumerate(runs):
+            places[cell] += place
+        assert len(set(places.values())) == 1
 
 
 def test_slow_drift_over_the_boots_adds_the_same_to_each() -> None:
@@ -86,7 +102,12 @@ targets:
   pi: {address: p, boot: tryboot, arch: aarch64, isolated: 3}
   auto: {address: a, boot: kexec}
   still: {address: s}
-kernels: {rt: {installed: 6.1.0-rt}, next: {x86_64: {image: bzImage}}}
+kernels:
+  rt: {installed: 6.1.0-rt}
+  next: {x86_64: {image: bzImage}}
+  own: {installed: true}
+  same: {image: ../lab/bzImage}
+  many: {installed: "*-rt"}
 boots: {quiet: {add: "nohz_full={isolated}"}, calm: {add: idle=poll}}
 """
 HEAD = "campaign: c\nbenches: [b]\nduration: 1s\n"
@@ -140,7 +161,12 @@ REFUSED = [
     ("targets: [still]\naxes: {kernel: [rt]}", "still: the inventory does not say how to boot it"),
     ("targets: [local]\naxes: {kernel: [rt]}", "local: this machine steers the campaign: it is not booted"),
     ("targets: [auto]\naxes: {boot: [quiet]}", "auto: boot profile 'quiet' wants {isolated}, and isolated is no list"),
-    ("targets: [nuc, pi]\naxes: {kernel: [next]}", "pi: kernel 'next' has nothing for aarch64 (only for x86_64)"),
+    ("targets: [pi]\naxes: {kernel: [next]}", "pi: kernel 'next' has nothing for aarch64 (only for x86_64)"),
+    ("targets: [nuc]\naxes: {kernel: [default, own]}", "axes.kernel[1]: 'own' and 'default' are one kernel"),
+    (
+        "targets: [nuc]\naxes: {kernel: [next, same]}",
+        "axes.kernel[1]: 'same' and 'next' are one kernel under two names",
+    ),
 ]
 
 
@@ -150,6 +176,31 @@ def test_what_cannot_be_booted_is_a_plan_error(tmp_path: Path, text: str, messag
         plan(tmp_path, text + "\n")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_one_target_cannot_have_another_can(tmp_path: Path) -> None:
+    found = plan(tmp_path, "targets: [nuc, pi]\naxes: {kernel: [next]}\n")
+    assert found.targets == ("nuc", "pi")
+    kernel = found.kernels["next"]
+    assert lacks(kernel, "x86_64") is None
+    assert lacks(kernel, "aarch64") == "kernel 'next' has nothing for aarch64 (only for x86_64)"
+    assert lacks(kernel, None) is None  # it is not known yet
+
+
+def test_an_installed_kernel_is_there_or_not() -> None:
+    kernels = lab().kernels
+
+    def why(name: str, *installed: str) -> str | None:
+        return lacks(kernels[name], "x86_64", {"kernels": {"installed": list(installed)}})
+
+    assert why("rt", "6.1.0", "6.1.0-rt", "6.1.0-rt-rt") is None
+    assert why("rt", "6.1.0") == "kernel 'rt': 6.1.0-rt is not installed there (found: 6.1.0)"
+    assert why("rt") == "kernel 'rt': 6.1.0-rt is not installed there (found: none)"
+    assert why("many", "6.1.0", "6.1.0-rt") is None
+    assert why("many", "6.1-rt", "6.2-rt") == "kernel 'many': *-rt is 6.1-rt, 6.2-rt there: which of them is not said"
+    assert why("own") is None
+    assert why("next") is None
+    assert lacks(kernels["rt"], "x86_64", {}) is None  # an agent that does not say
 
 
 def test_tonights_kernel(tmp_path: Path) -> None:
@@ -185,6 +236,8 @@ def test_what_lies_at_the_path(tmp_path: Path) -> None:
     assert to_kernel(f"n={debs}")[1].deb == f"{debs}/linux-image-6.1_1_amd64.deb"
     tar = files(tmp_path / "t", "linux-6.1-x86.tar.gz", "README")
     assert to_kernel(f"n={tar}")[1].tar == f"{tar}/linux-6.1-x86.tar.gz"
+    merged = files(tmp_path / "u", "Image", "usr/lib/modules/6.1/modules.dep")
+    assert to_kernel(f"n={merged}")[1].modules == merged
     tree = files(tmp_path / "m", "Image", "lib/modules/6.1/modules.dep")
     assert to_kernel(f"n={tree}")[1].modules == tree
     assert to_kernel(f"n={tree}/Image")[1].image == f"{tree}/Image"

@@ -150,7 +150,8 @@ REACHED: list[tuple[Cell, dict[str, Any]]] = [
     (cell(PINNED, helper="waker-cpu"), machine(1)),
     (cell(NOHZ_FULL), machine(2)),
     (cell(PARTITION), grouped(machine(2), version=1)),
-    (cell(PARTITION), grouped(machine(2), version=None)),
+    (cell(PARTITION), grouped(machine(2), version=None, controllers=[])),
+    (cell(PARTITION), grouped(machine(2), version=1, controllers=["memory"])),  # its cpuset is nobody's
     (cell(PARTITION), grouped(machine(2), controllers=["cpu", "io"])),
     (cell(PARTITION), grouped(machine(2), root=False)),
     (cell(PARTITION), grouped(machine(2), "5.15.0")),

@@ -201,7 +201,7 @@ def record(
         "knobs": [{"name": "irq-affinity", "requested": "0-2", "effective": "0-2", "reason": None, "needed": True}],
         "load": {"cpu_share": 0.99},
         "facts_before": snapshot,
-        "facts_after": snapshot,
+        "facts_after": dict(snapshot),
         "validity": {"state": state, "reasons": [dict(reason) for reason in reasons]},
         "results": [result],
         "files": [

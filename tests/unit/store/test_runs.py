@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,46 @@ def test_the_runs_own_kernel_counts_not_the_one_at_first_contact(tmp_path, made)
     record["facts_before"]["kernel"] = "6.19.0"
     folder = write_run(tmp_path, "nuc", record, files, fake.context())
     assert load_run(folder).document["identity"]["kernel_release"] == "6.19.0"
+
+
+ARTEFACT = {"name": "next", "sha256": "ee" * 32, "config_sha256": "c1" * 32, "build_id": "aa" * 20}
+
+
+def test_an_installed_kernel_is_known_by_what_it_was_made_of(tmp_path, made):
+    record, files = made
+    about = replace(fake.context(), proof={"boot_id": "b-1", "artefact": ARTEFACT})
+    identity = load_run(write_run(tmp_path, "nuc", record, files, about)).document["identity"]
+    assert identity["artefact_sha256"] == "ee" * 32
+    assert identity["config_sha256"] == "c1" * 32  # a package's kernel does not say it of itself
+    lay_there = load_run(write_run(tmp_path, "pi", record, files, fake.context())).document["identity"]
+    assert (lay_there["artefact_sha256"], lay_there["config_sha256"]) == (None, None)
+
+
+@pytest.mark.parametrize(("version", "build_id"), [(None, fake.FACTS["kernel"]["build_id"]), ("#2 SMP", None)])
+def test_a_run_of_an_earlier_boot_has_nothing_of_the_later_one(tmp_path, made, version, build_id):
+    """It was kept on the target while that booted: what is known by now is known of another boot."""
+    record, files = made
+    record["facts_before"] = {**record["facts_before"], "boot_id": "b-0"}
+    if version:
+        record["facts_before"]["kernel_version"] = version
+    about = replace(fake.context(), proof={"boot_id": "b-1", "artefact": ARTEFACT})
+    identity = load_run(write_run(tmp_path, "nuc", record, files, about)).document["identity"]
+    assert (identity["artefact_sha256"], identity["cmdline"], identity["build_id"]) == (None, None, build_id)
+
+
+def test_what_came_to_each_cpu_is_told_in_counts(tmp_path, made):
+    record, files = made
+    record["facts_before"]["interrupts"] = {"3": {"LOC": 1000, "36": 7}, "0": {"LOC": 5}}
+    record["facts_after"]["interrupts"] = {"3": {"LOC": 1002, "36": 7}, "0": {"LOC": 505, "9": 1}}
+    found = load_run(write_run(tmp_path, "nuc", record, files, fake.context())).document["interrupts"]
+    assert found == {"3": {"LOC": 2}, "0": {"LOC": 500, "9": 1}}
+
+
+def test_counts_that_are_none_are_no_run(tmp_path, made):
+    record, files = made
+    record["facts_after"]["interrupts"] = {"3": {"LOC": "many"}}
+    with pytest.raises(SpecError, match="not an integer: 'many'"):
+        write_run(tmp_path, "nuc", record, files, fake.context())
 
 
 def test_what_the_probe_says_must_be_equal_is_identity(tmp_path, made):

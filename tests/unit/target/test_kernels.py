@@ -9,6 +9,8 @@ import hashlib
 import io
 import lzma
 import os
+import re
+import shutil
 import struct
 import subprocess
 import tarfile
@@ -20,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.config.kernels import Artefact
-from harness.errors import UserError
+from harness.errors import EnvironmentFault, UserError
+from harness.target import kernelimage
 from harness.target.kernelimage import NoKernel, read_image, unpack
-from harness.target.kernels import identify
+from harness.target.kernels import KEEP, identify, look
 
 #: Where tests/setup.sh puts Debian's packages.
 DEBS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isolbench" / "test-debs"
@@ -142,8 +145,12 @@ PACKAGE = {
 
 
 def deb_of(files: Mapping[str, bytes]) -> bytes:
+    return ar_of({"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": tar_of(files, "w:xz")})
+
+
+def ar_of(members: Mapping[str, bytes]) -> bytes:
     out = b"!<arch>\n"
-    for name, data in (("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), ("data.tar.xz", tar_of(files, "w:xz"))):
+    for name, data in members.items():
         out += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
     return out
 
@@ -175,7 +182,11 @@ def test_packages(tmp_path: Path, kind: str) -> None:
     image = found.part("image")
     assert image is not None
     assert image.read_bytes() == bzimage()
-    again = identify("other", Artefact(**{kind: str(path)}), "x86_64", tmp_path / "cache")
+    told: list[str] = []
+    again = identify(
+        "other", Artefact(**{kind: str(path)}), "x86_64", tmp_path / "cache", lambda: told.append("unpacking")
+    )
+    assert told == []
     assert (again.folder, again.identity.name) == (found.folder, "other")
 
 
@@ -239,12 +250,115 @@ def test_artefacts_that_are_none(tmp_path: Path) -> None:
     assert "no lib/modules/RELEASE" in refused(Artefact(image=str(path), modules=str(cache)), cache)
 
 
+MERGED = {"usr/lib/modules" + name.partition("lib/modules")[2] if "/lib/modules/" in name else name: data
+          for name, data in PACKAGE.items()}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["gz", "xz", "bz2", "zst", ""])
+@pytest.mark.parametrize("kind", ["deb", "tar"])
+def test_whatever_it_is_packed_by_and_where_usr_is_merged(tmp_path: Path, kind: str, how: str) -> None:
+    data = tar_of(MERGED, f"w:{how}" if how not in ("", "zst") else "w")
+    if how == "zst":
+        if shutil.which("zstd") is None:
+            pytest.skip("zstd is not installed")
+        data = subprocess.run(["zstd", "-qc"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    dot = f".{how}" if how else ""
+    path = tmp_path / (f"k.tar{dot}" if kind == "tar" else "k.deb")
+    path.write_bytes(data if kind == "tar" else ar_of({"debian-binary": b"2.0\n", f"data.tar{dot}": data}))
+    artefact = Artefact(**{kind: str(path)})
+    found = identify("next", artefact, "x86_64", tmp_path / "cache")
+    assert names_in(found.part("modules.tar.gz")) == ["6.1.0-x/kernel/a.ko"]
+    assert found.parts["modules.tar.gz"].unpacked == len(b"module")
+    seen = look("next", artefact, "x86_64")
+    assert (seen.image.build_id, seen.sha256) == (found.identity.build_id, found.identity.sha256)
+    assert seen.size == path.stat().st_size
+    path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
+    assert re.search("cannot be read|is no tar file", refused(artefact, tmp_path / "cache"))
+
+
+def test_a_folder_where_usr_is_merged(tmp_path: Path) -> None:
+    (tmp_path / "bzImage").write_bytes(bzimage())
+    folder = tmp_path / "m/usr/lib/modules/6.1.0-x"
+    folder.mkdir(parents=True)
+    (folder / "a.ko").write_bytes(b"module")
+    (folder / "build").symlink_to("/usr/src")
+    artefact = Artefact(image=f"{tmp_path}/bzImage", modules=f"{tmp_path}/m")
+    found = identify("n", artefact, "x86_64", tmp_path / "cache")
+    assert names_in(found.part("modules.tar.gz")) == ["6.1.0-x/a.ko"]
+
+
+def test_without_zstd_it_is_said_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "k.deb"
+    path.write_bytes(ar_of({"debian-binary": b"2.0\n", "data.tar.zst": b"(\xb5/\xfd"}))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EnvironmentFault, match=r"data\.tar\.zst needs zstd, which is not installed here") as caught:
+        identify("next", Artefact(deb=str(path)), "x86_64", tmp_path / "cache")
+    assert caught.value.advice == "install zstd"
+
+
+def test_a_glance_does_not_read_to_the_end(tmp_path: Path) -> None:
+    """The image stands at the beginning: modules of hundreds of MB are not unpacked for it."""
+    path = tmp_path / "k.tar"
+    whole = tar_of(PACKAGE, "w").rstrip(b"\0")
+    path.write_bytes(whole + bytes(-len(whole) % 512))  # cut off between two members
+    assert look("next", Artefact(tar=str(path))).image.release == "6.1.0-x"
+    assert refused(Artefact(tar=str(path)), tmp_path / "cache").endswith("cannot be read: it ends in the middle")
+    path.write_bytes(tar_of({"./boot/System.map": b""}))
+    with pytest.raises(UserError, match="no boot/vmlinuz-"):
+        look("next", Artefact(tar=str(path)))
+
+
+def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
+    cache, path = tmp_path / "cache", tmp_path / "bzImage"
+    made = []
+    for number in range(KEEP + 1):
+        path.write_bytes(bzimage(f"6.{number}"))
+        made.append(identify("n", Artefact(image=str(path)), "x86_64", cache).folder)
+        for age, folder in enumerate(reversed(made)):  # a clock is too coarse for this
+            if folder.exists():
+                os.utime(folder, (1000 - age, 1000 - age))
+        if number == KEEP - 1:
+            os.utime(made[0], (2000, 2000))
+            made.append(made.pop(0))
+    assert sorted(each.exists() for each in made) == [False, *[True] * KEEP]
+
+
 def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "k.tar"
     path.write_bytes(tar_of(PACKAGE))
     found = identify("n", Artefact(tar=str(path)), "x86_64", tmp_path / "cache")
-    (found.folder / "identity.json").write_text("{")
-    assert identify("n", Artefact(tar=str(path)), "x86_64", tmp_path / "cache") == found
+    for part, data in (("identity.json", "{"), ("image", "short")):
+        (found.folder / part).write_text(data)
+        assert identify("n", Artefact(tar=str(path)), "x86_64", tmp_path / "cache") == found
+        assert (found.folder / "image").read_bytes() == bzimage()
+
+
+def test_what_is_written_while_it_is_read_is_not_kept(tmp_path: Path) -> None:
+    """A build that goes on: what was unpacked would lie in the cache under the hash of something else."""
+    path, cache = tmp_path / "k.tar", tmp_path / "cache"
+    path.write_bytes(tar_of(PACKAGE))
+
+    def rewritten() -> None:
+        path.write_bytes(tar_of({**PACKAGE, "./lib/modules/6.1.0-x/new.ko": b"new"}))
+
+    with pytest.raises(UserError, match="it changed while it was read"):
+        identify("n", Artefact(tar=str(path)), "x86_64", cache, rewritten)
+    path.write_bytes(tar_of(PACKAGE))
+    found = identify("n", Artefact(tar=str(path)), "x86_64", cache)
+    assert (found.folder / "image").read_bytes() == bzimage()
+
+
+def test_what_unpacks_to_more_than_a_kernel_is_not_unpacked_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program would go on for ever: it is ended as soon as there is enough."""
+    monkeypatch.setattr(kernelimage, "MAX_UNPACKED", 3 << 20)
+    assert len(kernelimage._by_program(("yes",), b"")) == 3 << 20
+    monkeypatch.setattr(kernelimage, "_DECOMPRESS_S", 0.1)
+    with pytest.raises(ValueError, match="sleep is not done after 0 s"):
+        kernelimage._by_program(("sleep", "60"), b"")
+    with pytest.raises(ValueError, match="No such file"):
+        kernelimage._by_program(("cat", "/nowhere"), b"")
 
 
 def test_unpacking_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,14 +46,28 @@ def test_the_command_line_that_is_asked_for() -> None:
         "panic=10 -- single"
     )
     assert cmdline.with_profile("a b", BootProfile()) == "a b panic=10"
+    assert cmdline.with_profile("a panic=5", BootProfile(remove=("panic",))) == "a"
+    masked = cmdline.with_profile("systemd.mask=x systemd.mask=y", BootProfile(add="systemd.mask=z"))  # type: ignore[arg-type]
+    assert masked == "systemd.mask=x systemd.mask=y systemd.mask=z panic=10"
     assert cmdline.with_profile("panic=0 x_y=1", BootProfile(add="panic=5 x-y=2")) == "panic=5 x-y=2"  # type: ignore[arg-type]
+
+
+def test_the_machines_own_parameters_arrive_as_well() -> None:
+    own = BootProfile(add='acpi_osi="Windows 2009"')  # type: ignore[arg-type]
+    expected = replace(EXPECTED, line=cmdline.with_profile(LINE.partition(" -- ")[0], own))
+    prove(expected, "old", facts(cmdline=f'"acpi_osi=Windows 2009" panic=10 {LINE}'))
+    broken = r'"acpi_osi=\"Windows 2009\""'
+    with pytest.raises(
+        WrongParameters, match=r'\(quiet\): acpi_osi="Windows 2009", which the machine boots with by itself'
+    ):
+        prove(expected, "old", facts(cmdline=f"{broken} {LINE}"))
 
 
 def test_what_was_asked_for_is_proved() -> None:
     proof = prove(EXPECTED, "old", facts())
     assert proof.to_json() == {
         "boot_id": "new", "release": "6.1.0-rt", "version": "#1 SMP PREEMPT_RT", "build_id": "ab" * 20, "cmdline": LINE,
-        "isolated": [2, 3], "nohz_full": [2, 3],
+        "isolated": [2, 3], "nohz_full": [2, 3], "artefact": None,
     }  # fmt: skip
     prove(EXPECTED, None, facts())
     prove(EXPECTED, "old", facts(build_id=None))  # nobody but root may read it everywhere
@@ -100,11 +115,26 @@ def test_what_is_not_believed(changes: dict[str, Any], kind: type[BootFailed], m
 def test_one_kernel_with_two_profiles_that_fell_back() -> None:
     """The release says nothing then; the mark of every boot of ours does."""
     expected = Expected("default", "6.1.0-rt", None, None, QUIET, "quiet", mark="isolbench.boot=installed/quiet")
-    with pytest.raises(OldKernel, match=r"came back as it boots by itself, 6\.1\.0-rt with nothing of the boot"):
-        prove(expected, "old", facts(cmdline="ro", isolated=[], nohz_full=[]))
+    mark = r"and not with isolbench\.boot=installed/quiet \(default quiet\)"
+    # The second: of what was asked for, the machine's own line has a part.
+    for line in ("ro", "ro nohz_full=2-3", LINE):
+        with pytest.raises(OldKernel, match=rf"the kernel 6\.1\.0-rt as it boots by itself, {mark}"):
+            prove(expected, "old", facts(cmdline=line, isolated=[], nohz_full=[]))
+    with pytest.raises(OldKernel, match=rf"with isolbench\.boot=1/quiet on its command line, {mark}"):
+        prove(expected, "old", facts(cmdline=f"isolbench.boot=1/quiet {LINE}"))
     with pytest.raises(WrongParameters):
         prove(expected, "old", facts(cmdline="ro isolbench.boot=installed/quiet"))
     prove(expected, "old", facts(cmdline=f"isolbench.boot=installed/quiet {LINE}"))
+
+
+def test_several_of_one_name_are_all_in_force() -> None:
+    huge = BootProfile(add="hugepagesz=1G hugepages=4 hugepagesz=2M hugepages=512")  # type: ignore[arg-type]
+    line = cmdline.with_profile("ro hugepages=9", huge)
+    expected = Expected("n", None, None, None, huge)
+    prove(expected, "old", facts(cmdline=line))
+    for wrong in (f"{line} hugepages=1", line.replace("hugepages=4 ", ""), line.replace("=512", "=513")):
+        with pytest.raises(WrongParameters, match="hugepages=4 is not on its command line, or another comes after it"):
+            prove(expected, "old", facts(cmdline=wrong))
 
 
 def test_quotation_marks_may_have_moved() -> None:
@@ -133,7 +163,7 @@ PARAMETER = st.from_regex(r"\A[ab_-][a-c_-]{0,2}(=[0-9]{0,2})?\Z").filter(lambda
 
 @given(
     st.lists(PARAMETER, max_size=6),
-    st.lists(PARAMETER, max_size=4, unique_by=cmdline.name_of),
+    st.lists(PARAMETER, max_size=4, unique=True),
     st.lists(PARAMETER, max_size=2),
 )
 def test_what_is_made_is_what_is_believed(own: list[str], add: list[str], remove: list[str]) -> None:
