@@ -293,9 +293,9 @@ void trace_match_until(struct trace_match *match, uint64_t until)
 	count_until(match, &until, &match->findings->outside);
 }
 
-void trace_match_before(struct trace_match *match, uint64_t first)
+void trace_match_before(struct trace_match *match, const uint64_t *first)
 {
-	count_until(match, &first, &match->findings->before);
+	count_until(match, first, &match->findings->before);
 }
 
 void trace_match_after(struct trace_match *match)

@@ -123,8 +123,8 @@ void trace_match_gap(struct trace_match *match, const struct trace_entry *entry)
 /* All events before `until` that are left: in no gap. */
 void trace_match_until(struct trace_match *match, uint64_t until);
 
-/* The same, but they belong to no loop: before its begin, or after its end. */
-void trace_match_before(struct trace_match *match, uint64_t first);
+/* The same, but they belong to no loop: before its begin (NULL: to come), or after its end. */
+void trace_match_before(struct trace_match *match, const uint64_t *first);
 void trace_match_after(struct trace_match *match);
 
 /* A link for an event that may be in no gap: it is to have a name all the same. */

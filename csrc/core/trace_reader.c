@@ -202,6 +202,7 @@ static void match_gaps(void)
 	/* In this order: trace_queue.h. */
 	const uint64_t progress = atomic_load_explicit(&queue->progress, memory_order_acquire);
 	const uint64_t pushed = atomic_load_explicit(&queue->pushed, memory_order_acquire);
+	const uint64_t first = atomic_load_explicit(&queue->first, memory_order_relaxed);
 	uint64_t taken = atomic_load_explicit(&queue->taken, memory_order_relaxed);
 
 	/* What the ring has now is all of these gaps' events. */
@@ -214,8 +215,7 @@ static void match_gaps(void)
 	for (size_t i = 0; i < reader.sender_count; i++)
 		take_sent(&reader.senders[i], reader.sender_cpus[i]);
 	if (!reader.begun) {
-		trace_match_before(&reader.match,
-				   atomic_load_explicit(&queue->first, memory_order_relaxed));
+		trace_match_before(&reader.match, &first);
 		reader.begun = true;
 	}
 	while (taken < pushed) {
@@ -238,7 +238,7 @@ static void discard(int64_t now_ns)
 	}
 	trace_events_look(&reader.events);
 	reader.limit_ns = now_ns;
-	trace_match_after(&reader.match);
+	trace_match_before(&reader.match, NULL);
 }
 
 static void step(void)

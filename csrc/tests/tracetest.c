@@ -260,7 +260,7 @@ static void do_lines(struct trace_match *match)
 			trace_match_sent(match, &(struct trace_sent){ line->at, line->event,
 								      (int16_t)line->cpu });
 		else if (!strcmp(line->word, "before"))
-			trace_match_before(match, line->at);
+			trace_match_before(match, &line->at);
 		else if (!strcmp(line->word, "until"))
 			trace_match_until(match, line->at);
 		else if (!strcmp(line->word, "after"))
