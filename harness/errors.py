@@ -17,7 +17,7 @@
     │   ├── ConnectionLost       the connection broke, or froze past its deadline
     │   ├── Busy                 the target is leased by somebody else
     │   └── StorageFull          a disk is full, here or there
-    ├── Interrupted    130/143   a signal asked us to stop; the targets were put back first
+    ├── Interrupted    130/143   a second signal: targets were left as they are
     └── Bug                 70   isolbench contradicts itself: please report
 
 The four branches are whose *fault* a failed attempt is: ``user``, ``environment``, ``infrastructure``, ``bug``.

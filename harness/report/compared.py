@@ -28,6 +28,8 @@ def print_kernels(target: TargetView, console: Console) -> None:
         item(console, what, why, indent=2)
     if target.power_cycles:
         item(console, "power switched", f"{target.power_cycles} times", indent=2)
+    if target.comparisons and target.virtual is not None:
+        item(console, "virtual machine", "compare kernels by counts, not by latencies", indent=2)
     for one in target.comparisons:
         _comparison(one, console)
 

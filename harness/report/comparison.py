@@ -18,6 +18,8 @@ from .kernel_view import Booted, ComparedCell, ComparedRow, Comparison, Number
 from .modes import name_of
 from .view import Attempt, ModeView, Section, Unsupported
 
+#: Units of counts, in their order where they come first.
+_COUNTED = {"count": 0, "": 1}
 _NOT_RUN = ComparedCell(None, None, (), "not measured")
 
 
@@ -50,8 +52,13 @@ def comparisons(
     bases: Mapping[Variant, str],
     unsupported: Mapping[str, Unsupported],
     attempts: Sequence[Attempt],
+    *,
+    virtual: bool = False,
 ) -> tuple[Comparison, ...]:
-    """The comparisons of ``target``, whose own ``cells`` these are, by id; ``bases`` names what is measured."""
+    """The comparisons of ``target``, whose own ``cells`` these are, by id; ``bases`` names what is measured.
+
+    Of a ``virtual`` machine counts come first: its latencies are the host's as well.
+    """
     if not columns:
         return ()
     asked: dict[str, dict[tuple[str, str], dict[Booted, str]]] = {}
@@ -73,7 +80,7 @@ def comparisons(
             by_boot, ids = places.get(place, {}), known.get(place, {})
             first = by_boot.get(columns[0])
             compared = tuple(
-                _measured(*by_boot[each], None if first is None or each == columns[0] else first[1])
+                _measured(*by_boot[each], None if first is None or each == columns[0] else first[1], virtual)
                 if each in by_boot
                 else _missing(ids.get(each), unsupported, lost)
                 for each in columns
@@ -84,7 +91,7 @@ def comparisons(
     return tuple(found)
 
 
-def _measured(section: Section, mode: ModeView, first: ModeView | None) -> ComparedCell:
+def _measured(section: Section, mode: ModeView, first: ModeView | None, virtual: bool) -> ComparedCell:
     if mode.basis is None:
         return ComparedCell(section, mode, (), "no usable run")
     gate = mode.quantile(section.gate)
@@ -105,6 +112,8 @@ def _measured(section: Section, mode: ModeView, first: ModeView | None) -> Compa
     came = _interrupts(mode)
     if came is not None:
         numbers.append(Number("interrupts", "count", came, _ratio(came, None if first is None else _interrupts(first))))
+    if virtual:
+        numbers.sort(key=lambda number: _COUNTED.get(number.unit, len(_COUNTED)))
     return ComparedCell(section, mode, tuple(numbers))
 
 

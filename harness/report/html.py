@@ -168,6 +168,8 @@ def headlines(view: View) -> list[str]:
             sentences.append(f"{where}: the longest {section.sample} was {_series(parts)}.")
         if target.virtual is not None:
             text = f"{target.name} is a virtual machine ({target.virtual}): its figures include what the host took."
+            if view.boots:
+                text += " Compare kernels there by counts, not by latencies."
             sentences.append(text)
     if every and not mixed:
         sentences.append("No run is valid: all of these are of suspect runs.")

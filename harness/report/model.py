@@ -122,7 +122,16 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
                 failure=lanes.failure(lane.get("failure")),
                 kernels=boots.kernels(name, columns),
                 booted=boots.views(name, columns, _number(plan, "sessions")),
-                comparisons=comparisons(name, measured, columns, asked, bases, lanes.by_cell(lane, unsupported), own),
+                comparisons=comparisons(
+                    name,
+                    measured,
+                    columns,
+                    asked,
+                    bases,
+                    lanes.by_cell(lane, unsupported),
+                    own,
+                    virtual=virtual is not None,
+                ),
                 power_cycles=boots.power_cycles(name),
             )
         )

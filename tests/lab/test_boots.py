@@ -7,9 +7,12 @@ One board for all; each test leaves it answering, with whatever runs then.
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,13 @@ from harness.campaign.execution import Execution
 from harness.campaign.outcome import Outcome
 from harness.config.campaign import load_campaign
 from harness.config.inventory import Inventory, load_inventory
-from harness.config.targets import Virtual
+from harness.config.targets import Target, Virtual
 from harness.deadline import Deadline
+from harness.errors import InfrastructureFault
 from harness.lab import boards, way
 from harness.lab.images import Image
 from harness.plan import build_plan
+from harness.target.boot import Bootable, grub
 from harness.target.booting import Booter, Wanted
 from harness.target.proof import NotBack, OldKernel, Proof, WrongParameters, prove
 from harness.target.session import open_session
@@ -40,7 +45,6 @@ kernels:
   rt: {{installed: {rt}}}
 boots:
   quiet: {{add: "isolcpus=managed_irq,domain,{{isolated}} nohz_full={{isolated}} rcu_nocbs={{isolated}}"}}
-  loud: {{add: "loglevel=8"}}
   # no first program: it panics, and the default comes a second later
   dies: {{add: "rdinit=/none root=/dev/none panic=1"}}
   # a first program that does not end
@@ -122,11 +126,32 @@ def test_kexec_to_parameters_that_the_kernel_does_not_take_and_from_stock_to_rt(
 
 
 def test_grub_boots_once_and_then_as_before(trial: Trial) -> None:
-    proof = trial.boot("grub-once", "default", "loud")
+    proof = trial.boot("grub-once", "default", "quiet")
     assert proof.release == trial.stock
-    assert {"loglevel=8", "isolbench.boot=installed/loud"} <= set(proof.cmdline.split())
-    with pytest.raises(OldKernel, match=f"came back as it boots by itself, {trial.stock} with nothing of the boot"):
+    assert proof.isolated == proof.nohz_full == (1,)
+    assert {"nohz_full=1", "isolbench.boot=installed/quiet"} <= set(proof.cmdline.split())
+    with pytest.raises(
+        OldKernel, match=f"the kernel {trial.stock} as it boots by itself, and not with isolbench.boot="
+    ):
         trial.boot("grub-once", "default", "dies")
+
+
+def test_what_grub_cannot_load_leads_home_and_what_was_armed_is_taken_back(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = grub.entry
+    monkeypatch.setattr(grub, "entry", lambda text, what: made(text, replace(what, image="/boot/none")))
+    with pytest.raises(OldKernel, match=f"the kernel {trial.stock} as it boots by itself"):
+        trial.boot("grub-once", "default", "loud")
+    target = trial.inventory("grub-once").targets["trial"]
+    with open_session(target, "me") as session:
+        hands = session.hands
+        state, entry = hands.look(grub.METHOD.reads, trial.stock)
+        what = Bootable("stock", "loud", trial.stock, entry["image"], entry["initrd"], "loglevel=8")
+        hands.steps(grub.METHOD.arm(what, state))
+        assert b"\nnext_entry=isolbench-once\n" in hands.read("/boot/grub/grubenv")
+        assert [(each["kind"], each["ok"]) for each in hands.remove()] == [("armed", True), ("block", True)]
+        assert b"next_entry" not in hands.read("/boot/grub/grubenv")
 
 
 def test_a_campaign_goes_on_with_a_kernel_that_panics_and_one_that_hangs(trial: Trial) -> None:
@@ -163,6 +188,74 @@ def test_a_campaign_goes_on_with_a_kernel_that_panics_and_one_that_hangs(trial: 
     assert kernel["release"] == trial.stock
     assert "isolbench.boot" not in kernel["cmdline"]
     assert (way.up_now("trial").once, way.up_now("trial").port) == (False, port)
+
+
+class Command:
+    """``isolbench WORDS`` on the campaign ``stopped``, and the events that it adds."""
+
+    def __init__(self, trial: Trial, *words: object) -> None:
+        self._folder = trial.folder / "results/stopped"
+        self._seen = len(self._events())
+        call = [sys.executable, "-m", "harness", *map(str, words), "--results", str(trial.folder / "results")]
+        self.process = subprocess.Popen(call, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    def _events(self) -> list[dict[str, Any]]:
+        texts = [path.read_text() for path in self._folder.glob("*/events.jsonl")]
+        return [json.loads(line) for text in texts for line in text.split("\n")[:-1]]
+
+    def kinds(self) -> list[str]:
+        return [str(each["kind"]) for each in self._events()[self._seen :]]
+
+    def interrupt_at(self, kind: str) -> None:
+        while kind not in self.kinds():
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.05)
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[int, str]:
+        _, said = self.process.communicate()
+        return self.process.returncode, said
+
+
+def test_an_interrupted_command_boots_the_board_back_and_a_second_signal_does_not_claim_it(trial: Trial) -> None:
+    target = trial.inventory("kexec").targets["trial"]
+    campaign = {**CAMPAIGN, "campaign": "stopped", "duration": "20s", "axes": {"kernel": ["rt"], "mode": ["pinned"]}}
+    (trial.folder / "stopped.yaml").write_text(json.dumps(campaign))
+    files = ("-i", trial.folder / "lab.yaml")
+    before = boot_id(target)
+    began = Command(trial, "run", trial.folder / "stopped.yaml", *files)
+    began.interrupt_at("booting")
+    began.interrupt_at("going-back")
+    code, said = began.end()
+    assert code == 130
+    assert "isolbench: interrupted by signal 2" in said
+    assert "they may run what was booted for it: resume boots them back at its end" in said
+    assert "were put back" not in said
+    arrived = Deadline.after(trial.patience)
+    while (found := boot_id(target)) in (None, before):
+        arrived.check("the board with the kernel that it was sent into")
+
+    resumed = Command(trial, "resume", "stopped", *files)
+    resumed.interrupt_at("run-started")
+    code, said = resumed.end()
+    assert code == 130, said
+    assert "trial: interrupted: it is sent back to what it boots by itself" in said
+    assert "interrupted: 0 of 1 runs finished; targets were put back; resume continues" in said
+    assert resumed.kinds().count("booted-back") == 1
+    with open_session(target, "me") as session:
+        facts = session.welcome["facts"]
+        assert session.client.acquire(60, Deadline.after(30))  # nobody's any more
+    assert facts["boot_id"] not in (before, found)
+    assert facts["kernel"]["release"] == trial.stock
+    assert "isolbench.boot" not in facts["kernel"]["cmdline"]
+
+
+def boot_id(target: Target) -> str | None:
+    try:
+        with open_session(target, "me") as session:
+            return str(session.welcome["facts"]["boot_id"])
+    except InfrastructureFault:
+        return None
 
 
 def test_one_whose_network_never_comes_up_is_switched_off_and_on(trial: Trial) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from harness.campaign import boot_times, boots, execution
+from harness.campaign import lane as lanes
+from harness.campaign.events import EventLog
 from harness.campaign.execution import Execution, Stop
 from harness.campaign.ledger import Ledger
+from harness.campaign.machines import Machines
 from harness.campaign.running import Running
 from harness.campaign.work import next_session
 from harness.config.campaign import load_campaign
@@ -456,3 +459,61 @@ def test_each_session_is_a_boot_of_its_own(tmp_path: Path, monkeypatch: pytest.M
 )
 def test_what_is_not_known_is_not_believed(found: object) -> None:
     assert Running.from_json(found) == Running()
+
+
+@pytest.mark.parametrize(("left", "visits"), [(Booted("next", "quiet"), 1), (Booted(), 0), (None, 1)])
+def test_a_target_that_was_left_away_is_visited_though_nothing_is_left_to_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: Booted | None, visits: int
+) -> None:
+    """Its controller was killed between the last run and the way back."""
+    execution = carried_out(tmp_path)
+    execution.write_lane("nuc", {"boot": Running(left, 1, "b1").to_json()})
+    names = execution.run_names["nuc"]
+    monkeypatch.setattr(Execution, "finished", lambda *_: set(names))
+    events = EventLog(execution.path / "events.jsonl")
+    lane = lanes.Lane(execution, execution.inventory().targets["nuc"], Machines(execution), events, Stop())
+    visited: list[int] = []
+    monkeypatch.setattr(lane, "_until_done", lambda: visited.append(1))
+    lane._with_lock()
+    events.close()
+    assert len(visited) == visits
+
+
+def test_a_campaign_without_boots_leaves_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board([])
+    board.now = facts("b1", "ro isolbench.boot=installed/quiet")  # somebody's
+    lane = Lane(tmp_path, board, monkeypatch, axes={"mode": ["shared"]})
+    with lane.boots.session() as session:
+        assert lane.boots.lease_s(None) is None
+        lane.boots.back(session)
+    assert (board.booted, lane.boots.left) == ([], None)
+
+
+def test_a_target_that_may_be_measuring_is_waited_for_until_its_power_may_be_switched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = carried_out(tmp_path, retry={"infrastructure": 1})
+    events = EventLog(execution.path / "events.jsonl")
+    lane = lanes.Lane(execution, execution.inventory().targets["nuc"], Machines(execution), events, Stop())
+    rest = [30.0, 20.0, 0.0, None]
+    done: list[object] = []
+
+    class Boots:
+        def session(self, _: object) -> Any:
+            raise Unreachable("no route")
+
+        def rescue_in_s(self, _: object) -> float | None:
+            done.append(rest[0])
+            return rest.pop(0)
+
+        def rescue(self, _: object) -> None:
+            done.append("switched")
+
+    monkeypatch.setattr(lane, "_boots", Boots())
+    monkeypatch.setattr(lane, "_met", True)
+    monkeypatch.setattr(lanes, "AWAY_S", 0.0)
+    monkeypatch.setattr(lanes, "BACK_OFF_S", (0.0,))
+    with pytest.raises(Unreachable):
+        lane._until_done()
+    events.close()
+    assert done == [30.0, 20.0, 0.0, "switched", None]

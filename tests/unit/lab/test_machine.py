@@ -54,6 +54,12 @@ def test_cpus_take_turns_where_a_kernel_would_die_of_patching_itself(
     assert found[found.index("-accel") + 1] == how
 
 
+def test_an_emulated_pc_has_no_timer_that_a_busy_host_makes_wrong() -> None:
+    assert "q35,pit=off" in call(None)
+    assert "q35" in argv(replace(HARDWARE, accel="kvm"), "qemu")
+    assert "virt,gic-version=3" in argv(replace(HARDWARE, arch="aarch64"), "qemu")
+
+
 def test_only_loopback_leads_to_a_board() -> None:
     (network,) = [word for word in call(None) if word.startswith("user,")]
     assert "restrict=on" in network
