@@ -279,7 +279,7 @@ RULES: Mapping[str, Rule] = {
     "events-not-conserved": Rule(
         SUSPECT,
         "attribution had fewer or more events of an interrupt than the kernel counted",
-        "see which: some kernels hide what happens while certain tasks run; if it is always the same, report it",
+        "see which, and `missing`: some kernels count events that they do not write; if it is zero, report it",
         f"{_DOC}/trace/events.rst",
     ),
     # Knobs
