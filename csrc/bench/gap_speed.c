@@ -9,7 +9,11 @@
  * does. Judged by the ratio of the medians; the bar is 1.10. On a machine without that
  * peace (emulation), read the figure and do not judge by it.
  *
- *   gap_speed [--cpu N] [--blocks N] [--block-ms N] [--check]
+ * With --attribution, (d) is the probe's loop while the kernel's events are on and their reader
+ * takes its gaps. They are on during the other blocks as well then: what they do to those shows
+ * against a run without.
+ *
+ *   gap_speed [--cpu N] [--blocks N] [--block-ms N] [--attribution] [--check]
  *
  * A line of JSON, then one for a person. --check: exit 1 above the bar.
  */
@@ -17,11 +21,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/fault.h"
 #include "core/json.h"
 #include "core/options.h"
 #include "core/placement.h"
+#include "core/trace.h"
 #include "probes/gap_loop.h"
 
 #define BAR 1.10
@@ -29,12 +35,13 @@
 #define BLOCKS_MAX 1001
 #define DIVIDED_BUCKETS 4096
 
-enum kind { BARE, GAP, DIVIDED, KINDS };
+enum kind { BARE, GAP, DIVIDED, TRACED, KINDS };
 
-static const char *const kind_names[KINDS] = { "bare", "gap", "divided" };
+static const char *const kind_names[KINDS] = { "bare", "gap", "divided", "traced" };
 
 static struct recorder recorder;
 static struct ring ring;
+static struct trace trace;
 static struct clock_scale scale;
 static double frequency_hz;
 static uint64_t block_units;
@@ -58,13 +65,24 @@ static __attribute__((noinline)) struct block run_bare(void)
 	return (struct block){ iterations, now - first };
 }
 
-static __attribute__((noinline)) struct block run_gap(void)
+static __attribute__((noinline)) struct block run_loop(struct trace_queue *queue)
 {
 	struct gap_loop loop;
 
 	gap_loop_init(&loop, &recorder, &ring, scale, 1000, block_units);
+	loop.queue = queue;
 	gap_loop_run(&loop, gap_real_counter, NULL);
 	return (struct block){ loop.iterations, loop.last - loop.first };
+}
+
+static struct block run_gap(void)
+{
+	return run_loop(NULL);
+}
+
+static struct block run_traced(void)
+{
+	return run_loop(trace.queue);
 }
 
 /* One fence before the read, as they have it. */
@@ -106,7 +124,7 @@ static __attribute__((noinline)) struct block run_divided(void)
 	return (struct block){ iterations, now - first };
 }
 
-static struct block (*const runs[KINDS])(void) = { run_bare, run_gap, run_divided };
+static struct block (*const runs[KINDS])(void) = { run_bare, run_gap, run_divided, run_traced };
 
 static int compare_double(const void *a, const void *b)
 {
@@ -134,11 +152,13 @@ static uint64_t number(const char *name, const char *text, uint64_t min, uint64_
 int main(int argc, char **argv)
 {
 	static double ns[KINDS][BLOCKS_MAX];
-	double medians[KINDS], ratio;
+	double medians[KINDS] = { 0 }, ratio;
+	int kinds = TRACED;
 	size_t blocks = 61;
 	uint64_t block_ms = 10;
 	int cpu = -1;
 	bool check = false;
+	struct placement_origin origin;
 	struct json json;
 
 	fault_set_program("gap_speed");
@@ -152,6 +172,8 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--block-ms")) {
 			i++;
 			block_ms = number("--block-ms", argv[i], 1, 10000);
+		} else if (!strcmp(argv[i], "--attribution")) {
+			kinds = KINDS;
 		} else if (!strcmp(argv[i], "--check")) {
 			check = true;
 		} else {
@@ -159,6 +181,13 @@ int main(int argc, char **argv)
 		}
 	}
 
+	if (kinds == KINDS) {
+		placement_remember(&origin);
+		placement_stay_off(&origin, cpu);
+		trace_start(&trace, &(struct trace_request){ .cpu = cpu, .tid = (int32_t)getpid(),
+							     .ring_bytes = (size_t)8 << 20 },
+			    65536, placement_other_cpu(&origin, cpu) >= 0);
+	}
 	recorder_init(&recorder, 2, placement_allocate(recorder_length(2) * sizeof(uint64_t)));
 	ring_init(&ring, placement_allocate(65536 * sizeof(struct ring_entry)), 65536);
 	(void)placement_lock_memory();
@@ -170,12 +199,14 @@ int main(int argc, char **argv)
 	scale = clock_scale_from(frequency_hz);
 	block_units = (uint64_t)((double)block_ms * frequency_hz / 1e3);
 
-	for (int kind = 0; kind < KINDS; kind++)
+	if (trace.asked)
+		trace_arm(&trace, scale.mult, clock_granularity());
+	for (int kind = 0; kind < kinds; kind++)
 		(void)runs[kind]();
 	for (size_t block = 0; block < blocks; block++) {
 		/* Each kind comes first, second and last equally often. */
-		for (size_t turn = 0; turn < KINDS; turn++) {
-			const size_t kind = (block + turn) % KINDS;
+		for (size_t turn = 0; turn < (size_t)kinds; turn++) {
+			const size_t kind = (block + turn) % (size_t)kinds;
 			struct block done;
 
 			recorder_reset(&recorder);
@@ -186,7 +217,9 @@ int main(int argc, char **argv)
 		}
 	}
 
-	for (int kind = 0; kind < KINDS; kind++)
+	if (trace.asked)
+		trace_finish(&trace, counter_read());
+	for (int kind = 0; kind < kinds; kind++)
 		medians[kind] = median(ns[kind], blocks);
 	ratio = medians[GAP] / medians[BARE];
 
@@ -197,11 +230,16 @@ int main(int argc, char **argv)
 	json_u64(&json, "block_ms", block_ms);
 	json_i64(&json, "cpu", cpu);
 	json_open(&json, "median_ns", '{');
-	for (int kind = 0; kind < KINDS; kind++)
+	for (int kind = 0; kind < kinds; kind++)
 		json_double(&json, kind_names[kind], medians[kind]);
 	json_close(&json, '}');
 	json_double(&json, "ratio", ratio);
 	json_double(&json, "divided_ratio", medians[DIVIDED] / medians[BARE]);
+	if (trace.asked) {
+		json_string(&json, "level", trace_level_names[trace.report ? trace.report->opening.level : 0]);
+		json_double(&json, "traced_ratio", medians[TRACED] / medians[BARE]);
+		json_double(&json, "sample_ns", trace.sample_ns);
+	}
 	json_double(&json, "bar", BAR);
 	json_bool(&json, "within", ratio <= BAR);
 	json_close(&json, '}');

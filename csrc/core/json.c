@@ -67,6 +67,12 @@ void json_init(struct json *json)
 	json->text[0] = '\0';
 }
 
+void json_reset(struct json *json)
+{
+	json->used = 0;
+	json->comma = false;
+}
+
 void json_free(struct json *json)
 {
 	free(json->text);

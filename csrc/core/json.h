@@ -20,6 +20,8 @@ struct json {
 
 void json_init(struct json *json);
 void json_free(struct json *json);
+/* Begins anew, in the memory that it has. */
+void json_reset(struct json *json);
 
 /* `key` is NULL inside an array and at the top. */
 void json_open(struct json *json, const char *key, char bracket);	/* '{' or '[' */

@@ -247,6 +247,9 @@ static const struct param waker_param = { "waker-cpu", PARAM_INT, NULL, "0", "81
 static const struct param start_param = {
 	"start-at", PARAM_INT, NULL, "1", "9223372036854775807", NULL, NULL,
 };
+static const struct param attribution_param = {
+	"attribution-ring", PARAM_INT, NULL, "16", "1048576", NULL, NULL,
+};
 static const struct param parent_param = { "parent", PARAM_INT, NULL, "1", "4194304", NULL, NULL };
 
 static void set_cpu(struct options *options, const char *text)
@@ -294,6 +297,27 @@ static void set_start_at(struct options *options, const char *text)
 	options->start_at_ns = options->start_asked ? 0 : (int64_t)parse_param(&start_param, text);
 }
 
+static void set_attribution(struct options *options, const char *text)
+{
+	options->attribution = !strcmp(text, "perf");
+	if (!options->attribution && strcmp(text, "off"))
+		fault_usage("--attribution %s: none of off, perf", text);
+}
+
+static void set_attribution_ring(struct options *options, const char *text)
+{
+	options->attribution_bytes = parse_param(&attribution_param, text) << 10;
+	if (options->attribution_bytes & (options->attribution_bytes - 1))
+		fault_usage("--attribution-ring %s: not a power of two", text);
+}
+
+static void set_tracefs(struct options *options, const char *text)
+{
+	if (text[0] != '/')
+		fault_usage("--tracefs %s: not an absolute path", text);
+	options->tracefs = text;
+}
+
 static void set_describe(struct options *options, const char *text)
 {
 	(void)text;
@@ -332,6 +356,12 @@ static const struct common {
 	{ "parent", "PID", "end at once unless this is the parent", set_parent, OPTIONS_ALONE },
 	{ "start-at", "NS", "begin at this CLOCK_MONOTONIC; -: say \"ready\", then read it (default: when ready)",
 	  set_start_at, OPTIONS_ALONE },
+	{ "attribution", "WORD", "off, or perf: what interrupted it, by the kernel's events (default off)",
+	  set_attribution, OPTIONS_ALONE },
+	{ "attribution-ring", "KIB", "room for events, a power of two (default 8192)",
+	  set_attribution_ring, OPTIONS_ALONE },
+	{ "tracefs", "DIR", "where it is mounted (default: where it is, else mounted for itself alone)",
+	  set_tracefs, OPTIONS_ALONE },
 	{ "describe", NULL, "print parameters and metrics as JSON", set_describe, OPTIONS_ALONE },
 	{ "version", NULL, "print the version", set_version, OPTIONS_ALONE },
 	{ "help", NULL, "print this", set_help, OPTIONS_ALONE },
@@ -381,6 +411,7 @@ void options_parse(int argc, char **argv, enum option_scope scope, const struct 
 		.duration_ns = known(&duration_param, DURATION_PRESET),
 		.sched = { .policy = PLACEMENT_INHERIT },
 		.waker_cpu = -1,
+		.attribution_bytes = UINT64_C(8) << 20,
 	};
 	for (size_t p = 0; p < count; p++)
 		values[p] = known(&params[p], params[p].preset);

@@ -37,6 +37,9 @@ struct options {
 	int waker_cpu;			/* -1: not given */
 	int64_t start_at_ns;		/* of CLOCK_MONOTONIC; 0: as soon as it is ready */
 	bool start_asked;		/* it is read from stdin, once "ready" was said on stdout */
+	bool attribution;		/* by the kernel's events: what interrupted it */
+	uint64_t attribution_bytes;	/* of their ring */
+	const char *tracefs;		/* where it lies; NULL: to be found */
 };
 
 /*

@@ -17,6 +17,7 @@
 
 #define SAFETY_EXTRA_NS UINT64_C(5000000000)
 #define START_ASKED_MAX_NS UINT64_C(60000000000)
+#define ATTRIBUTION_MAX_NS UINT64_C(30000000000)	/* opening and closing events: a second, or ten under emulation */
 #define START_AHEAD_MAX_NS INT64_C(10000000000)
 #define START_BUSY_NS INT64_C(10000000)
 
@@ -32,6 +33,20 @@ void probe_ring(struct ring *ring, uint64_t capacity)
 	const size_t bytes = (size_t)capacity * sizeof(struct ring_entry);
 
 	ring_init(ring, placement_allocate(bytes), (size_t)capacity);
+}
+
+void probe_attribute(struct run *run, uint64_t kept)
+{
+	const struct trace_request request = {
+		.cpu = run->options.cpu,
+		.tid = (int32_t)getpid(),
+		.ring_bytes = (size_t)run->options.attribution_bytes,
+		.tracefs = run->options.tracefs,
+	};
+
+	if (run->options.attribution)
+		trace_start(&run->trace, &request, (size_t)kept,
+			    placement_other_cpu(&run->origin, run->options.cpu) >= 0);
 }
 
 uint64_t probe_units(const struct run *run, double ns)
@@ -223,13 +238,16 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 		      run.params);
 	if (print_only(probe, &run.options))
 		return PROBE_EXIT_OK;
+	if (run.options.attribution && !probe->attributes)
+		fault_usage("--attribution: what %s measures is not attributed", probe->name);
 
 	placement_die_with_parent(run.options.parent);
 	placement_remember(&run.origin);
 	if (run.options.cpu >= 0)
 		placement_stay_off(&run.origin, run.options.cpu);
 	placement_arm_safety_timer(start_ahead_ns(&run.options) +
-				   (run.options.start_asked ? START_ASKED_MAX_NS : 0) + run.options.duration_ns +
+				   (run.options.start_asked ? START_ASKED_MAX_NS : 0) +
+				   (run.options.attribution ? ATTRIBUTION_MAX_NS : 0) + run.options.duration_ns +
 				   run.options.duration_ns / 2 + SAFETY_EXTRA_NS);
 	if (run.options.out)
 		output = output_open(run.options.out);
@@ -240,6 +258,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	placement_prefault_stack();
 	calibrate(&run);
 	place(&run);
+	trace_arm(&run.trace, run.scale.mult, run.granularity_units);
 	probe->warm(&run);
 	if (run.options.start_asked) {
 		run.options.start_at_ns = ask_start();
@@ -253,6 +272,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 	 * CPU that the next run wants quiet.
 	 */
 	placement_return(&run.origin, run.options.cpu);
+	trace_finish(&run.trace, run.last);
 	/* Values are whole ns, however fine the counter is. */
 	run.resolution_ns = fmax(run.granularity_units / run.final.hz * 1e9, 1.0);
 	probe->collect(&run);

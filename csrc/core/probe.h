@@ -7,10 +7,11 @@
  *
  *   options; die with the parent
  *   off the measured CPU; safety timer	(it stays on the CPU where it is armed)
- *   memory of the CPU's node; prepare()	(before it is locked)
+ *   memory of the CPU's node; prepare()	(before it is locked; events that attribute are opened)
  *   lock and prefault memory
  *   calibrate the counter		(10 ms of busy waiting)
  *   cgroup, CPU and scheduler, read back
+ *   events that attribute begin to count
  *   warm(): the loop, once		(code, data and branches are then known to the CPU)
  *   wait for --start-at			(several probes of a run begin together)
  *   brackets, rusage			(armed: from here on nothing is opened or allocated)
@@ -30,6 +31,7 @@
 #include "core/placement.h"
 #include "core/recorder.h"
 #include "core/ring.h"
+#include "core/trace.h"
 
 #define PROBE_VERSION "0.1.0"
 #define PROBE_SCHEMA 1		/* of result.json and --describe; history: 1, the first */
@@ -83,6 +85,8 @@ struct run {
 	struct metric_value values[PROBE_METRICS_MAX];
 	struct event_list events;		/* name NULL: none */
 
+	struct trace trace;			/* of probe_attribute() */
+
 	/* The frame around the loop. */
 	struct clock_bracket raw_begin, realtime_begin, boottime_begin, raw_end;
 	struct placement start, end;
@@ -102,6 +106,7 @@ struct probe {
 	size_t param_count;
 	const struct metric *metrics;
 	size_t metric_count;
+	bool attributes;	/* prepare() calls probe_attribute(), the loop fills its queue */
 	const char *own_cost;	/* what own_cost_ns is, and how it was found: "the mean of ..." */
 	void (*prepare)(struct run *run);
 	void (*warm)(struct run *run);
@@ -118,6 +123,13 @@ int probe_main(const struct probe *probe, int argc, char **argv);
 /* For prepare(): a recorder and a ring with their memory. */
 void probe_recorder(struct recorder *recorder, uint64_t digits);
 void probe_ring(struct ring *ring, uint64_t capacity);
+
+/*
+ * For prepare(), of a probe that attributes: opens the kernel's events if that is asked for. The
+ * loop then gives its gaps to run->trace.queue, unless that is NULL; `kept` of them are
+ * attributed one by one.
+ */
+void probe_attribute(struct run *run, uint64_t kept);
 
 /* For warm() and measure(): ns as counter units by the initial frequency. */
 uint64_t probe_units(const struct run *run, double ns);
@@ -144,7 +156,7 @@ double probe_duration_ns(const struct run *run);
 /* The texts, for probe.c (result.c writes them). */
 struct output;
 void result_describe(const struct probe *probe, struct json *json);
-void result_write(const struct probe *probe, const struct run *run, struct output *output);
+void result_write(const struct probe *probe, struct run *run, struct output *output);
 void result_summarise(const struct probe *probe, const struct run *run);
 
 #endif

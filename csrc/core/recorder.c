@@ -24,13 +24,22 @@ size_t recorder_length(unsigned int digits)
 	return (buckets + 1) << half;
 }
 
+void recorder_resume(struct recorder *recorder, unsigned int digits, uint64_t *counts, uint64_t max)
+{
+	*recorder = (struct recorder){
+		.counts = counts,
+		.length = recorder_length(digits),
+		.digits = digits,
+		.half_magnitude = half_magnitude(digits),
+		.sub_buckets = UINT64_C(2) << half_magnitude(digits),
+		.min = UINT64_MAX,
+		.max = max,
+	};
+}
+
 void recorder_init(struct recorder *recorder, unsigned int digits, uint64_t *counts)
 {
-	recorder->counts = counts;
-	recorder->length = recorder_length(digits);
-	recorder->digits = digits;
-	recorder->half_magnitude = half_magnitude(digits);
-	recorder->sub_buckets = UINT64_C(2) << recorder->half_magnitude;
+	recorder_resume(recorder, digits, counts, 0);
 	recorder_reset(recorder);
 }
 

@@ -40,6 +40,9 @@ size_t recorder_length(unsigned int digits);
 /* `counts`: recorder_length(digits) elements, the caller's. Clears everything. */
 void recorder_init(struct recorder *recorder, unsigned int digits, uint64_t *counts);
 
+/* The same, but what is in the counts stays there; `max` is that of before. */
+void recorder_resume(struct recorder *recorder, unsigned int digits, uint64_t *counts, uint64_t max);
+
 /* Clears everything; writes to every page of the counts. */
 void recorder_reset(struct recorder *recorder);
 

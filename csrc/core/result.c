@@ -62,6 +62,7 @@ void result_describe(const struct probe *probe, struct json *json)
 		json_string(json, "helper", options_helper(probe->scope));
 	else
 		json_null(json, "helper");
+	json_bool(json, "attributes", probe->attributes);
 	json_open(json, "params", '{');
 	for (size_t i = 0; i < probe->param_count; i++) {
 		const struct param *param = &probe->params[i];
@@ -129,29 +130,32 @@ static void write_histograms(const struct probe *probe, const struct run *run,
 	}
 }
 
-static void write_events(const struct run *run, struct output *output)
+static void write_events(struct run *run, struct output *output)
 {
 	const struct event_list *events = &run->events;
+	struct json json;
 
 	if (!events->name)
 		return;
 	output_begin(output, file_name(PROBE_METRICS_MAX, events->name, "jsonl"));
+	json_init(&json);
 	for (size_t i = 0; i < events->ring->stored; i++) {
 		const struct ring_entry *entry = &events->ring->entries[i];
-		char line[128];
 		/* An entry after a counter that stepped back may lie before the begin. */
 		const double units = (double)(int64_t)(entry->start - run->first);
-		const int64_t at_ns = events->in_ns ? (int64_t)entry->start :
-				      (int64_t)llround(units / run->final.hz * 1e9);
-		const uint64_t length_ns = events->in_ns ? entry->units :
-					   clock_ns(run->scale.mult, entry->units);
-		const int n = snprintf(line, sizeof(line), "{\"%s\":%" PRId64 ",\"%s\":%" PRIu64 "}\n",
-				       events->at_key, at_ns, events->length_key, length_ns);
 
-		if (n < 0 || (size_t)n >= sizeof(line))
-			fault_internal("a line of %s is too long", events->name);
-		output_append(output, line, (size_t)n);
+		json_reset(&json);
+		json_open(&json, NULL, '{');
+		json_i64(&json, events->at_key, events->in_ns ? (int64_t)entry->start :
+			 (int64_t)llround(units / run->final.hz * 1e9));
+		json_u64(&json, events->length_key, events->in_ns ? entry->units :
+			 clock_ns(run->scale.mult, entry->units));
+		trace_gap_json(&run->trace, entry->start, &json);
+		json_close(&json, '}');
+		json_newline(&json);
+		output_append(output, json.text, json.used);
 	}
+	json_free(&json);
 	output_end(output);
 }
 
@@ -304,7 +308,7 @@ static void write_metrics(const struct probe *probe, const struct run *run, stru
 	}
 }
 
-void result_write(const struct probe *probe, const struct run *run, struct output *output)
+void result_write(const struct probe *probe, struct run *run, struct output *output)
 {
 	struct json json;
 
@@ -333,14 +337,17 @@ void result_write(const struct probe *probe, const struct run *run, struct outpu
 	json_close(&json, '}');
 	write_effective(run, &json);
 	write_metrics(probe, run, &json);
+	trace_json(&run->trace, &json);
 	if (probe->detail) {
 		json_open(&json, "detail", '{');
 		probe->detail(run, &json);
 		json_close(&json, '}');
 	}
-	if (probe->identity) {
+	if (probe->identity || run->trace.asked) {
 		json_open(&json, "identity", '{');
-		probe->identity(run, &json);
+		if (probe->identity)
+			probe->identity(run, &json);
+		trace_identity_json(&run->trace, &json);
 		json_close(&json, '}');
 	}
 	json_close(&json, '}');
@@ -424,6 +431,7 @@ void result_summarise(const struct probe *probe, const struct run *run)
 		printf("%-13s  %" PRIu64 " of at least %" PRIu64 " ns, %" PRIu64 " not stored\n",
 		       run->events.name, run->events.count, run->events.threshold_ns,
 		       run->events.ring->dropped);
+	trace_summarise(&run->trace);
 	printf("loop           %" PRIu64 " iterations, own cost %.4g ns (%s), resolution %.3g ns\n",
 	       run->iterations, run->own_cost_ns, probe->own_cost, run->resolution_ns);
 	if (probe->detail || probe->identity) {

@@ -177,36 +177,92 @@ static bool number_in(const char *row, int column, uint64_t *value)
 	return true;
 }
 
+static void note_row(struct sysfs_interrupts *interrupts, const char *line, int columns, int column)
+{
+	struct sysfs_interrupt_row *row = &interrupts->row[interrupts->rows];
+	const char *rest = strchr(line, ':');
+	size_t length;
+
+	if (!rest || (size_t)(rest - line) >= sizeof(row->name) ||
+	    interrupts->rows == SYSFS_INTERRUPT_ROWS_MAX || !number_in(rest + 1, column, &row->count))
+		return;
+	memcpy(row->name, line, (size_t)(rest - line));
+	row->name[rest - line] = '\0';
+	rest++;
+	for (int i = 0; i < columns; i++) {
+		rest += strspn(rest, " ");
+		rest += strspn(rest, "0123456789");
+	}
+	rest += strspn(rest, " ");
+	length = strlen(rest);
+	/* The end of it: the names of the handlers come last. */
+	snprintf(row->what, sizeof(row->what), "%s",
+		 rest + (length < sizeof(row->what) ? 0 : length - sizeof(row->what) + 1));
+	interrupts->rows++;
+}
+
+static int columns_of(const char *header)
+{
+	int columns = 0;
+
+	while ((header = strstr(header, "CPU"))) {
+		columns++;
+		header += 3;
+	}
+	return columns;
+}
+
 /* Line by line in memory that is there: this is also called within a run's account of faults. */
-bool sysfs_timer_interrupts(uint64_t *count, int cpu)
+bool sysfs_interrupts_read(struct sysfs_interrupts *interrupts, int cpu)
 {
 	static char text[128 * 1024];
 	size_t used = 0;
-	int column = -2;		/* before the header */
-	bool found = false;
+	int columns = 0, column = -2;		/* before the header */
 	ssize_t n;
 	int fd;
 
+	interrupts->rows = 0;
 	fd = cpu < 0 ? -1 : open("/proc/interrupts", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	while (!found && column != -1 &&
-	       (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0) {
+	while (column != -1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0) {
 		char *line = text, *end;
 
 		used += (size_t)n;
 		text[used] = '\0';
-		for (; !found && (end = strchr(line, '\n')); line = end + 1) {
+		for (; (end = strchr(line, '\n')); line = end + 1) {
 			*end = '\0';
 			line += strspn(line, " ");
-			if (column == -2)
+			if (column == -2) {
 				column = column_of(line, cpu);
-			else if (column >= 0 && !strncmp(line, "LOC:", 4))
-				found = number_in(line + 4, column, count);
+				columns = columns_of(line);
+			} else if (column >= 0) {
+				note_row(interrupts, line, columns, column);
+			}
 		}
 		used -= (size_t)(line - text);
 		memmove(text, line, used);
 	}
 	close(fd);
-	return found;
+	return interrupts->rows;
+}
+
+const struct sysfs_interrupt_row *sysfs_interrupt(const struct sysfs_interrupts *interrupts,
+						  const char *name)
+{
+	for (size_t i = 0; i < interrupts->rows; i++)
+		if (!strcmp(interrupts->row[i].name, name))
+			return &interrupts->row[i];
+	return NULL;
+}
+
+bool sysfs_timer_interrupts(uint64_t *count, int cpu)
+{
+	static struct sysfs_interrupts interrupts;
+	const struct sysfs_interrupt_row *row;
+
+	row = sysfs_interrupts_read(&interrupts, cpu) ? sysfs_interrupt(&interrupts, "LOC") : NULL;
+	if (row)
+		*count = row->count;
+	return row;
 }

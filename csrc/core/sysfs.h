@@ -48,6 +48,29 @@ void sysfs_idle_read(struct sysfs_idle *idle, int cpu);
 void sysfs_idle_json(struct json *json, const char *key, const struct sysfs_idle *before,
 		     const struct sysfs_idle *after);
 
+/* ---- interrupts ---- */
+
+#define SYSFS_INTERRUPT_ROWS_MAX 768
+
+/* A row of /proc/interrupts, of one CPU. */
+struct sysfs_interrupt_row {
+	char name[12];		/* "36", "LOC" */
+	char what[52];		/* what is behind the counts, or the end of it */
+	uint64_t count;
+};
+
+struct sysfs_interrupts {
+	size_t rows;		/* those beyond the maximum are left out */
+	struct sysfs_interrupt_row row[SYSFS_INTERRUPT_ROWS_MAX];
+};
+
+/* All that came to a CPU so far; false where the kernel does not say, and of no CPU (-1). */
+bool sysfs_interrupts_read(struct sysfs_interrupts *interrupts, int cpu);
+
+/* The row of that name; NULL: none. */
+const struct sysfs_interrupt_row *sysfs_interrupt(const struct sysfs_interrupts *interrupts,
+						  const char *name);
+
 /*
  * Interrupts of the CPU's own timer so far, by /proc/interrupts: they say whether timers
  * expire on it, or on another CPU for it. False where this architecture's row is unknown.

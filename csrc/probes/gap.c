@@ -39,7 +39,7 @@ static struct gap_loop loop;
 
 static void prepare(struct run *run)
 {
-
+	probe_attribute(run, run->params[PARAM_RING]);
 	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
 	probe_ring(&ring, run->params[PARAM_RING]);
 }
@@ -66,6 +66,7 @@ static void warm(struct run *run)
 
 static void measure(struct run *run)
 {
+	loop.queue = run->trace.queue;
 	loop_once();
 	run->first = loop.first;
 	run->last = loop.last;
@@ -126,6 +127,7 @@ static const struct probe gap = {
 	.param_count = sizeof(params) / sizeof(params[0]),
 	.metrics = metrics,
 	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.attributes = true,
 	.own_cost = "the mean interval that is no gap: in every value",
 	.prepare = prepare,
 	.warm = warm,

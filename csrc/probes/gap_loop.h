@@ -27,10 +27,12 @@
 #include "core/clock.h"
 #include "core/recorder.h"
 #include "core/ring.h"
+#include "core/trace_queue.h"
 
 struct gap_loop {
 	struct recorder *recorder;
 	struct ring *ring;
+	struct trace_queue *queue;	/* NULL: nobody asks for the causes */
 	struct clock_scale scale;
 	uint64_t threshold_ns;
 	uint64_t small_units;		/* the hot path's longest interval */
@@ -79,17 +81,11 @@ static inline void gap_loop_quiet(struct gap_loop *loop, uint64_t until)
 		loop->quiet_units = quiet;
 }
 
-/* Any interval that the hot path does not take. Its time is the next interval's. */
-static __attribute__((noinline, cold)) void
-gap_loop_slow(struct gap_loop *loop, uint64_t start, uint64_t units)
+/* A gap, or not quite. */
+static inline void gap_loop_note(struct gap_loop *loop, uint64_t start, uint64_t units)
 {
-	uint64_t ns;
+	const uint64_t ns = clock_ns(loop->scale.mult, units);
 
-	if ((int64_t)units < 0) {
-		loop->recorder->negative++;
-		return;
-	}
-	ns = clock_ns(loop->scale.mult, units);
 	recorder_add(loop->recorder, ns);
 	if (ns < loop->threshold_ns)
 		return;
@@ -98,6 +94,23 @@ gap_loop_slow(struct gap_loop *loop, uint64_t start, uint64_t units)
 	gap_loop_quiet(loop, start);
 	loop->quiet_since = start + units;
 	ring_push(loop->ring, start, units);
+	if (loop->queue)
+		trace_queue_push(loop->queue, start, units, start);
+}
+
+/*
+ * Any interval that the hot path does not take. Its time is the next interval's. Every entry
+ * into the kernel takes long enough to come here, so that its end is told to who asks.
+ */
+static __attribute__((noinline, cold)) void
+gap_loop_slow(struct gap_loop *loop, uint64_t start, uint64_t units)
+{
+	if ((int64_t)units < 0)
+		loop->recorder->negative++;
+	else
+		gap_loop_note(loop, start, units);
+	if (loop->queue)
+		trace_queue_progress(loop->queue, start + units);
 }
 
 static inline __attribute__((always_inline)) void
@@ -114,6 +127,8 @@ gap_loop_run(struct gap_loop *loop, gap_counter read, void *feed)
 
 	loop->first = previous;
 	loop->quiet_since = previous;
+	if (loop->queue)
+		trace_queue_begin(loop->queue, previous);
 	now = read(feed);
 	for (;;) {
 		const uint64_t next = read(feed);

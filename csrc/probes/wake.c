@@ -60,6 +60,8 @@ static const struct metric metrics[] = {
 
 static struct recorder recorder;
 static struct ring ring;
+static struct trace_queue *queue;	/* NULL: nobody asks for the causes */
+static double units_per_ns;
 static struct periods periods;
 static struct clock_cost cost;
 static struct sysfs_idle idle_before, idle_after;
@@ -78,6 +80,7 @@ static void prepare(struct run *run)
 
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no deadline fits");
+	probe_attribute(run, run->params[PARAM_RING]);
 	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
 	probe_ring(&ring, run->params[PARAM_RING]);
 	threshold_ns = run->params[PARAM_THRESHOLD];
@@ -93,6 +96,17 @@ static struct timespec timespec_of(int64_t ns)
 {
 	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000),
 				  .tv_nsec = (long)(ns % 1000000000) };
+}
+
+/* The interval from the deadline until now, in the counter's units: what came between? */
+static __attribute__((noinline, cold)) void attribute(int64_t deadline, int64_t ns)
+{
+	const uint64_t now = counter_read();
+	const uint64_t units = (uint64_t)((double)ns * units_per_ns);
+
+	if ((uint64_t)ns >= threshold_ns)
+		trace_queue_push(queue, now - units, units, (uint64_t)(deadline - periods.start_ns));
+	trace_queue_progress(queue, now);
 }
 
 /* A wake-up for the next deadline: what there is to say about it, and where it was. */
@@ -116,6 +130,8 @@ static inline __attribute__((always_inline)) void note(int64_t now)
 		late++;
 		ring_push(&ring, (uint64_t)(deadline - periods.start_ns), (uint64_t)ns);
 	}
+	if (__builtin_expect(queue != NULL, 0))
+		attribute(deadline, ns);
 }
 
 static void wait_by_nanosleep(void)
@@ -199,7 +215,11 @@ static void measure(struct run *run)
 		     run->options.duration_ns);
 	if (roaming)
 		home = placement_cpu_now();
+	units_per_ns = run->initial.hz / 1e9;
 	run->first = counter_read_ordered();
+	queue = run->trace.queue;
+	if (queue)
+		trace_queue_begin(queue, run->first);
 	loop_once((enum method)run->params[PARAM_METHOD]);
 	run->last = counter_read_ordered();
 	run->iterations = periods.served;
@@ -268,6 +288,7 @@ static const struct probe wake = {
 	.param_count = sizeof(params) / sizeof(params[0]),
 	.metrics = metrics,
 	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.attributes = true,
 	.own_cost = "one reading of the clock, the mean of 4096: about half of it in every value",
 	.prepare = prepare,
 	.warm = warm,

@@ -178,6 +178,7 @@ static struct recorder recorder;
 static struct ring ring;
 static struct clock_scale scale;
 static uint64_t threshold_ns;
+static struct trace_queue *queue;	/* NULL: nobody asks for the causes */
 static uint64_t late;			/* wake-ups of at least threshold_ns */
 static uint64_t awake;			/* stamps that found it not asleep: no wake-ups */
 static uint64_t beside;			/* it woke on the waker's own CPU, if not pinned */
@@ -212,7 +213,11 @@ static void note(uint64_t stamp, uint64_t now)
 	if (ns >= threshold_ns) {
 		late++;
 		ring_push(&ring, stamp, units);
+		if (queue)
+			trace_queue_push(queue, stamp, units, stamp);
 	}
+	if (queue)
+		trace_queue_progress(queue, now);
 }
 
 /* One copy, so that what is warmed is what is measured with. */
@@ -246,6 +251,7 @@ static void prepare(struct run *run)
 	pthread_attr_t attributes;
 	int error;
 
+	probe_attribute(run, run->params[PARAM_RING]);
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no wake-up fits");
 	if (cpu >= 0 && cpu == run->options.waker_cpu)
@@ -331,6 +337,9 @@ static void warm(struct run *run)
 static void measure(struct run *run)
 {
 	run->first = counter_read_ordered();
+	queue = run->trace.queue;
+	if (queue)
+		trace_queue_begin(queue, run->first);
 	pthread_barrier_wait(&barrier);
 	be_woken();
 	run->last = counter_read_ordered();
@@ -410,6 +419,7 @@ static const struct probe xwake = {
 	.param_count = sizeof(params) / sizeof(params[0]),
 	.metrics = metrics,
 	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.attributes = true,
 	.own_cost = "one ordered reading of the counter, the mean of 4096: in every value",
 	.prepare = prepare,
 	.warm = warm,

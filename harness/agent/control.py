@@ -43,6 +43,7 @@ class Control:
             helpers=[],
             load_cpus=[],
             control=None,
+            attribution="off",  # its events would be instruments beside the measured ones
         )
         self._trouble: AgentError | None = None
         self._binary = ""

@@ -24,7 +24,7 @@ from .probe import (
     start_of,
 )
 from .snapshot import take
-from .spec import READY_NS, RunRecord, RunSpec, allowance_ns, to_json
+from .spec import READY_NS, RunRecord, RunSpec, to_json
 from .spool import nearly_full, storage_full
 from .system import AgentError, Tree, remove_tree
 from .validity import Evidence, judge
@@ -127,7 +127,7 @@ class Measurement:
         if self._control is not None:
             self._control.start()
         begin_s = self._begin_together() if together else time.monotonic()
-        self._await_probes(begin_s + allowance_ns(self._spec.duration_ns, together=together) / 1e9)
+        self._await_probes(begin_s + self._spec.allowance_ns / 1e9)
         elapsed_ns = time.monotonic_ns() - started_ns
         load = self._load.end()
         after = take(self._tree, self._spec.cpus, roaming, beside)

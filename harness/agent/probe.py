@@ -37,6 +37,8 @@ def command(binary: str, spec: RunSpec, mode: Mode, cpu: int | None, out: str, *
         argv += [f"--{spec.probe.helper}", str(helper)]
     if together:
         argv += ["--start-at", "-"]
+    if spec.attribution != "off":
+        argv += ["--attribution", spec.attribution]
     for name, setting in sorted(spec.probe.params.items()):
         argv += [f"--{name}", setting]
     return [*argv, "--out", out]

@@ -24,12 +24,16 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
 
 FAULTS = ("user", "environment", "infrastructure", "bug")
 STATES = ("valid", "suspect", "invalid")
+#: What a probe finds the causes of its gaps by: nothing, or the kernel's perf events.
+ATTRIBUTIONS = ("off", "perf")
 
 
 #: A probe's own timer ends it after half as long again as it measures, and this much more (csrc/core/probe.c).
 SAFETY_EXTRA_NS = 5 * 10**9
 #: How long those that begin together wait until all are ready (the same).
 READY_NS = 60 * 10**9
+#: For the kernel's events to be opened and closed, where a probe attributes (the same).
+ATTRIBUTION_NS = 30 * 10**9
 #: For that timer's signal to end it, on a slow board.
 _DYING_NS = 2 * 10**9
 
@@ -206,11 +210,17 @@ class RunSpec:
     control: Optional[ControlSpec] = None
     tune: List[str] = field(default_factory=list)  # knobs to set beside those of the mode
     smt: Optional[str] = None  # "shared": the inventory declares that others may use the measured core's siblings
+    attribution: str = "off"  # by what the probe is to find causes: one of ATTRIBUTIONS
 
     @property
     def together(self) -> bool:
         """Does it have several probes, that begin at one time?"""
         return self.control is not None or (len(self.cpus) > 1 and self.mode.where != "shared")
+
+    @property
+    def allowance_ns(self) -> int:
+        """How long its probes may take."""
+        return allowance_ns(self.duration_ns, together=self.together, attribution=self.attribution)
 
     @property
     def rest(self) -> List[int]:
@@ -249,7 +259,10 @@ class RunSpec:
             control=None if obj.get("control") is None else ControlSpec.from_json(obj["control"], f"{path}.control"),
             tune=[safe_name(name, f"{path}.tune") for name in _list_of(obj, "tune", str, path, [])],
             smt=_take(obj, "smt", (str, type(None)), path, None),
+            attribution=_take(obj, "attribution", str, path, "off"),
         )
+        if spec.attribution not in ATTRIBUTIONS:
+            raise SpecError(f"{path}.attribution: {_show(spec.attribution)} is none of {', '.join(ATTRIBUTIONS)}")
         if not spec.cpus:
             raise SpecError(f"{path}.cpus: at least one CPU to measure is wanted")
         if set(spec.cpus) & set(spec.housekeeping):
@@ -414,10 +427,11 @@ def event_lists(result: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
             yield name, value
 
 
-def allowance_ns(duration_ns: int, *, together: bool = False) -> int:
+def allowance_ns(duration_ns: int, *, together: bool = False, attribution: str = "off") -> int:
     """How long a probe may take in all before the agent kills it: until its own timer must have ended it.
 
     What is slow ends by that timer, then; what is killed hangs, or never came to run. The timer of one that begins
     ``together`` with others runs while it waits for them, too.
     """
-    return (READY_NS if together else 0) + duration_ns + duration_ns // 2 + SAFETY_EXTRA_NS + _DYING_NS
+    extra_ns = (READY_NS if together else 0) + (0 if attribution == "off" else ATTRIBUTION_NS)
+    return extra_ns + duration_ns + duration_ns // 2 + SAFETY_EXTRA_NS + _DYING_NS

@@ -149,6 +149,7 @@ def _spec(execution: Execution, cell: Cell, repeat: int, work: Work, ledger: Led
         load_cpus=list(seats.load),
         control=None if seats.control is None else _control(bench, cell, work, seats.control),
         tune=list(cell.tune),
+        attribution=cell.attribution,
         smt="shared" if work.smt_shared else None,
     )
 
@@ -162,4 +163,5 @@ def _control(bench: Bench, cell: Cell, work: Work, cpu: int) -> ControlSpec:
 
 def longest_s(run: RunSpec | Cell) -> float:
     """The longest that a run may take on the target, in seconds: the agent kills it after that."""
-    return (run.settle_ns + allowance_ns(run.duration_ns, together=run.together)) / 1e9
+    allowed_ns = allowance_ns(run.duration_ns, together=run.together, attribution=run.attribution)
+    return (run.settle_ns + allowed_ns) / 1e9

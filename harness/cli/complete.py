@@ -120,6 +120,7 @@ def sets(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem
         "tune": _knobs,
         "cpus": lambda: ["one", "all"],
         "control": lambda: ["true", "false"],
+        "attribution": lambda: ["off", "perf"],
     }
     if not equals:
         return _matching(incomplete, [f"{name}=" for name in (*known, *_SETTINGS)])

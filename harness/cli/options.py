@@ -58,7 +58,7 @@ def sets(function: F) -> F:
         shell_complete=complete.sets,
         metavar="KEY=VALUE[,VALUE]",
         help="Narrow bench, mode, load, kernel or boot; set tune (`tune=` for none), duration, settle, repeat, "
-        "sessions, cpus or control; or a parameter of a bench: gap.threshold=5us. Repeatable.",
+        "sessions, cpus, control or attribution; or a parameter of a bench: gap.threshold=5us. Repeatable.",
     )(function)
 
 

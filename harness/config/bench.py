@@ -202,6 +202,8 @@ class Bench(Model):
     #: It never sleeps: SCHED_DEADLINE would throttle it in each period.
     polls: Annotated[bool, BeforeValidator(to_bool)] = False
 
+    attributes: Annotated[bool, BeforeValidator(to_bool)] = False  # it can find out what caused what it measures
+
     @model_validator(mode="after")
     def _helper_is_no_parameter(self) -> Bench:
         if self.helper in self.params:

@@ -21,7 +21,7 @@ from pydantic import (
 
 from ..agent.knobs import MEDDLERS
 from ..agent.knobs import NAMES as KNOBS
-from ..agent.spec import LoadSpec, ModeSpec
+from ..agent.spec import ATTRIBUTIONS, LoadSpec, ModeSpec
 from ..errors import ConfigError
 from .accepts import DURATION, LINE, NAME, NUMBER, Schema, accepts, nonempty, one_of
 from .bench import Bench, Quantile, find_bench, known_benches, read_bench
@@ -71,6 +71,8 @@ def _unique(inner: Schema) -> Schema:
 
 #: How many of a target's isolated CPUs are measured, at once.
 Cpus = Literal["one", "all"]
+#: What causes are found by: the agent's ATTRIBUTIONS.
+Attribution = Literal["off", "perf"]
 CPUS = ("one", "all")
 
 
@@ -193,6 +195,11 @@ def to_cpus(value: Any) -> str:
     return check_choice(value, CPUS, "value")
 
 
+@accepts(one_of(ATTRIBUTIONS))
+def to_attribution(value: Any) -> str:
+    return check_choice(value, ATTRIBUTIONS, "value")
+
+
 @accepts(one_of(KNOBS))
 def to_knob(value: Any) -> str:
     name = to_text(value)
@@ -245,6 +252,7 @@ class Campaign(Model):
     duration_ns: Annotated[Duration, BeforeValidator(to_run_duration)] = Field(alias="duration")
     cpus: Annotated[Cpus, BeforeValidator(to_cpus)] = "one"
     control: Annotated[bool, BeforeValidator(to_bool)] = False
+    attribution: Annotated[Attribution, BeforeValidator(to_attribution)] = "off"
     tune: Annotated[tuple[Annotated[str, BeforeValidator(to_knob)], ...], BeforeValidator(to_list)] = ()
     sessions: Annotated[int, BeforeValidator(to_sessions)] = 1
     repeat: Annotated[int, BeforeValidator(to_repeat)] = 1

@@ -27,6 +27,11 @@ def admit(cell: Cell, facts: Mapping[str, Any] | None, placement: Placement | No
             f"cpus: all measures each CPU by a task of its own, and mode {cell.mode.name} is not pinned: "
             "exclude the mode, or measure one (cpus: one)"
         )
+    if cell.attribution != "off" and not cell.attributes:
+        return (
+            "attribution is asked for, and this bench's probe finds no causes: exclude the bench, or measure without "
+            "(attribution: off)"
+        )
     unfit = mode.suits(helper=cell.helper is not None, polls=cell.polls)
     if unfit:
         return "; ".join(unfit)

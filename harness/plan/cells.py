@@ -58,6 +58,8 @@ class Cell:
     tune: tuple[str, ...] = ()  # sorted
     helper: str | None = None  # the bench's: the probe's option for the CPU of its helper
     polls: bool = False  # the bench's
+    attributes: bool = False  # the bench's
+    attribution: str = "off"
     kernel: str = DEFAULT_KERNEL
     boot: str = PLAIN_BOOT
 
@@ -83,6 +85,7 @@ class Cell:
             "duration_ns": self.duration_ns,
             "cpus": self.cpus,
             "control": self.control,
+            "attribution": self.attribution,
             "tune": list(self.tune),
             "kernel": self.kernel,
             "boot": self.boot,
@@ -113,6 +116,7 @@ def asked(
     duration_ns: int,
     cpus: str = "one",
     control: bool = False,
+    attribution: str = "off",
     tune: Sequence[str] = (),
     kernel: str = DEFAULT_KERNEL,
     boot: str = PLAIN_BOOT,
@@ -127,6 +131,8 @@ def asked(
         found["cpus"] = cpus
     if control:
         found["control"] = True
+    if attribution != "off":
+        found["attribution"] = attribution
     if tune:
         found["tune"] = sorted(tune)
     if kernel != DEFAULT_KERNEL:

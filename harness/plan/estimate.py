@@ -12,6 +12,8 @@ from .cells import Booted, Cell
 OVERHEAD_S = 0.1
 #: Seconds more, where several probes wait to begin together.
 TOGETHER_S = 0.25
+#: Seconds more, to open the kernel's events and to close them.
+ATTRIBUTION_S = 1.0
 #: Seconds to connect, deploy and ask for facts, once per lane.
 CONTACT_S = 3.0
 #: Seconds from the order to boot until the machine has answered, where nothing better is known.
@@ -67,8 +69,9 @@ def estimate(
     for cell in cells:
         counts[cell.target] = counts.get(cell.target, 0) + 1
         booted.setdefault(cell.target, set()).add(cell.booted)
-        together_ns = round(TOGETHER_S * 1e9) if cell.control or cell.cpus == "all" else 0
-        spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns + together_ns
+        extra_s = TOGETHER_S if cell.control or cell.cpus == "all" else 0.0
+        extra_s += ATTRIBUTION_S if cell.attribution != "off" else 0.0
+        spans_ns[cell.target] = spans_ns.get(cell.target, 0) + cell.settle_ns + cell.duration_ns + round(extra_s * 1e9)
     lanes: dict[str, LaneEstimate] = {}
     for target, count in counts.items():
         each_boot_s = (boot_s or {}).get(target, BOOT_S)

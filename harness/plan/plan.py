@@ -164,13 +164,15 @@ def _cell(
         duration_ns=int(item["duration_ns"]),
         cpus=str(item.get("cpus", "one")),
         control=bool(item.get("control", False)),
+        attribution=str(item.get("attribution", "off")),
         tune=tuple(safe_name(name, "tune") for name in item.get("tune", ())),
         kernel=safe_name(item.get("kernel", DEFAULT_KERNEL), "kernel"),
         boot=safe_name(item.get("boot", PLAIN_BOOT), "boot"),
     )
     if cell.bench not in benches:
         raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")
-    return replace(cell, helper=benches[cell.bench].helper, polls=benches[cell.bench].polls)
+    bench = benches[cell.bench]
+    return replace(cell, helper=bench.helper, polls=bench.polls, attributes=bench.attributes)
 
 
 def build_plan(

@@ -12,6 +12,7 @@ from ..config.campaign import (
     Axes,
     BenchUse,
     Campaign,
+    to_attribution,
     to_cpus,
     to_knob,
     to_repeat,
@@ -32,6 +33,7 @@ SETTINGS: dict[str, Callable[[Any], Any]] = {
     "repeat": to_repeat,
     "sessions": to_sessions,
     "cpus": to_cpus,
+    "attribution": to_attribution,
     "control": to_bool,
 }
 _FIELDS = {"duration": "duration_ns", "settle": "settle_ns"}  # the others are called as they are set

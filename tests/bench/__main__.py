@@ -21,8 +21,10 @@ from harness.build import ARCHES, build_program, native_arch, probes
 from harness.toolchain import compilers
 
 from . import lab as bars
+from .attribution import attribution
 from .figure import ROOT, Figure, last_json, measured_cpu, run
 from .peers import beside_cyclictest, beside_oslat
+from .sensitivity import sensitivity
 
 
 def before_others() -> None:
@@ -124,6 +126,8 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "help": help_time,
     "sizes": sizes,
     "gap-loop": gap_loop,
+    "attribution": lambda: attribution(before_others),
+    "sensitivity": lambda: sensitivity(before_others),
     "oslat": beside_oslat,
     "cyclictest": beside_cyclictest,
     "plan": plan_cells,

@@ -105,6 +105,7 @@ def assert_described(probe: Path, name: str) -> dict:
     bench = yaml.safe_load((ROOT / "benches" / f"{name}.yaml").read_text())
     assert (bench["probe"], described["probe"], described["schema"]) == (name, name, 1)
     assert described["helper"] == bench.get("helper")
+    assert described["attributes"] == bench.get("attributes", False)
     assert described["own_cost"].endswith(" of every value") or described["own_cost"].endswith(" in every value")
     said = ("type", "default", "choices")
     assert bench["params"] == {

@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -103,7 +105,9 @@ def sanitised(compiled):
 
 def test_gap_under_sanitisers(sanitised, tmp_path):
     probe = sanitised("probes/gap.c")
-    for extra in ([], ["--digits", "3", "--ring", "2", "--threshold", "50ns"], ["--threshold", "10s"], ["--cpu", "0"]):
+    for extra in ([], ["--digits", "3", "--ring", "2", "--threshold", "50ns"], ["--threshold", "10s"], ["--cpu", "0"],
+                  ["--attribution", "perf", "--threshold", "300ns"],
+                  ["--attribution", "perf", "--cpu", "0", "--attribution-ring", "16"]):  # fmt: skip
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         out.mkdir()
         argv = [str(probe), "--duration", "100ms", *extra, "--out", str(out)]
@@ -182,6 +186,45 @@ def test_the_parts_under_sanitisers(sanitised, argv, text):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+EVENTS = "raw_syscalls/sys_enter=1", "irq/irq_handler_entry=2", "sched/sched_switch=3", "software/page_fault=4"
+
+
+def test_attribution_under_sanitisers(sanitised):
+    """Whatever bytes a ring has, and whatever the events are: nothing beyond them is touched."""
+    tool = str(sanitised("tests/tracetest.c"))
+    golden = Path(__file__).parents[1] / "golden"
+    ring, random = bytearray((golden / "trace-ring.bin").read_bytes()), Random(5)
+    for _ in range(40):
+        argv = [
+            tool,
+            "decode",
+            str(golden / "trace"),
+            str(len(ring)),
+            "36504",
+            "28672",
+            "1",
+            *EVENTS,
+            "irq/softirq_entry=1497",
+        ]
+        done = subprocess.run(argv, input=bytes(ring), capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        for _ in range(8):
+            ring[random.randrange(len(ring))] = random.randrange(256)
+    for name in ("sched/sched_switch", "irq/irq_handler_entry"):
+        text = (golden / "trace" / "events" / name / "format").read_bytes()
+        for end in range(0, len(text), 7):
+            argv = [tool, "format", "name", "next_comm", "common_pid"]
+            done = subprocess.run(argv, input=text[:end], capture_output=True, check=False)
+            assert (done.returncode, done.stderr) == (0, b"")
+    lines = [f"event {at} {source.split('=')[0]} {at % 2} {random.getrandbits(63)} {random.getrandbits(63)} {'x' * 40}"
+             for at in range(0, 90_000, 10) for source in (EVENTS[at % 4],)]  # fmt: skip
+    lines += ["before 100", *(f"gap {at} 90" for at in range(100, 90_000, 100)), "until 1", "after"]
+    argv = [tool, "match", "1", "2596145833", "10", "5", "/proc/kallsyms", "/dev/null"]
+    done = subprocess.run(argv, input="\n".join(lines).encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["attribution"]["gaps"] == 899
+
+
 # --- the other architecture ---
 
 
@@ -235,6 +278,15 @@ def test_every_probe_runs_in_an_emulator(emulate, name, tmp_path):
         assert result["loop"]["iterations"] + told["missed"] == detail["periods"] == 200
 
 
+def test_an_emulator_has_no_events_and_it_is_said(emulate, tmp_path):
+    argv = [*emulate("probes/gap.c"), "--duration", "200ms", "--attribution", "perf", "--out", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads((tmp_path / "result.json").read_text())["attribution"]
+    assert told["level"] == "nothing"
+    assert "Function not implemented" in told["reason"]
+
+
 # --- each compiler ---
 
 
@@ -275,4 +327,8 @@ def test_the_speed_bench_reports(tmp_path):
     assert report["ratio"] == pytest.approx(report["median_ns"]["gap"] / report["median_ns"]["bare"])
     assert report["within"] == (report["ratio"] <= report["bar"] == 1.1)
     assert re.search(r"gap/bare \d+\.\d+ \(bar 1\.10", second)
+    done = subprocess.run([*argv, "--attribution"], capture_output=True, text=True, timeout=120, check=True)
+    report = json.loads(done.stdout.splitlines()[0])
+    assert report["traced_ratio"] == pytest.approx(report["median_ns"]["traced"] / report["median_ns"]["bare"])
+    assert report["level"] in ("tracepoints", "software", "nothing")
     assert subprocess.run([*argv[:1], "--blocks", "30"], capture_output=True, check=False).returncode == 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Sequence
 
 from ..spec import Validity
+from .attribution import attribution
 from .catalogue import INVALID, RULES, SUSPECT, Rule
 from .evidence import Check, Evidence, Finding
 from .instrument import clock, counts, knobs
@@ -48,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     kernel_log,
     clock,
     counts,
+    attribution,
     knobs,
 )
 #: What a control answers for: itself, and that the machine stayed what it was.

@@ -271,6 +271,17 @@ RULES: Mapping[str, Rule] = {
     "counts-not-conserved": Rule(
         SUSPECT, "fewer or more values arrived than the probe says it recorded", "report it: this is a bug of the probe"
     ),
+    "events-lost": Rule(
+        SUSPECT,
+        "attribution lost events or gaps: some causes are missing, and shares are wrong",
+        "raise the threshold; let the housekeeping CPUs have time for the reader of events",
+    ),
+    "events-not-conserved": Rule(
+        SUSPECT,
+        "attribution had fewer or more events of an interrupt than the kernel counted",
+        "see which, and `missing`: some kernels count events that they do not write; if it is zero, report it",
+        f"{_DOC}/trace/events.rst",
+    ),
     # Knobs
     "knob-changed": Rule(
         SUSPECT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +66,11 @@ def test_a_sound_one(tmp_path: Path) -> None:
     assert found["validity"] == {"state": "valid", "reasons": []}
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert names == {"control.gap_ns.cpu0.hdr", "control.gaps.cpu0.jsonl"}
+
+
+def test_it_looks_for_no_causes_itself(tmp_path: Path) -> None:
+    state: Any = Control(replace(SPEC, attribution="perf"), str, str(tmp_path), [0, 1, 3])
+    assert state._spec.attribution == "off"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,14 @@ def test_a_helper_and_a_common_start_are_options_of_the_probe() -> None:
     assert command("/b/x", spec, modes.from_name("shared"), None, "/out")[5:7] == ["--waker-cpu", "0"]
 
 
+def test_causes_are_looked_for_where_they_are_asked_for() -> None:
+    mode = modes.from_name("pinned")
+    assert "--attribution" not in command("/b/gap", spec_of("pinned", probe=PROBE), mode, 3, "/out")
+    argv = command("/b/gap", spec_of("pinned", probe=PROBE, attribution="perf"), mode, 3, "/out")
+    at = argv.index("--attribution")
+    assert argv[at + 1] == "perf"
+
+
 def test_only_several_probes_wait_for_each_other() -> None:
     control = ControlSpec(ProbeSpec("gap", "c" * 64), 0)
     assert not spec_of("pinned").together
@@ -69,11 +77,14 @@ def test_the_agent_waits_until_the_probes_own_timer_is_over(duration_ns: int) ->
     source = (build.csrc_dir() / "core/probe.c").read_text()
     extra = re.search(r"SAFETY_EXTRA_NS UINT64_C\((\d+)\)", source)
     asked = re.search(r"START_ASKED_MAX_NS UINT64_C\((\d+)\)", source)
+    events = re.search(r"ATTRIBUTION_MAX_NS UINT64_C\((\d+)\)", source)
     assert extra is not None
     assert asked is not None
+    assert events is not None
     alone = duration_ns + duration_ns // 2 + int(extra[1])
     assert allowance_ns(duration_ns) >= alone + S
     assert allowance_ns(duration_ns, together=True) >= alone + int(asked[1]) + S
+    assert allowance_ns(duration_ns, attribution="perf") >= alone + int(events[1]) + S
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(1, 40))

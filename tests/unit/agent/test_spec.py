@@ -47,6 +47,7 @@ FULL = replace(
     load_cpus=[1],
     control=ControlSpec(ProbeSpec("gap", "c" * 64, {"threshold": "1000ns"}), 0),
     tune=["governor", "thp"],
+    attribution="perf",
 )
 BATCH = Batch("20261120T010000Z", "local", 3, 1, [RUN])
 RECORD = RunRecord(

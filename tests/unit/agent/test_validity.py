@@ -189,7 +189,24 @@ def beside(skew_ns: int) -> Change:
     return change
 
 
+def attributed(**told: Any) -> Change:
+    """A probe that looked for causes, and what it says of that."""
+    return result(
+        "attribution", value={"level": "tracepoints", "ring": {"lost": 0, "missing": 0, "unknown": 0}, **told}
+    )
+
+
+def conserved(holds: bool | None, **row: int) -> dict[str, Any]:
+    return {"holds": holds, "rows": {"LOC": {"events": 7, "edge": 1, "interrupts": 8, **row}}, "unseen": {"NMI": 3}}
+
+
 CASES: list[tuple[str, str, Change]] = [
+    ("events-lost", "suspect", attributed(ring={"lost": 1}, conservation=conserved(None))),
+    ("events-lost", "suspect", attributed(ring={"unknown": 1})),
+    ("events-lost", "suspect", attributed(gaps_dropped=1)),
+    ("events-not-conserved", "suspect", attributed(conservation=conserved(False, interrupts=9))),
+    ("tracer-active", "suspect", attributed(tracer="function")),
+    ("tracer-active", "suspect", attributed(other_events=True)),
     ("rebooted", "invalid", after("boot_id", "b")),
     ("kernel-changed", "invalid", after("kernel", "6.13")),
     ("kernel-changed", "invalid", after("kernel_version", "#2")),
@@ -314,6 +331,8 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         both("cooling", {}),
         both("cooling", {"cooling_device3 (intel_powerclamp)": -1}),
         load(strayed=[]),
+        attributed(conservation=conserved(True), tracer=None, other_events=False, gaps_dropped=0),
+        result("attribution", value={"requested": "perf", "level": "nothing", "reason": "no perf"}),
     ],
 )
 def test_what_is_no_reason(change: Change) -> None:

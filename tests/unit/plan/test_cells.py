@@ -57,6 +57,12 @@ LATER: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"cpus": "all"}, "gap.shared.idle", '{"bench":"gap","cpus":"all","duration_ns":10000000000,"target":"nuc"}'),
     ({"control": True}, "gap.shared.idle", '{"bench":"gap","control":true,"duration_ns":10000000000,"target":"nuc"}'),
+    ({"attribution": "off"}, *GOLDEN[0][1:]),
+    (
+        {"attribution": "perf"},
+        "gap.shared.idle",
+        '{"attribution":"perf","bench":"gap","duration_ns":10000000000,"target":"nuc"}',
+    ),
     (
         {"tune": ("thp", "ksm")},  # in whatever order they are named
         "gap.shared.idle",
@@ -87,6 +93,7 @@ def test_each_thing_asked_for_makes_another_cell() -> None:
         name(duration_ns=1),
         name(cpus="all"),
         name(control=True),
+        name(attribution="perf"),
         name(tune=["thp"]),
         name(tune=["thp", "ksm"]),
         name(kernel="next"),

@@ -165,6 +165,7 @@ REACHED: list[tuple[Cell, dict[str, Any]]] = [
     (cell(PARTITION, helper="waker-cpu"), machine(2)),
     (cell(modes.resolve("pinned", "deadline"), helper="waker-cpu"), machine(2)),
     (cell(DEADLINE, polls=True), machine(2)),
+    (cell(PINNED, attribution="perf"), machine(2)),
 ]
 
 

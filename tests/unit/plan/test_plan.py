@@ -210,12 +210,13 @@ def test_set_of_parameters_and_of_no_knob(lab: Lab) -> None:
 def test_set(lab: Lab) -> None:
     text = AXES.replace("idle", "idle, {disk: [dd, x]}") + "benches: [gap, wake]"
     sets = ["mode=fifo:9", "load=disk", "bench=wake", "duration=2s", "settle=0s", "repeat=2", "sessions=3"]
-    sets += ["cpus=all", "control=true", "tune=thp,ksm"]
+    sets += ["cpus=all", "control=true", "attribution=perf", "tune=thp,ksm"]
     plan = lab.plan(text, sets=sets)
     [cell] = plan.cells
     assert (cell.bench, cell.mode.sched, cell.load.argv) == ("wake", "fifo:9", ["dd", "x"])
     assert (cell.duration_ns, cell.settle_ns, plan.repeat, plan.sessions) == (2 * 10**9, 0, 2, 3)
     assert (cell.cpus, cell.control, plan.campaign.cpus) == ("all", True, "all")
+    assert (cell.attribution, plan.campaign.attribution) == ("perf", "perf")
     assert (cell.tune, plan.campaign.tune) == (("ksm", "thp"), ("thp", "ksm"))
 
 
@@ -321,11 +322,12 @@ def test_a_helper_takes_part_in_admission(lab: Lab) -> None:
 def test_probes_that_begin_together_take_a_little_longer(lab: Lab) -> None:
     alone, beside, every = (lab.plan(text).estimate.seconds for text in ("", "control: true", "cpus: all"))
     assert alone < beside == every < alone + 1
+    assert lab.plan("attribution: perf").estimate.seconds > alone + 0.5
 
 
 def test_a_plan_of_before_there_were_controls(lab: Lab) -> None:
     plan = lab.plan("")
     data = plan.to_json()
     for cell in data["cells"]:
-        del cell["cpus"], cell["control"], cell["tune"]
+        del cell["cpus"], cell["control"], cell["tune"], cell["attribution"]
     assert Plan.from_json(data) == plan

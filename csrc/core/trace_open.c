@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/trace_open.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/sysfs.h"
+
+/* Of <linux/mount.h>, which C libraries' own headers collide with. */
+#ifndef SYS_fsopen
+#define SYS_fsopen 430
+#define SYS_fsconfig 431
+#define SYS_fsmount 432
+#endif
+#define FSOPEN_CLOEXEC_FLAG 1
+#define FSMOUNT_CLOEXEC_FLAG 1
+#define FSCONFIG_CREATE 6
+
+#define FORMAT_MAX 16384
+#define RING_LEAST_PAGES 4
+#define SENDER_PAGES 16
+
+const char *const trace_level_names[LEVELS] = {
+	[LEVEL_NOTHING] = "nothing",
+	[LEVEL_SOFTWARE] = "software",
+	[LEVEL_TRACEPOINTS] = "tracepoints",
+};
+
+/* ---- tracefs ---- */
+
+/* Reads the start of a file; false and "" if it cannot be read. */
+static bool read_at(int folder, const char *name, char *text, size_t size)
+{
+	const int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+	size_t used = 0;
+	ssize_t n;
+
+	text[0] = '\0';
+	if (fd < 0)
+		return false;
+	while (used < size - 1 && (n = read(fd, text + used, size - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	close(fd);
+	if (!used)
+		errno = ENODATA;
+	return used;
+}
+
+static int open_folder(const char *path)
+{
+	const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (folder < 0)
+		return -1;
+	if (!faccessat(folder, "events", R_OK | X_OK, 0))
+		return folder;
+	close(folder);
+	return -1;
+}
+
+/*
+ * A mount that no name space has: it is gone with its descriptor, and nobody but us sees it.
+ * (Not through debugfs: looking at its folder `tracing` would mount it there for everybody.)
+ */
+static int mount_privately(void)
+{
+	const int context = (int)syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC_FLAG);
+	int folder = -1, error;
+
+	if (context < 0)
+		return -1;
+	if (!syscall(SYS_fsconfig, context, FSCONFIG_CREATE, NULL, NULL, 0))
+		folder = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC_FLAG, 0);
+	error = errno;
+	close(context);
+	errno = error;
+	return folder;
+}
+
+static int open_tracefs(const char *path, struct trace_opening *opening)
+{
+	int folder = open_folder(path ? path : "/sys/kernel/tracing");
+
+	if (folder < 0 && !path && errno != EACCES && errno != EPERM) {
+		folder = mount_privately();
+		opening->private_mount = folder >= 0;
+	}
+	if (folder < 0)
+		snprintf(opening->reason, sizeof(opening->reason), "no tracefs: %s", strerror(errno));
+	return folder;
+}
+
+static void note_others(int tracefs, struct trace_opening *opening)
+{
+	char text[32];
+
+	if (read_at(tracefs, "current_tracer", text, sizeof(text))) {
+		text[strcspn(text, "\n")] = '\0';
+		if (strcmp(text, "nop"))
+			memcpy(opening->tracer, text, sizeof(text));
+	}
+	if (read_at(tracefs, "events/enable", text, sizeof(text)))
+		opening->others = text[0] != '0';
+}
+
+/* ---- events ---- */
+
+/* C libraries do not agree on the type of an ioctl's number. */
+static long control(int fd, unsigned long request, intptr_t argument)
+{
+	return syscall(SYS_ioctl, fd, request, argument);
+}
+
+/* Of Linux 6.0: how many of an event's records the ring had no room for. */
+#ifndef PERF_FORMAT_LOST
+#define PERF_FORMAT_LOST (1U << 4)
+#endif
+
+static int open_event(const struct trace_request *request, uint32_t type, uint64_t config,
+		      int cpu)
+{
+	static bool without_lost;
+	int fd;
+	struct perf_event_attr attr = {
+		.type = type,
+		.size = sizeof(attr),
+		.config = config,
+		.sample_period = 1,
+		.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME,
+		.disabled = 1,
+		.sample_id_all = 1,
+		.use_clockid = 1,
+		.clockid = CLOCK_MONOTONIC_RAW,
+		/* Nobody sleeps on it: to be woken would cost an interrupt to self. */
+		.watermark = 1,
+		.wakeup_watermark = (uint32_t)request->ring_bytes,
+	};
+
+	if (type == PERF_TYPE_TRACEPOINT) {
+		attr.sample_type |= PERF_SAMPLE_RAW;
+	} else {
+		attr.exclude_kernel = 1;
+		attr.exclude_hv = 1;
+		if (config == PERF_COUNT_SW_DUMMY)
+			attr.context_switch = 1;
+		else
+			attr.sample_type |= PERF_SAMPLE_ADDR;
+	}
+	for (;;) {
+		attr.read_format = without_lost ? 0 : PERF_FORMAT_LOST;
+		fd = (int)syscall(SYS_perf_event_open, &attr, cpu < 0 ? request->tid : -1, cpu, -1,
+				  PERF_FLAG_FD_CLOEXEC);
+		if (fd >= 0 || errno != EINVAL || without_lost)
+			return fd;
+		without_lost = true;
+	}
+}
+
+static bool map_ring(struct trace_events *events, int fd, size_t bytes)
+{
+	void *ring = MAP_FAILED;
+
+	/* Without the privilege there is a limit to it (perf_event_mlock_kb). */
+	for (; bytes >= RING_LEAST_PAGES * events->page_bytes; bytes /= 2) {
+		ring = mmap(NULL, events->page_bytes + bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (ring != MAP_FAILED || errno != EPERM)
+			break;
+	}
+	if (ring == MAP_FAILED)
+		return false;
+	events->ring = ring;
+	events->bytes = (struct trace_bytes){
+		.data = (const uint8_t *)ring + events->page_bytes, .size = bytes,
+	};
+	return true;
+}
+
+/* The first event has the ring, the others write into it. */
+static bool add_event(struct trace_events *events, int fd, size_t ring_bytes)
+{
+	if (events->ring ? control(fd, PERF_EVENT_IOC_SET_OUTPUT, events->fds[0]) :
+			   !map_ring(events, fd, ring_bytes))
+		return false;
+	events->fds[events->count++] = fd;
+	return true;
+}
+
+/* One that samples: its records are known by its id. */
+static bool add_source(struct trace_events *events, int fd, size_t source,
+		       const struct trace_field *fields, size_t ring_bytes)
+{
+	struct trace_layout *layout = &events->layout;
+
+	if (control(fd, PERF_EVENT_IOC_ID, (intptr_t)&layout->ids[layout->count]) ||
+	    !add_event(events, fd, ring_bytes))
+		return false;
+	layout->sources[layout->count] = (uint8_t)source;
+	if (fields)
+		memcpy(layout->fields[layout->count], fields, sizeof(layout->fields[0]));
+	layout->count++;
+	return true;
+}
+
+/* Of "common_pid" the kernel speaks by its own numbers, not by those of a container. */
+static bool in_first_pid_space(void)
+{
+	char link[64];
+	const ssize_t n = readlink("/proc/self/ns/pid", link, sizeof(link) - 1);
+
+	link[n > 0 ? n : 0] = '\0';
+	return !strcmp(link, "pid:[4026531836]");
+}
+
+struct wanted {
+	int cpu;
+	const char *filter;	/* NULL: all of them */
+	bool strictly;		/* not without the filter */
+};
+
+static enum trace_state open_tracepoint(const struct trace_request *request, size_t index,
+					const struct wanted *wanted, int tracefs,
+					struct trace_events *events)
+{
+	const struct trace_source *source = &trace_sources[index];
+	const char *const names[TRACE_FIELDS] = { source->value, source->extra, source->text,
+						  source->other, source->other_text };
+	struct trace_field fields[TRACE_FIELDS];
+	static char format[FORMAT_MAX];
+	char path[128];
+	int id, fd;
+
+	snprintf(path, sizeof(path), "events/%s/format", source->event);
+	if (!read_at(tracefs, path, format, sizeof(format)))
+		return errno == ENOENT ? TRACE_ABSENT : TRACE_REFUSED;
+	id = trace_format_parse(format, names, fields, TRACE_FIELDS);
+	if (id < 0) {
+		errno = EINVAL;
+		return TRACE_REFUSED;
+	}
+	fd = open_event(request, PERF_TYPE_TRACEPOINT, (uint64_t)id, wanted->cpu);
+	if (fd < 0)
+		return TRACE_REFUSED;
+	if ((!wanted->filter || !control(fd, PERF_EVENT_IOC_SET_FILTER, (intptr_t)wanted->filter) ||
+	     !wanted->strictly) &&
+	    add_source(events, fd, index, fields, request->ring_bytes))
+		return TRACE_OPEN;
+	close(fd);
+	return TRACE_REFUSED;
+}
+
+static bool open_faults(const struct trace_request *request, int cpu, struct trace_events *events)
+{
+	const int fd = open_event(request, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS, cpu);
+
+	if (fd < 0)
+		return false;
+	if (add_source(events, fd, SOURCE_SOFTWARE_FAULT, NULL, request->ring_bytes))
+		return true;
+	close(fd);
+	return false;
+}
+
+/* With what the machine itself says of why. */
+static void say_why(struct trace_opening *opening, const char *what, int error)
+{
+	char paranoid[16], lockdown[64];
+
+	if (!sysfs_line(paranoid, sizeof(paranoid), "/proc/sys/kernel/perf_event_paranoid"))
+		snprintf(paranoid, sizeof(paranoid), "not there");
+	if (!sysfs_line(lockdown, sizeof(lockdown), "/sys/kernel/security/lockdown"))
+		lockdown[0] = '\0';
+	snprintf(opening->reason, sizeof(opening->reason),
+		 "%s: %s (perf_event_paranoid is %s%s%s)", what, strerror(error), paranoid,
+		 lockdown[0] ? ", lockdown: " : "", lockdown);
+}
+
+static bool open_tracepoints(const struct trace_request *request, struct trace_events *events,
+			     struct trace_opening *opening)
+{
+	bool faults = false;
+	char own[48];
+
+	events->tracefs = open_tracefs(request->tracefs, opening);
+	if (events->tracefs < 0)
+		return false;
+	note_others(events->tracefs, opening);
+	/* Who is not ours is left out in any case, but without the filter has been in the ring. */
+	snprintf(own, sizeof(own), "common_pid == %d", request->tid);
+	for (size_t i = 0; i < SOURCE_CALLER; i++) {
+		const struct wanted wanted = {
+			.cpu = request->cpu,
+			.filter = trace_sources[i].own && in_first_pid_space() ? own : NULL,
+		};
+
+		opening->states[i] = (uint8_t)open_tracepoint(request, i, &wanted, events->tracefs,
+							      events);
+		if (opening->states[i] == TRACE_REFUSED && !events->count) {
+			say_why(opening, "no tracepoints", errno);
+			return false;
+		}
+		faults = faults || (opening->states[i] == TRACE_OPEN &&
+				    trace_sources[i].kind == TRACE_FAULT);
+	}
+	if (!events->count) {
+		snprintf(opening->reason, sizeof(opening->reason),
+			 "this kernel has none of the tracepoints");
+		return false;
+	}
+	if (!faults)
+		opening->states[SOURCE_SOFTWARE_FAULT] =
+			open_faults(request, request->cpu, events) ? TRACE_OPEN : TRACE_REFUSED;
+	return true;
+}
+
+static bool open_software(const struct trace_request *request, struct trace_events *events,
+			  struct trace_opening *opening)
+{
+	const int fd = open_event(request, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, -1);
+	const size_t said = strlen(opening->reason);
+
+	if (fd < 0 || !add_event(events, fd, request->ring_bytes)) {
+		snprintf(opening->reason + said, sizeof(opening->reason) - said,
+			 "; no software events: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	opening->states[SOURCE_SOFTWARE_SWITCH] = TRACE_OPEN;
+	opening->states[SOURCE_SOFTWARE_FAULT] =
+		open_faults(request, -1, events) ? TRACE_OPEN : TRACE_REFUSED;
+	return true;
+}
+
+static void close_events(struct trace_events *events)
+{
+	if (events->ring)
+		munmap(events->ring, events->page_bytes + events->bytes.size);
+	for (size_t i = 0; i < events->count; i++)
+		close(events->fds[i]);
+	events->count = events->layout.count = 0;
+	events->ring = NULL;
+}
+
+bool trace_events_open_senders(const struct trace_request *request, int cpu, int tracefs,
+			       struct trace_events *events, struct trace_opening *opening)
+{
+	struct trace_request smaller = *request;
+	char target[32];
+	const struct wanted wanted = { .cpu = cpu, .filter = target, .strictly = true };
+
+	memset(events, 0, sizeof(*events));
+	events->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	events->tracefs = -1;
+	smaller.ring_bytes = SENDER_PAGES * events->page_bytes;
+	snprintf(target, sizeof(target), "cpu == %d", request->cpu);
+	for (size_t i = SOURCE_CALLER; i <= SOURCE_SENDER; i++)
+		opening->states[i] = (uint8_t)open_tracepoint(&smaller, i, &wanted, tracefs, events);
+	return events->count;
+}
+
+void trace_events_open(const struct trace_request *request, struct trace_events *events,
+		       struct trace_opening *opening)
+{
+	memset(opening, 0, sizeof(*opening));
+	memset(events, 0, sizeof(*events));
+	events->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	events->tracefs = -1;
+	events->layout.tid = request->tid;
+	if (open_tracepoints(request, events, opening)) {
+		opening->level = LEVEL_TRACEPOINTS;
+	} else {
+		close_events(events);
+		memset(opening->states, TRACE_REFUSED, sizeof(opening->states));
+		if (open_software(request, events, opening))
+			opening->level = LEVEL_SOFTWARE;
+	}
+	opening->ring_bytes = events->bytes.size;
+}
+
+bool trace_events_enable(const struct trace_events *events)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < events->count; i++)
+		all = !control(events->fds[i], PERF_EVENT_IOC_ENABLE, 0) && all;
+	return all;
+}
+
+void trace_events_disable(const struct trace_events *events)
+{
+	for (size_t i = 0; i < events->count; i++)
+		(void)control(events->fds[i], PERF_EVENT_IOC_DISABLE, 0);
+}
+
+bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total)
+{
+	const size_t silent = events->count - events->layout.count;	/* those without samples */
+	uint64_t values[2] = { 0 };
+	const ssize_t n = read(events->fds[silent + i], values, sizeof(values));
+
+	if (n < (ssize_t)sizeof(values[0]))
+		return false;
+	*total = (struct trace_total){ values[0], values[1] };
+	return true;
+}
+
+void trace_events_look(struct trace_events *events)
+{
+	const struct perf_event_mmap_page *page = events->ring;
+
+	if (page)
+		events->bytes.head = __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE);
+}
+
+void trace_events_taken(struct trace_events *events)
+{
+	struct perf_event_mmap_page *page = events->ring;
+
+	if (page)
+		__atomic_store_n(&page->data_tail, events->bytes.tail, __ATOMIC_RELEASE);
+}
+
+void trace_events_close(struct trace_events *events)
+{
+	close_events(events);
+	if (events->tracefs >= 0)
+		close(events->tracefs);
+	events->tracefs = -1;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel's events of one CPU, or of one task, in one ring that is mapped here.
+ *
+ * What can be had differs: all tracepoints that the kernel has (level TRACEPOINTS: a privilege,
+ * and a tracefs); of the task its context switches and page faults alone (SOFTWARE); nothing.
+ * It is never less in silence: the reason says what stood in the way.
+ *
+ * Opening an event disturbs every CPU (the kernel patches its code), and so does the last one to
+ * be closed: both belong outside of what is measured.
+ */
+#ifndef ISOLBENCH_TRACE_OPEN_H
+#define ISOLBENCH_TRACE_OPEN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/trace_event.h"
+#include "core/trace_record.h"
+
+enum trace_level { LEVEL_NOTHING, LEVEL_SOFTWARE, LEVEL_TRACEPOINTS, LEVELS };
+
+extern const char *const trace_level_names[LEVELS];
+
+enum trace_state {
+	TRACE_ABSENT,		/* this kernel has no such event */
+	TRACE_REFUSED,
+	TRACE_OPEN,
+};
+
+struct trace_request {
+	int cpu;		/* -1: wherever the task is */
+	int32_t tid;		/* the measured task */
+	size_t ring_bytes;	/* a power of two, at least a page */
+	const char *tracefs;	/* its folder; NULL: where it is mounted, else a private mount */
+};
+
+/* What the reader of a result is told. */
+struct trace_opening {
+	enum trace_level level;
+	char reason[256];	/* why it is not more; "" at the highest level */
+	uint8_t states[TRACE_SOURCES];
+	size_t ring_bytes;
+	bool private_mount;
+	char tracer[32];	/* of another one at work: "" if there is none, or no telling */
+	bool others;		/* events are on for somebody else's tracing */
+};
+
+struct trace_events {
+	struct trace_layout layout;
+	int fds[TRACE_SOURCES + 1];
+	size_t count;
+	int tracefs;		/* its folder, open; -1: none */
+	void *ring;		/* NULL: none */
+	size_t page_bytes;
+	struct trace_bytes bytes;	/* the ring as trace_events_look() last saw it */
+};
+
+/* Opens what can be had; nothing is counted before trace_events_enable(). */
+void trace_events_open(const struct trace_request *request, struct trace_events *events,
+		       struct trace_opening *opening);
+
+/*
+ * Of another CPU: what it sends to the one of `request`. False where it does not say (an older
+ * kernel). To be closed as the others.
+ */
+bool trace_events_open_senders(const struct trace_request *request, int cpu, int tracefs,
+			       struct trace_events *events, struct trace_opening *opening);
+
+bool trace_events_enable(const struct trace_events *events);
+void trace_events_disable(const struct trace_events *events);
+
+struct trace_total {
+	uint64_t count;		/* how often it happened, while it counted */
+	uint64_t lost;		/* records for which the ring had no room; 0 before Linux 6.0 */
+};
+
+/* Of the i-th event of the layout. */
+bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total);
+
+/* Sets the head of `bytes` to what there is by now; tells the kernel of its tail. */
+void trace_events_look(struct trace_events *events);
+void trace_events_taken(struct trace_events *events);
+
+void trace_events_close(struct trace_events *events);
+
+#endif

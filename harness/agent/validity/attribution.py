@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Are the kernel's events complete, by which a run's gaps have their causes, and was nobody else at it?"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping
+
+from .evidence import Evidence, Finding
+
+
+def attribution(seen: Evidence) -> Iterator[Finding]:
+    """What was not asked for, or could not be had at all, is no fault: the level is part of a run's identity."""
+    for result in seen.results:
+        told = result.get("attribution") or {}
+        where = "the task" if result.get("cpu") is None else f"CPU {result['cpu']}"
+        lost = _lost(told)
+        if lost:
+            yield Finding("events-lost", f"attribution of {where}: {lost}")
+        wrong = _not_conserved(told.get("conservation") or {})
+        if wrong:
+            yield Finding("events-not-conserved", f"attribution of {where}: {wrong}")
+        if told.get("tracer") or told.get("other_events"):
+            who = f"the tracer {told['tracer']}" if told.get("tracer") else "somebody else's events"
+            yield Finding("tracer-active", f"{who} traced {where}, beside attribution")
+
+
+def _lost(told: Mapping[str, Any]) -> str:
+    ring = told.get("ring") or {}
+    counts = {
+        "events found no room in the ring": ring.get("lost"),
+        "records could not be read": ring.get("unknown"),
+        "gaps came faster than they were taken": told.get("gaps_dropped"),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _not_conserved(conservation: Mapping[str, Any]) -> str:
+    """By row of /proc/interrupts. Where losses are known nothing follows, and the probe says so (null)."""
+    if conservation.get("holds") is not False:
+        return ""
+    wrong = []
+    for name, row in (conservation.get("rows") or {}).items():
+        events, edge, interrupts = row.get("events", 0), row.get("edge", 0), row.get("interrupts", 0)
+        if not events <= interrupts <= events + edge:
+            wrong.append(f"{name}: {events} events, {interrupts} interrupts")
+    return ", ".join(wrong) or "events and interrupts differ"
