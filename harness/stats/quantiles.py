@@ -8,11 +8,12 @@ Bounds are computed here, to about 1e-9, because importing scipy.stats costs mor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median_high, median_low
 
 from ..store.hdr import QUANTILES, fraction
+from .numeric import falling, lentz
 
 __all__ = ["CONFIDENCE", "QUANTILES", "Spread", "enough", "rate_upper", "samples_needed", "spread"]
 
@@ -71,17 +72,7 @@ def rate_upper(count: int, duration_s: float, confidence: float = CONFIDENCE) ->
         return math.inf
     # P(X <= count | mean) = 1 - confidence. Seven standard deviations above bound any confidence that is asked for.
     top = count + 7 * math.sqrt(count + 1) + 50
-    return _falling(lambda mean: _poisson_cdf(count, mean), 1 - confidence, 0.0, top) / duration_s
-
-
-def _falling(function: Callable[[float], float], goal: float, low: float, high: float) -> float:
-    """Where a falling function crosses ``goal``: bisection to the last bit."""
-    for _ in range(200):
-        middle = (low + high) / 2
-        if not low < middle < high:
-            break
-        low, high = (middle, high) if function(middle) > goal else (low, middle)
-    return (low + high) / 2
+    return falling(lambda mean: _poisson_cdf(count, mean), 1 - confidence, 0.0, top) / duration_s
 
 
 def _poisson_cdf(count: int, mean: float) -> float:
@@ -98,22 +89,4 @@ def _poisson_cdf(count: int, mean: float) -> float:
             term *= mean / n
             total += term
         return 1.0 - scale * total
-    return scale * _lentz(lambda i: -i * (i - shape), lambda i: mean + 2 * i + 1 - shape)
-
-
-def _lentz(numerator: Callable[[int], float], denominator: Callable[[int], float]) -> float:
-    """1 / (d0 + n1 / (d1 + n2 / (d2 + …))) by Lentz's method, as modified by Thompson and Barnett."""
-    tiny = 1e-300
-    d = denominator(0) or tiny
-    c = 1 / tiny
-    d = 1 / d
-    result = d
-    for i in range(1, 100_000):
-        n, m = numerator(i), denominator(i)
-        d = m + n * d or tiny
-        c = m + n / c or tiny
-        d = 1 / d
-        result *= c * d
-        if abs(c * d - 1) < 1e-16:
-            break
-    return result
+    return scale * lentz(lambda i: -i * (i - shape), lambda i: mean + 2 * i + 1 - shape)
