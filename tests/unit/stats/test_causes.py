@@ -105,8 +105,8 @@ def test_results_without_attribution_have_no_causes():
 
 
 KEYS = (
-    "causes", "class", "count", "stolen_ns", "buckets", "level", "ring", "lost", "placed", "conservation", "holds", "rows",
-    "clock_error_ns",
+    "causes", "class", "count", "stolen_ns", "buckets", "level", "ring", "lost", "placed", "conservation", "holds",
+    "rows", "clock_error_ns",
 )  # fmt: skip
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 DAMAGED = st.recursive(
