@@ -9,8 +9,8 @@ or of another type counts as nothing said.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,53 +167,169 @@ class Beside:
         return {(False, True): "new", (True, False): "gone", (True, True): "both"}.get((first, own), "none")
 
 
+class Sum:
+    """What measurements found, taken in one by one, so that ten thousand runs fit in memory.
+
+    ``bucket`` maps the lowest value of a histogram's bucket (ns) to that of a wider one; by default they stay.
+    """
+
+    def __init__(self, bucket: Callable[[int], int] | None = None) -> None:
+        self._bucket = bucket
+        self._rows: dict[Key, _Adding] = {}
+        self._levels: Counter[str] = Counter()
+        self._reasons: dict[str, None] = {}
+        self._scopes: dict[str, None] = {}
+        self._tracers: dict[str, None] = {}
+        self._seconds: list[float] = []
+        self._holds: Counter[bool | None] = Counter()
+        self._wrong: dict[str, list[int]] = {}
+        self._unseen: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._samples: list[float | None] = []
+        self._errors: list[float] = []
+
+    def add(self, attribution: Mapping[str, Any], seconds: float = 0.0) -> None:
+        """A run of a CPU, which took ``seconds``. One that found no causes at all (level ``nothing``) adds no time."""
+        level = _level(attribution)
+        self._levels[level] += 1
+        if attribution.get("reason"):
+            self._reasons[str(attribution["reason"])] = None
+        if level == LEVELS[0]:
+            return
+        self._seconds.append(seconds)
+        if attribution.get("scope"):
+            self._scopes[str(attribution["scope"])] = None
+        for cause in _list(attribution.get("causes")):
+            if isinstance(cause, Mapping):
+                key = (str(cause.get("class")), _text(cause.get("entry")) or "", _text(cause.get("cause")) or "")
+                self._rows.setdefault(key, _Adding()).add(len(self._seconds) - 1, cause, self._bucket)
+        self._balance(_mapping(attribution.get("conservation")))
+        ring, placed = _mapping(attribution.get("ring")), _mapping(attribution.get("placed"))
+        for name, number in (
+            *((name, ring.get(key)) for name, key in (("records", "lost"), ("missing",) * 2, ("unknown",) * 2)),
+            ("gaps", attribution.get("gaps_dropped")),
+            ("outside", placed.get("outside")),
+            *(("events", placed.get(key)) for key in ("inside", "outside")),
+        ):
+            self._lost[name] += _count(number)
+        self._samples.append(_number(attribution.get("sample_ns")))
+        if (error := _number(attribution.get("clock_error_ns"))) is not None:
+            self._errors.append(error)
+        if attribution.get("tracer"):
+            self._tracers[f"the tracer {attribution['tracer']}"] = None
+        if attribution.get("other_events"):
+            self._tracers["somebody else's events"] = None
+
+    def _balance(self, balance: Mapping[str, Any]) -> None:
+        holds = balance.get("holds")
+        self._holds[holds if isinstance(holds, bool) else None] += 1
+        for name, row in _mapping(balance.get("rows")).items() if holds is False else ():
+            events, edge, interrupts = (_count(_mapping(row).get(key)) for key in ("events", "edge", "interrupts"))
+            if not events <= interrupts <= events + edge:
+                known = self._wrong.setdefault(str(name), [0, 0, 0])
+                known[:] = [a + b for a, b in zip(known, (events, events + edge, interrupts), strict=True)]
+        for name, number in _mapping(balance.get("unseen")).items():
+            self._unseen[str(name)] += _count(number)
+
+    def causes(self) -> Causes:
+        rows = sorted(
+            (adding.row(key, self._seconds) for key, adding in self._rows.items()),
+            key=lambda row: (-row.stolen_ns, -row.count, row.key),
+        )
+        classes = {}
+        for name in dict.fromkeys((*CLASSES, *(row.class_ for row in rows))):
+            own = [row for row in rows if row.class_ == name]
+            classes[name] = ClassTotal(sum(row.count for row in own), sum(row.stolen_ns for row in own))
+        checked = self._holds[True] + self._holds[False]
+        return Causes(
+            rows=tuple(rows),
+            classes=classes,
+            level=min(self._levels, key=LEVELS.index, default=LEVELS[0]),
+            levels={name: self._levels[name] for name in LEVELS if self._levels[name]},
+            reasons=tuple(self._reasons),
+            scopes=tuple(self._scopes),
+            measurements=sum(self._levels.values()),
+            observed_s=sum(self._seconds),
+            stolen_ns=sum(row.stolen_ns for row in rows),
+            count=sum(row.count for row in rows),
+            conserved=False if self._holds[False] else True if checked and not self._holds[None] else None,
+            checked=checked,
+            wrong=tuple(Mismatch(name, *numbers) for name, numbers in self._wrong.items()),
+            unseen={name: number for name, number in self._unseen.items() if number},
+            lost=Lost(**self._lost),
+            sample_ns=spread(self._samples),
+            clock_error_ns=max(self._errors, default=None),
+            tracers=tuple(self._tracers),
+        )
+
+
+class _Adding:
+    """A cause, while it is added up."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.max_ns = 0
+        self.irqs: set[int] = set()
+        self.taken: dict[int, int] = {}  # ns, by the number of the measurement
+        self.buckets: Counter[int] = Counter()
+
+    def add(self, number: int, cause: Mapping[str, Any], bucket: Callable[[int], int] | None) -> None:
+        self.count += _count(cause.get("count"))
+        self.max_ns = max(self.max_ns, _count(cause.get("max_ns")))
+        self.taken[number] = self.taken.get(number, 0) + _count(cause.get("stolen_ns"))
+        if isinstance(irq := cause.get("irq"), int):
+            self.irqs.add(irq)
+        for pair in _list(cause.get("buckets")):
+            if isinstance(pair, list | tuple) and len(pair) == 2:
+                low = _count(pair[0])
+                self.buckets[bucket(low) if bucket else low] += _count(pair[1])
+
+    def row(self, key: Key, seconds: Sequence[float]) -> Row:
+        each = None
+        if all(time > 0 for time in seconds):
+            each = spread(self.taken.get(number, 0) / time for number, time in enumerate(seconds))
+        return Row(
+            class_=key[0],
+            entry=key[1] or None,
+            cause=key[2] or None,
+            irq=min(self.irqs) if len(self.irqs) == 1 else None,
+            count=self.count,
+            stolen_ns=sum(self.taken.values()),
+            max_ns=self.max_ns,
+            buckets=tuple(sorted(self.buckets.items())),
+            runs=len(self.taken),
+            per_s=each,
+        )
+
+
 def total(attributions: Iterable[Mapping[str, Any]], seconds: Iterable[float] | None = None) -> Causes:
     """The sum of what measurements found: runs of a cell, CPUs of a run. ``seconds``: how long each of them was.
 
-    Those without a cause to tell (level ``nothing``) count in ``levels`` alone. Without any measurement the level is
-    ``nothing``.
+    Those that found no cause at all (level ``nothing``) count in ``levels`` alone. Without any measurement the level
+    is ``nothing``.
     """
     found = [each for each in attributions if isinstance(each, Mapping)]
     times = list(seconds) if seconds is not None else [0.0] * len(found)
     if len(times) != len(found):
         raise ValueError(f"{len(found)} measurements of {len(times)} lengths")
-    levels = Counter(_level(each) for each in found)
-    told = [(each, time) for each, time in zip(found, times, strict=True) if _level(each) != LEVELS[0]]
-    rows = _rows(told)
-    classes = {}
-    for name in dict.fromkeys((*CLASSES, *(row.class_ for row in rows))):
-        own = [row for row in rows if row.class_ == name]
-        classes[name] = ClassTotal(sum(row.count for row in own), sum(row.stolen_ns for row in own))
-    balances = [_mapping(each.get("conservation")) for each, _ in told]
-    errors = [error for each, _ in told if (error := _number(each.get("clock_error_ns"))) is not None]
-    return Causes(
-        rows=rows,
-        classes=classes,
-        level=min(levels, key=LEVELS.index, default=LEVELS[0]),
-        levels={name: levels[name] for name in LEVELS if levels[name]},
-        reasons=tuple(dict.fromkeys(str(each["reason"]) for each in found if each.get("reason"))),
-        scopes=tuple(dict.fromkeys(str(each["scope"]) for each, _ in told if each.get("scope"))),
-        measurements=len(found),
-        observed_s=sum(time for _, time in told),
-        stolen_ns=sum(row.stolen_ns for row in rows),
-        count=sum(row.count for row in rows),
-        conserved=_conserved(balances),
-        checked=sum(balance.get("holds") is not None for balance in balances),
-        wrong=_wrong(balances),
-        unseen=_unseen(balances),
-        lost=_lost([each for each, _ in told]),
-        sample_ns=spread(_number(each.get("sample_ns")) for each, _ in told),
-        clock_error_ns=max(errors, default=None),
-        tracers=_tracers(each for each, _ in told),
-    )
+    adding = Sum()
+    for each, time in zip(found, times, strict=True):
+        adding.add(each, time)
+    return adding.causes()
 
 
 def of_results(results: Iterable[Mapping[str, Any]]) -> Causes | None:
     """Of ``results`` of run.json files; ``None`` where attribution was asked for in none of them."""
+    adding = Sum()
+    return adding.causes() if add_results(adding, results) else None
+
+
+def add_results(adding: Sum, results: Iterable[Mapping[str, Any]]) -> int:
+    """Take in ``results`` of a run.json; of how many of them attribution was asked for."""
     asked = [each for each in results if isinstance(each.get("attribution"), Mapping)]
-    if not asked:
-        return None
-    return total((each["attribution"] for each in asked), ((_number(r.get("duration_ns")) or 0.0) / 1e9 for r in asked))
+    for each in asked:
+        adding.add(each["attribution"], (_number(each.get("duration_ns")) or 0.0) / 1e9)
+    return len(asked)
 
 
 def beside(sides: Sequence[Causes]) -> tuple[Beside, ...]:
@@ -245,94 +361,6 @@ def _side(side: Causes, row: Row | None) -> Side:
     if row is None:
         return _NONE
     return Side(row.count, row.stolen_ns / side.observed_s, row.count / side.observed_s, row.max_ns, row.per_s)
-
-
-def _rows(told: Sequence[tuple[Mapping[str, Any], float]]) -> tuple[Row, ...]:
-    groups: dict[Key, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
-    for number, (each, _) in enumerate(told):
-        for cause in _list(each.get("causes")):
-            if isinstance(cause, Mapping):
-                key = (str(cause.get("class")), _text(cause.get("entry")) or "", _text(cause.get("cause")) or "")
-                groups[key].append((number, cause))
-    rows = (_row(key, own, [time for _, time in told]) for key, own in groups.items())
-    return tuple(sorted(rows, key=lambda row: (-row.stolen_ns, -row.count, row.key)))
-
-
-def _row(key: Key, own: Sequence[tuple[int, Mapping[str, Any]]], seconds: Sequence[float]) -> Row:
-    taken = [0] * len(seconds)
-    buckets: Counter[int] = Counter()
-    for number, cause in own:
-        taken[number] += _count(cause.get("stolen_ns"))
-        for pair in _list(cause.get("buckets")):
-            if isinstance(pair, list | tuple) and len(pair) == 2:
-                buckets[_count(pair[0])] += _count(pair[1])
-    numbers = {irq for _, cause in own if isinstance(irq := cause.get("irq"), int)}
-    each = spread(ns / time for ns, time in zip(taken, seconds, strict=True)) if all(t > 0 for t in seconds) else None
-    return Row(
-        class_=key[0],
-        entry=key[1] or None,
-        cause=key[2] or None,
-        irq=min(numbers) if len(numbers) == 1 else None,
-        count=sum(_count(cause.get("count")) for _, cause in own),
-        stolen_ns=sum(taken),
-        max_ns=max(_count(cause.get("max_ns")) for _, cause in own),
-        buckets=tuple(sorted(buckets.items())),
-        runs=len({number for number, _ in own}),
-        per_s=each,
-    )
-
-
-def _conserved(balances: Sequence[Mapping[str, Any]]) -> bool | None:
-    holds = [balance.get("holds") for balance in balances]
-    if any(each is False for each in holds):
-        return False
-    return True if holds and all(each is True for each in holds) else None
-
-
-def _wrong(balances: Iterable[Mapping[str, Any]]) -> tuple[Mismatch, ...]:
-    """By row, summed over the measurements in which it did not hold."""
-    found: dict[str, list[int]] = {}
-    for balance in balances:
-        if balance.get("holds") is not False:
-            continue
-        for name, row in _mapping(balance.get("rows")).items():
-            events, edge, interrupts = (_count(_mapping(row).get(key)) for key in ("events", "edge", "interrupts"))
-            if not events <= interrupts <= events + edge:
-                known = found.setdefault(str(name), [0, 0, 0])
-                found[str(name)] = [a + b for a, b in zip(known, (events, events + edge, interrupts), strict=True)]
-    return tuple(Mismatch(name, *numbers) for name, numbers in found.items())
-
-
-def _unseen(balances: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for balance in balances:
-        for name, number in _mapping(balance.get("unseen")).items():
-            found[str(name)] += _count(number)
-    return {name: number for name, number in found.items() if number}
-
-
-def _lost(told: Sequence[Mapping[str, Any]]) -> Lost:
-    def added(part: str | None, key: str) -> int:
-        return sum(_count((each if part is None else _mapping(each.get(part))).get(key)) for each in told)
-
-    return Lost(
-        records=added("ring", "lost"),
-        missing=added("ring", "missing"),
-        unknown=added("ring", "unknown"),
-        gaps=added(None, "gaps_dropped"),
-        outside=added("placed", "outside"),
-        events=added("placed", "inside") + added("placed", "outside"),
-    )
-
-
-def _tracers(told: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for each in told:
-        if each.get("tracer"):
-            found[f"the tracer {each['tracer']}"] = None
-        if each.get("other_events"):
-            found["somebody else's events"] = None
-    return tuple(found)
 
 
 def _level(attribution: Mapping[str, Any]) -> str:
