@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .agent import loads
-from .agent.spec import LoadSpec
-from .agent.validity import RULES
+from ..agent import loads
+from ..agent.spec import LoadSpec
+from ..agent.validity import RULES
 
 #: From best to worst. ``note`` limits what can be measured; ``warn`` disturbs; ``fail`` prevents.
 LEVELS = ("ok", "note", "warn", "fail")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What interrupted a core, in plain words, and what removes it: from a cause as attribution names it. Pure.
+
+A cause is ``kind:name`` as in gaps.jsonl (docs/probes.md, Attribution), or None and ``unexplained`` where no event of
+the kernel lies in a gap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .known import KNOWN
+from .measures import MEASURES, Measure
+from .state import State
+from .table import Known
+
+_UNEXPLAINED = "unexplained"
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One thing that removes a cause, or makes it rarer.
+
+    ``kind``: ``boot``, ``knob``, ``kernel-option``, ``application`` or ``host``. ``in_effect``: is it so here? None
+    where that cannot be known. ``knob``: its name for ``tune``. ``doc``: a place in the kernel's ``Documentation/``, or
+    a manual page. ``parameter``: what a boot profile adds; ``{isolated}`` stands for the CPUs, as it does in profiles.
+    """
+
+    text: str
+    kind: str
+    in_effect: bool | None
+    knob: str | None
+    doc: str
+    parameter: str | None = None
+
+
+def explain(cause: str | None) -> str:
+    """What the cause is, in one line without its name."""
+    words = _known(cause).words
+    return f"{words} (a function without a name)" if _nameless(cause) else words
+
+
+def remedies(
+    cause: str | None, facts: Mapping[str, Any], knobs: Mapping[str, Any] | None = None, cpu: int | None = None
+) -> tuple[Remedy, ...]:
+    """What removes it, what helps most first; never none.
+
+    ``knobs``: what a run says of its own, ``{name: outcome}``, as in run.json: else what ``facts`` show of them.
+    ``cpu``: the measured one, else that which would be.
+    """
+    state = State(facts, knobs, cpu)
+    found = _known(cause)
+    keys = ("kallsyms", *found.measures) if _nameless(cause) else found.measures
+    return tuple(_remedy(MEASURES[key], state) for key in keys)
+
+
+def _nameless(cause: str | None) -> bool:
+    """A function that the kernel does not name: its address stands there."""
+    return bool(_ADDRESS.fullmatch((cause or "").partition(":")[2]))
+
+
+def _known(cause: str | None) -> Known:
+    kind, _, name = (cause or _UNEXPLAINED).partition(":")
+    return next((each for each in KNOWN if each.covers(kind, name)), _UNKNOWN)
+
+
+#: Of a kind that this version has not heard of.
+_UNKNOWN = Known("", ("*",), "not known to this version", ("look-up", "more-events"))
+
+
+def _remedy(measure: Measure, state: State) -> Remedy:
+    return Remedy(
+        measure.text.replace("{cpu}", str(state.cpu)),
+        measure.kind,
+        measure.holds(state),
+        measure.knob,
+        measure.doc,
+        measure.parameter,
+    )

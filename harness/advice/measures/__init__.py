@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be done about what interrupts a core: each measure once, by a key that causes name it by. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import application, boot, host, knobs, options
+from .base import KINDS, Measure
+from .options import OPTIONS
+
+__all__ = ["KINDS", "MEASURES", "OPTIONS", "Measure"]
+
+MEASURES: Mapping[str, Measure] = {
+    **boot.MEASURES,
+    **knobs.MEASURES,
+    **options.MEASURES,
+    **application.MEASURES,
+    **host.MEASURES,
+}

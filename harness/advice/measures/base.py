@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of a measure against an interruption. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..state import State
+
+#: Who has to act: on the command line, on a setting that ``tune`` takes, on the kernel's build, on the measured
+#: program, or on what is below and around it (firmware, hypervisor, other programs).
+KINDS = ("boot", "knob", "kernel-option", "application", "host")
+
+PARAMETERS = "admin-guide/kernel-parameters.txt"
+KTHREADS = "admin-guide/kernel-per-CPU-kthreads.rst"
+
+Holds = Callable[[State], "bool | None"]
+
+
+def _unknown(_state: State) -> bool | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """``text`` takes ``{cpu}``. ``doc`` is a place in the kernel's ``Documentation/``, or a manual page: ``name(2)``.
+
+    ``holds`` says whether it is in effect; None where that cannot be known. ``parameter`` is what a boot profile adds,
+    and takes ``{isolated}``, as profiles do.
+    """
+
+    kind: str
+    text: str
+    doc: str
+    holds: Holds = _unknown
+    knob: str | None = None
+    parameter: str | None = None
