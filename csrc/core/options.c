@@ -318,6 +318,14 @@ static void set_tracefs(struct options *options, const char *text)
 	options->tracefs = text;
 }
 
+static void set_hold_events(struct options *options, const char *text)
+{
+	options->action = ACTION_HOLD;
+	options->hold_task = !strcmp(text, "task");
+	if (!options->hold_task && strcmp(text, "cpu"))
+		fault_usage("--hold-events %s: none of cpu, task", text);
+}
+
 static void set_describe(struct options *options, const char *text)
 {
 	(void)text;
@@ -362,6 +370,8 @@ static const struct common {
 	  set_attribution_ring, OPTIONS_ALONE },
 	{ "tracefs", "DIR", "where it is mounted (default: where it is, else mounted for itself alone)",
 	  set_tracefs, OPTIONS_ALONE },
+	{ "hold-events", "WORD", "measure nothing: hold attribution's events open (cpu, or task) until stdin ends",
+	  set_hold_events, OPTIONS_ALONE },
 	{ "describe", NULL, "print parameters and metrics as JSON", set_describe, OPTIONS_ALONE },
 	{ "version", NULL, "print the version", set_version, OPTIONS_ALONE },
 	{ "help", NULL, "print this", set_help, OPTIONS_ALONE },

@@ -24,7 +24,7 @@ struct param {
 	const char *const *choices;	/* of a choice, NULL at the end; its value is the index */
 };
 
-enum option_action { ACTION_MEASURE, ACTION_DESCRIBE, ACTION_VERSION, ACTION_HELP };
+enum option_action { ACTION_MEASURE, ACTION_DESCRIBE, ACTION_VERSION, ACTION_HELP, ACTION_HOLD };
 
 struct options {
 	enum option_action action;
@@ -40,6 +40,7 @@ struct options {
 	bool attribution;		/* by the kernel's events: what interrupted it */
 	uint64_t attribution_bytes;	/* of their ring */
 	const char *tracefs;		/* where it lies; NULL: to be found */
+	bool hold_task;			/* of ACTION_HOLD: what runs that are not pinned need as well */
 };
 
 /*

@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "core/output.h"
 #include "core/poisson.h"
+#include "core/trace_hold.h"
 
 #define SAFETY_EXTRA_NS UINT64_C(5000000000)
 #define START_ASKED_MAX_NS UINT64_C(60000000000)
@@ -206,6 +207,7 @@ static bool print_only(const struct probe *probe, const struct options *options)
 
 	switch (options->action) {
 	case ACTION_MEASURE:
+	case ACTION_HOLD:
 		return false;
 	case ACTION_DESCRIBE:
 		json_init(&json);
@@ -238,10 +240,14 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 		      run.params);
 	if (print_only(probe, &run.options))
 		return PROBE_EXIT_OK;
-	if (run.options.attribution && !probe->attributes)
+	if ((run.options.attribution || run.options.action == ACTION_HOLD) && !probe->attributes)
 		fault_usage("--attribution: what %s measures is not attributed", probe->name);
 
 	placement_die_with_parent(run.options.parent);
+	if (run.options.action == ACTION_HOLD) {
+		trace_hold(run.options.tracefs, run.options.hold_task);
+		return PROBE_EXIT_OK;
+	}
 	placement_remember(&run.origin);
 	if (run.options.cpu >= 0)
 		placement_stay_off(&run.origin, run.options.cpu);

@@ -25,7 +25,6 @@
 #define FSCONFIG_CREATE 6
 
 #define FORMAT_MAX 16384
-#define RING_LEAST_PAGES 4
 #define SENDER_PAGES 16
 
 const char *const trace_level_names[LEVELS] = {
@@ -170,7 +169,7 @@ static bool map_ring(struct trace_events *events, int fd, size_t bytes)
 	void *ring = MAP_FAILED;
 
 	/* Without the privilege there is a limit to it (perf_event_mlock_kb). */
-	for (; bytes >= RING_LEAST_PAGES * events->page_bytes; bytes /= 2) {
+	for (; bytes >= TRACE_RING_LEAST_PAGES * events->page_bytes; bytes /= 2) {
 		ring = mmap(NULL, events->page_bytes + bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (ring != MAP_FAILED || errno != EPERM)
 			break;

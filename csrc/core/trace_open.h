@@ -19,6 +19,8 @@
 #include "core/trace_event.h"
 #include "core/trace_record.h"
 
+#define TRACE_RING_LEAST_PAGES 4
+
 enum trace_level { LEVEL_NOTHING, LEVEL_SOFTWARE, LEVEL_TRACEPOINTS, LEVELS };
 
 extern const char *const trace_level_names[LEVELS];

@@ -11,6 +11,7 @@ from typing import Any, Mapping, Protocol
 from . import VERSION
 from .blobs import Blobs
 from .control import Control
+from .held import HeldEvents
 from .kmsg import Kmsg
 from .knobs import Knob, Outcome, all_knobs
 from .knobs.partition import Partition
@@ -86,6 +87,7 @@ class Runner:
         self._load: Load | None = None
         self._load_key: tuple[Any, ...] = ()
         self._binaries: dict[str, str] = {}
+        self._held = HeldEvents(batch.runs, wait)
 
     def run(self) -> dict[str, Any]:
         """All runs, in order. Returns what ``batch-finished`` says; the machine is as it was found by then.
@@ -161,6 +163,7 @@ class Runner:
             mode = self._admit(spec)
             binary = self._binary(spec.probe.sha256)
             self._step_aside(spec)
+            self._held.before(spec, binary)
             self._set_knobs(spec, mode)
             load = self._start_load(spec)
         except AgentError as error:
@@ -178,6 +181,7 @@ class Runner:
             sequence=sequence,
             wait=self._wait,
             control=None if spec.control is None else Control(spec, self._binary, folder, self._affinity),
+            held=self._held.told,
         )
         record = measurement.run()
         if record.status != "ok" or record.load.get("ended"):
@@ -284,6 +288,7 @@ class Runner:
 
     def _put_back(self) -> list[dict[str, Any]]:
         self._stop_load()
+        self._held.close()
         restored = self._restore_knobs()
         restored += self._undo.play(spare=self._spare)
         os.sched_setaffinity(0, self._affinity)

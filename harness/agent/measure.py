@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from . import VERSION
 from .control import GRACE_S, Control
@@ -52,6 +52,7 @@ class Measurement:
         sequence: int,
         wait: Wait,
         control: Control | None = None,
+        held: Mapping[str, Any] | None = None,
     ) -> None:
         self._spec = spec
         self._mode = mode
@@ -64,6 +65,7 @@ class Measurement:
         self._affinity = affinity
         self._wait = wait
         self._control = control
+        self._held = held
         self._probes: list[ProbeProcess] = []
         self._outs: list[str] = []
         self._record = RunRecord(
@@ -234,6 +236,8 @@ class Measurement:
         effective: dict[str, Any] = {"provider": self._mode.provider, "tasks": tasks}
         if len(measured) > 1:
             effective["start_skew_ns"] = start_skew_ns(result for _, result in measured)
+        if self._held is not None:
+            effective["held_events"] = dict(self._held)
         return effective
 
     def _out(self, cpu: int | None) -> str:
