@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is what was done found, and is what is found what was done? Disturbances at known times held against gaps. Pure.
+
+A disturbance is *effective* if no gap is open at its instant: else the measured task is not running, and there is
+nothing to interrupt. It is *found* if a gap that it falls into names it: by class and cause, or, where something else
+came in the same gap and says more, in its chain. A gap *named* so without a disturbance of that kind is *false*. Where
+the kernel does not say who sent an interrupt, that cannot be counted, and shams bound what comes by chance: instants
+at which nothing was done, judged as if it had been.
+
+Nothing is left out but what cannot be judged, and that is counted: what lies beyond the run's ends, or beyond the last
+gap that there was room for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from .binomial import at_least, at_most, trials_needed
+from .marks import BY_TASK, KINDS, SHAM, Mark, marks_of
+
+#: What is shown of each kind, or not: the lower bounds of the shares found and rightly named.
+BAR = 0.99
+#: Who only sends an interrupt and does not wait for it: so long after, the gap has begun.
+AFTER_NS = 300_000
+_WAITED_FOR = frozenset(("membarrier", "tlb"))
+#: Of a tick it is the tick itself that is to be found, whatever else there was.
+_ALWAYS_EFFECTIVE = frozenset(("tick",))
+
+MET, TOO_FEW, BELOW, NOTHING = "met", "too few", "below", "nothing"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One measurement. ``gaps`` are lines of gaps.jsonl, ``disturbances`` of disturbances.jsonl; times from one start.
+
+    ``end_ns``: when it ended; later ones were not kept if ``gaps_lost`` or ``disturbances_lost``. ``made``: by kind,
+    those that were not kept included. ``injector``: the tid of who made them. ``events``: of the kernel, those open.
+    """
+
+    gaps: Sequence[Mapping[str, Any]]
+    disturbances: Sequence[Mapping[str, Any]]
+    end_ns: int
+    events: Collection[str] = ()
+    injector: int | None = None
+    made: Mapping[str, int] = field(default_factory=dict)
+    gaps_lost: bool = False
+    disturbances_lost: bool = False
+    clock_error_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """One kind. ``made`` = ``not_judged`` + ``not_effective`` + ``effective``; of these ``found`` (``in_chain``: by the
+    chain alone) and ``missed``, by what the gap was ``called`` instead. ``named``: gaps with the kind's mark, of which
+    ``false`` were not made by us; both 0 where that cannot be said (``precise``). ``shams``, and how many of them
+    ``chance`` would have counted as found. ``blind``: no event of this kernel shows the kind.
+    """
+
+    kind: str
+    made: int = 0
+    not_judged: int = 0
+    not_effective: int = 0
+    effective: int = 0
+    found: int = 0
+    in_chain: int = 0
+    called: Mapping[str, int] = field(default_factory=dict)
+    precise: bool = True
+    named: int = 0
+    false: int = 0
+    shams: int = 0
+    chance: int = 0
+    blind: bool = False
+
+    @property
+    def missed(self) -> int:
+        return self.effective - self.found
+
+    @property
+    def recall(self) -> float:
+        """The share of the effective ones that are found, at least: 0..1, with 95 % confidence."""
+        return at_least(self.found, self.effective)
+
+    @property
+    def precision(self) -> float | None:
+        """The share of the gaps named so that are so, at least; ``None``: it cannot be said."""
+        return at_least(self.named - self.false, self.named) if self.precise and not self.blind else None
+
+    @property
+    def by_chance(self) -> float | None:
+        """The share of shams that would be counted as found, at most; ``None`` without shams."""
+        return at_most(self.chance, self.shams) if self.shams and not self.blind else None
+
+    @property
+    def shares(self) -> tuple[tuple[int, int], ...]:
+        """What has to reach the bar, as (good, of all): what is found; what is named, else what shams leave alone."""
+        right = (self.named - self.false, self.named) if self.precise else (self.shams - self.chance, self.shams)
+        return ((self.found, self.effective), right)
+
+    def verdict(self, bar: float = BAR) -> str:
+        """``met``; ``below``: no number of trials would help; ``too few`` for either; ``nothing`` was effective."""
+        if self.blind or not self.effective:
+            return NOTHING
+        bounds = [(at_least(*share), at_most(*share)) for share in self.shares]
+        if any(most < bar for _, most in bounds):
+            return BELOW
+        return MET if all(least >= bar for least, _ in bounds) else TOO_FEW
+
+    def lacking(self, bar: float = BAR) -> int:
+        """How many more trials it takes, if all of them go well."""
+        return max(0, *(trials_needed(bar, of - good) - of for good, of in self.shares))
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """``scores``: of each kind that was made, in the order of :data:`~harness.stats.marks.KINDS`."""
+
+    scores: tuple[Score, ...] = ()
+    measurements: int = 0
+
+    def verdict(self, bar: float = BAR) -> str:
+        """Of all kinds together: the worst; ``nothing`` only where no kind was measured."""
+        found = {score.verdict(bar) for score in self.scores}
+        return next((word for word in (BELOW, TOO_FEW, MET) if word in found), NOTHING)
+
+    def wanting(self, bar: float = BAR) -> bool:
+        """Whether more of the same may yet settle a kind that is not settled."""
+        return any(score.verdict(bar) in (TOO_FEW, NOTHING) and not score.blind for score in self.scores)
+
+
+def score(observed: Iterable[Observed]) -> Sensitivity:
+    """All measurements together."""
+    tallies: dict[str, _Tally] = {}
+    count = 0
+    for each in observed:
+        count += 1
+        _Measurement(each).add_to(tallies)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    kinds = sorted((kind for kind in tallies if kind != SHAM), key=lambda kind: (order.get(kind, len(order)), kind))
+    return Sensitivity(tuple(tallies[kind].score(kind) for kind in kinds), count)
+
+
+@dataclass
+class _Tally:
+    counts: Counter[str] = field(default_factory=Counter)
+    called: Counter[str] = field(default_factory=Counter)
+    precise: bool = True
+    blind: bool = False
+
+    def score(self, kind: str) -> Score:
+        numbers = {key: value for key, value in self.counts.items() if value}
+        if not self.precise:
+            numbers |= {"named": 0, "false": 0}
+        return Score(kind, **numbers, called=dict(self.called.most_common()), precise=self.precise, blind=self.blind)
+
+
+@dataclass(frozen=True)
+class _Gap:
+    begin: int
+    end: int
+    class_: str | None
+    cause: str | None
+    chain: tuple[str, ...]
+    sender: int | None
+
+    @property
+    def called(self) -> str:
+        return "not taken" if self.class_ is None else " ".join(filter(None, (self.class_, self.cause)))
+
+
+@dataclass(frozen=True)
+class _Disturbance:
+    """``since`` .. ``until``: what a gap has to overlap to be the one that it made."""
+
+    kind: str
+    at: int
+    since: int
+    until: int
+    label: str | None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return min(self.at, self.since), self.until
+
+
+class _Measurement:
+    def __init__(self, observed: Observed) -> None:
+        self._injector = observed.injector
+        self._gaps = sorted(_gaps(observed.gaps), key=lambda gap: gap.begin)
+        self._begins = [gap.begin for gap in self._gaps]
+        self._done = sorted(_disturbances(observed), key=lambda each: each.at)
+        self._made = observed.made
+        self._marks = marks_of(observed.events)
+        self._end = observed.end_ns
+        if observed.gaps_lost:
+            self._end = min(self._end, max((gap.end for gap in self._gaps), default=0))
+        if observed.disturbances_lost:
+            self._end = min(self._end, max((each.at for each in self._done), default=0))
+
+    def add_to(self, tallies: dict[str, _Tally]) -> None:
+        by_kind: dict[str, list[_Disturbance]] = {kind: [] for kind in self._made}
+        for each in self._done:
+            by_kind.setdefault(each.kind, []).append(each)
+        shams = [each for each in by_kind.get(SHAM, ()) if self._judged(each) and not self._is_open(each.at)]
+        for kind, several in by_kind.items():
+            if kind == SHAM or not (several or self._made.get(kind)):
+                continue
+            tally = tallies.setdefault(kind, _Tally())
+            tally.counts["made"] += max(len(several), self._made.get(kind, 0))
+            tally.counts["not_judged"] += max(0, self._made.get(kind, 0) - len(several))
+            mark = self._marks.get(kind)
+            if mark is None:
+                tally.blind = True
+                tally.counts["not_judged"] += len(several)
+                continue
+            tally.precise &= mark.precise
+            self._recall(several, mark, tally)
+            self._precision(several, mark, tally)
+            self._shams(shams, several, mark, tally)
+
+    # -- is it found? -----------------------------------------------------------------------------------------------
+
+    def _recall(self, several: Iterable[_Disturbance], mark: Mark, tally: _Tally) -> None:
+        taken: set[int] = set()
+        for each in several:
+            if not self._judged(each):
+                tally.counts["not_judged"] += 1
+                continue
+            if each.kind not in _ALWAYS_EFFECTIVE and self._is_open(each.at):
+                tally.counts["not_effective"] += 1
+                continue
+            tally.counts["effective"] += 1
+            labels = mark.labels if each.label is None else (each.label,)
+            theirs = [i for i in self._overlapping(each.since, each.until) if i not in taken]
+            by_cause = next((i for i in theirs if self._named(self._gaps[i], mark, labels)), None)
+            found = by_cause
+            if found is None:
+                found = next((i for i in theirs if self._in_chain(self._gaps[i], mark, labels)), None)
+                tally.counts["in_chain"] += found is not None
+            if found is None:
+                tally.called[self._longest(theirs)] += 1
+            else:
+                tally.counts["found"] += 1
+                taken.add(found)
+
+    def _judged(self, each: _Disturbance) -> bool:
+        return each.span[0] >= 0 and each.span[1] <= self._end
+
+    def _is_open(self, at: int) -> bool:
+        """Whether a gap is: neighbours share an end, which is in neither."""
+        i = bisect_left(self._begins, at) - 1
+        return i >= 0 and self._gaps[i].end > at
+
+    def _overlapping(self, since: int, until: int) -> Iterator[int]:
+        first = bisect_right(self._begins, since) - 1
+        for i in range(max(0, first), bisect_left(self._begins, max(until, since + 1))):
+            if self._gaps[i].end > since:
+                yield i
+
+    def _longest(self, several: Sequence[int]) -> str:
+        gaps = [self._gaps[i] for i in several]
+        return max(gaps, key=lambda gap: gap.end - gap.begin).called if gaps else "no gap"
+
+    # -- by whom? ---------------------------------------------------------------------------------------------------
+
+    def _named(self, gap: _Gap, mark: Mark, labels: Sequence[str]) -> bool:
+        if gap.class_ != mark.class_ or gap.cause not in labels:
+            return False
+        return not mark.told or (gap.sender is not None and gap.sender == self._injector)
+
+    def _in_chain(self, gap: _Gap, mark: Mark, labels: Sequence[str]) -> bool:
+        """A label that others give as well counts for us only where nobody else is said to have sent it."""
+        others = not mark.own and gap.sender is not None and gap.sender != self._injector
+        return not others and any(label in labels for label in gap.chain)
+
+    # -- is it what was done? ---------------------------------------------------------------------------------------
+
+    def _precision(self, several: Sequence[_Disturbance], mark: Mark, tally: _Tally) -> None:
+        if not mark.precise:
+            return
+        labels = _labels(mark, several)
+        covered = _Covered(each.span for each in several)
+        for gap in self._gaps:
+            if gap.end <= self._end and self._named(gap, mark, labels):
+                tally.counts["named"] += 1
+                tally.counts["false"] += not covered.touches(gap.begin, gap.end)
+
+    def _shams(self, shams: Iterable[_Disturbance], several: Sequence[_Disturbance], mark: Mark, tally: _Tally) -> None:
+        """A gap that a disturbance of the kind explains is no chance."""
+        labels = _labels(mark, several)
+        covered = _Covered(each.span for each in several)
+        longest = max((each.until - each.at for each in several), default=0)
+        for sham in shams:
+            if sham.at + longest > self._end:
+                continue
+            gaps = (self._gaps[i] for i in self._overlapping(sham.at, sham.at + longest))
+            hit = any(
+                (self._named(gap, mark, labels) or self._in_chain(gap, mark, labels))
+                and not covered.touches(gap.begin, gap.end)
+                for gap in gaps
+            )
+            tally.counts["shams"] += 1
+            tally.counts["chance"] += hit
+
+
+class _Covered:
+    """The times in which something of ours was at work."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        ordered = sorted(spans)
+        self._begins = [begin for begin, _ in ordered]
+        self._ends = list(accumulate((end for _, end in ordered), max))
+
+    def touches(self, begin: int, end: int) -> bool:
+        i = bisect_right(self._begins, end) - 1
+        return i >= 0 and self._ends[i] >= begin
+
+
+def _labels(mark: Mark, several: Iterable[_Disturbance]) -> tuple[str, ...]:
+    said = {each.label for each in several if each.label is not None}
+    return tuple(sorted(said)) or mark.labels
+
+
+def _gaps(lines: Iterable[Mapping[str, Any]]) -> Iterator[_Gap]:
+    for line in lines:
+        sender = line.get("sender")
+        chain = tuple(str(event[1]) for event in line.get("chain") or ())
+        class_, cause = line.get("class"), line.get("cause")
+        tid = sender.get("tid") if isinstance(sender, Mapping) else None
+        yield _Gap(line["at_ns"], line["at_ns"] + line["gap_ns"], class_, cause, chain, tid)
+
+
+def _disturbances(observed: Observed) -> Iterator[_Disturbance]:
+    for line in observed.disturbances:
+        kind, at, end, effect = str(line["kind"]), line["at_ns"], line["end_ns"], line.get("effect_ns")
+        name = line.get("name")
+        if effect is not None:
+            around = observed.clock_error_ns + 1  # of rounding
+            since, until = effect - around, effect + around
+        else:
+            waited = kind in _WAITED_FOR or kind in BY_TASK
+            since, until = at, end if waited else end + AFTER_NS
+        yield _Disturbance(kind, at, since, max(until, since), f"{kind}:{name}" if name is not None else None)
