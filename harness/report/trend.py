@@ -25,6 +25,7 @@ _LABELS = {
     "cmdline": "command line",
     "firmware": "firmware",
     "microcode": "microcode",
+    "attribution_level": "attribution by",
 }
 _LEGEND = (
     "v/s/i: how many runs (n) are valid/suspect/invalid; numbers are of the valid, of the suspect ones where none is "

@@ -20,13 +20,15 @@ from .variants import Variant, titles, variant_of
 
 #: What a catalogue's row must have.
 COLUMNS = (
-    "target", "bench", "params", "kernel_name", "boot", "mode", "load", "duration_ns", "settle_ns", "cell", "role",
-    "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "missed", "max", "value",
-    "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware",
-    "microcode",
+    "target", "bench", "params", "kernel_name", "boot", "attribution", "mode", "load", "duration_ns", "settle_ns",
+    "cell", "role", "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "missed",
+    "max", "value", "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware",
+    "microcode", "attribution_level",
 )  # fmt: skip
 #: Of these, what is told of when it changes between two executions.
-IDENTITY = ("kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware", "microcode")
+IDENTITY = (
+    "kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware", "microcode", "attribution_level",
+)  # fmt: skip
 _STATES = ("valid", "suspect", "invalid")
 _DEFAULT_GATE = "p99.99"
 
@@ -209,4 +211,5 @@ def _when(row: Mapping[str, Any]) -> tuple[str, int]:
 def _variant(row: Mapping[str, Any]) -> Variant:
     """``params`` as a catalogue has them: ``digits=2 threshold=1000ns``."""
     params = dict(pair.partition("=")[::2] for pair in str(row["params"] or "").split())
-    return variant_of(str(row["bench"]), params, row["duration_ns"], row["settle_ns"], row["kernel_name"], row["boot"])
+    rest = (row[key] for key in ("duration_ns", "settle_ns", "kernel_name", "boot", "attribution"))
+    return variant_of(str(row["bench"]), params, *rest)

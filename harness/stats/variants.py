@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured, by name: a bench with the parameters, the times, the kernel and the boot that set it apart. Pure.
+"""What is measured, by name: a bench with the parameters, times, kernel, boot and attribution that set it apart. Pure.
 
-Runs that were asked with another threshold count other gaps: they are never in one table, nor under one name.
+Runs that were asked with another threshold count other gaps, and what looks for causes disturbs: they are never in one
+table, nor under one name.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 from ..store.runs import Run
 from .numbers import number_of
 
-#: What is booted where nothing is said: see harness/config/kernels.py, which this room does not know.
-_DEFAULTS = {"kernel": "default", "boot": "plain"}
+#: Where nothing is said, what is booted (see harness/config/kernels.py, which this room does not know), and that nobody
+#: looks for causes.
+_DEFAULTS = {"kernel": "default", "boot": "plain", "attribution": "off"}
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us"))
 
 
@@ -29,12 +31,19 @@ class Variant:
     settle_ns: int | None = None
     kernel: str = _DEFAULTS["kernel"]
     boot: str = _DEFAULTS["boot"]
+    attribution: str = _DEFAULTS["attribution"]
 
 
 def variant_of(
-    bench: str, params: object, duration_ns: object, settle_ns: object, kernel: object = None, boot: object = None
+    bench: str,
+    params: object,
+    duration_ns: object,
+    settle_ns: object,
+    kernel: object = None,
+    boot: object = None,
+    attribution: object = None,
 ) -> Variant:
-    """``kernel`` and ``boot`` by name; None, as of old files, is what a machine boots by itself."""
+    """``kernel`` and ``boot`` by name; None, as of old files, is what a machine boots by itself, and no attribution."""
     known = params if isinstance(params, Mapping) else {}
     return Variant(
         bench,
@@ -43,6 +52,7 @@ def variant_of(
         settle_ns if isinstance(settle_ns, int) else None,
         str(kernel or _DEFAULTS["kernel"]),
         str(boot or _DEFAULTS["boot"]),
+        str(attribution or _DEFAULTS["attribution"]),
     )
 
 
@@ -51,18 +61,19 @@ def variant_of_run(run: Run) -> Variant:
     probe = spec.get("probe")
     params = probe.get("params") if isinstance(probe, Mapping) else None
     bench = spec.get("bench")
-    booted = (run.document.get("kernel"), run.document.get("boot"))
-    return variant_of(str(bench), params, spec.get("duration_ns"), spec.get("settle_ns"), *booted)
+    rest = (run.document.get("kernel"), run.document.get("boot"), spec.get("attribution"))
+    return variant_of(str(bench), params, spec.get("duration_ns"), spec.get("settle_ns"), *rest)
 
 
 def variant_of_cell(cell: Mapping[str, Any]) -> Variant:
     """Of a cell of a ``plan.json``."""
-    times = (cell.get("duration_ns"), cell.get("settle_ns"))
-    return variant_of(str(cell.get("bench")), cell.get("params"), *times, cell.get("kernel"), cell.get("boot"))
+    rest = (cell.get(key) for key in ("duration_ns", "settle_ns", "kernel", "boot", "attribution"))
+    return variant_of(str(cell.get("bench")), cell.get("params"), *rest)
 
 
 def titles(variants: Iterable[Variant], benches: Mapping[str, Any]) -> dict[Variant, str]:
-    """A name for each: ``gap``, ``gap threshold=5us``, ``gap duration=10s``, ``gap kernel=next boot=quiet``.
+    """A name for each: ``gap``, ``gap threshold=5us``, ``gap duration=10s``, ``gap kernel=next boot=quiet``,
+    ``gap attribution=perf``.
 
     Named are parameters that are not the bench's default (``benches`` is a plan's), and whatever differs between the
     variants of a bench.

@@ -30,13 +30,18 @@ from .runs import Run, execution_dirs, is_execution, load_run, run_dirs
 from .values import quantiles_of
 
 #: The index's own version; another one is rebuilt.
-INDEX_VERSION = b"7"
+INDEX_VERSION = b"8"
 INDEX_NAME = "runs.parquet"
 
 #: Of a run's identity, beside the kernel's release: what changes between two nights.
 _IDENTITY = (
     "kernel_version", "build_id", "artefact_sha256", "cmdline", "cpu_model", "microcode", "firmware", "serial",
 )  # fmt: skip
+
+#: Of attribution, by class of gap: how often, and the time that it took.
+_CAUSED = {
+    name: (f"{name}_count", f"{name}_stolen_ns") for name in ("interrupt", "exception", "syscall", "unexplained")
+}
 
 _TEXT = pa.string()
 _COUNT = pa.int64()
@@ -55,6 +60,7 @@ _COLUMNS: dict[str, Any] = {
     "boot": _TEXT,
     "duration_ns": _COUNT,
     "settle_ns": _COUNT,
+    "attribution": _TEXT,
     "cell": _TEXT,
     "repeat": _COUNT,
     "attempt": _COUNT,
@@ -70,6 +76,8 @@ _COLUMNS: dict[str, Any] = {
     **dict.fromkeys(QUANTILES, _COUNT),
     "value": pa.float64(),
     "upper": pa.float64(),
+    "attribution_level": _TEXT,
+    **{column: _COUNT for columns in _CAUSED.values() for column in columns},
     "state": _TEXT,
     "reasons": _TEXT,
     "kernel": _TEXT,
@@ -223,6 +231,7 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
         "boot": document.get("boot", "plain"),
         "duration_ns": spec.get("duration_ns"),
         "settle_ns": spec.get("settle_ns"),
+        "attribution": spec.get("attribution") or "off",
         "state": run.state,
         "reasons": _rules(reasons),
         "kernel": identity.get("kernel_release"),
@@ -231,12 +240,33 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
     }
     validity = run.control.get("validity") or {}
     own = {"state": validity.get("state"), "reasons": _rules(validity.get("reasons") or [])}
+    caused = _caused(document.get("results"))
     for metric in run.metrics:
         levels = quantiles_of(run, metric) if metric.get("kind") == "histogram" else {}
         numbers = {key: metric[key] for key in metric if key in _COLUMNS and key not in QUANTILES}
         judged = own if metric.get("role") == "control" else {}
         quantiles = {name: _finite(levels.get(name)) for name in QUANTILES}
-        yield {"role": "measured", **common, **judged, **numbers, **quantiles}
+        of_cpu = {} if metric.get("role") == "control" else caused.get(metric.get("cpu"), {})
+        yield {"role": "measured", **common, **judged, **numbers, **quantiles, **of_cpu}
+
+
+def _caused(results: Any) -> dict[int | None, dict[str, Any]]:
+    """By measured CPU, the columns of attribution; of runs without, none. A control has none."""
+    found: dict[int | None, dict[str, Any]] = {}
+    for result in results if isinstance(results, list) else []:
+        told = result.get("attribution")
+        if not isinstance(told, Mapping):
+            continue
+        classes = told.get("classes") or {}
+        found[result.get("cpu")] = {
+            "attribution_level": told.get("level"),
+            **{
+                column: (classes.get(name) or {}).get(key)
+                for name, columns in _CAUSED.items()
+                for column, key in zip(columns, ("count", "stolen_ns"), strict=True)
+            },
+        }
+    return found
 
 
 def _finite(value: float | None) -> float | None:

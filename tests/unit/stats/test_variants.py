@@ -27,6 +27,13 @@ def test_times_are_named_where_they_differ():
     assert list(titles([gap(duration_ns=5)], BENCHES).values()) == ["gap"]
 
 
+def test_what_looked_for_causes_is_another_measurement_and_says_so():
+    plain, attributed = gap(), variant_of("gap", {}, 10**9, 10**9, attribution="perf")
+    assert list(titles([plain, attributed], BENCHES).values()) == ["gap", "gap attribution=perf"]
+    assert list(titles([attributed], BENCHES).values()) == ["gap attribution=perf"]
+    assert gap() == variant_of("gap", dict(plain.params), 10**9, 10**9, attribution="off")
+
+
 def test_without_a_plan_what_differs_is_named():
     assert list(titles([gap(), gap("5us")], {}).values()) == ["gap threshold=1us", "gap threshold=5us"]
     assert list(titles([gap()], {"gap": "junk"}).values()) == ["gap"]

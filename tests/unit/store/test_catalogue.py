@@ -20,6 +20,7 @@ from harness.store import catalogue
 from harness.store.catalogue import INDEX_NAME, Catalogue, load
 from harness.store.hdr import HistogramError
 
+from ..report import fake_causes
 from ..report import fake_execution as fake
 
 
@@ -72,6 +73,25 @@ def test_variants_can_be_told_apart(tmp_path):
         ("shared", "ring=64 threshold=1000ns"),
         ("shared", "ring=64 threshold=5000ns"),
     ]
+
+
+def test_stolen_time_by_class_is_in_the_rows_of_its_cpu(tmp_path):
+    folder = fake_causes.attributed(tmp_path / "n" / "e", causes=fake_causes.QUIET)
+    fake_causes.attributed(tmp_path / "n" / "e", level="nothing", repeat=2)
+    fake.simple_run(tmp_path / "n" / "e")
+    fake.with_control(folder, cpu=0)
+    frame = load(tmp_path / "n")
+    gaps = frame[frame.metric == "gap_ns"].set_index("attribution_level", drop=False)
+    [told] = [r["attribution"]["classes"] for r in json.loads((folder / "run.json").read_text())["results"]]
+    known = gaps.loc["tracepoints"]
+    assert known["attribution"] == "perf"
+    for name in ("interrupt", "exception", "syscall", "unexplained"):
+        assert (known[f"{name}_count"], known[f"{name}_stolen_ns"]) == tuple(told[name].values())
+    assert known["unexplained_stolen_ns"] > known["interrupt_stolen_ns"] > known["syscall_stolen_ns"] == 0
+    assert pd.isna(gaps.loc["nothing"]["interrupt_count"])
+    rest = frame[frame.attribution_level.isna()]
+    assert set(rest[rest.role == "measured"].attribution) == {"off"}
+    assert len(rest[rest.role == "control"]) == 4
 
 
 def test_every_place_can_be_loaded(campaign):
