@@ -22,8 +22,8 @@ from .variants import Variant, titles, variant_of
 COLUMNS = (
     "target", "bench", "params", "kernel_name", "boot", "attribution", "mode", "load", "duration_ns", "settle_ns",
     "cell", "role", "metric", "kind", "unit", "better", "gate", "execution", "repeat", "state", "recorded", "missed",
-    "max", "value", "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline", "firmware",
-    "microcode", "attribution_level",
+    "max", "value", "started_ns", *QUANTILES, "kernel", "kernel_version", "build_id", "artefact_sha256", "cmdline",
+    "firmware", "microcode", "attribution_level",
 )  # fmt: skip
 #: Of these, what is told of when it changes between two executions.
 IDENTITY = (
