@@ -221,8 +221,8 @@ static void put_findings(const struct trace *trace, struct json *json)
 	put_classes(findings, json);
 	put_causes(findings, json);
 	put_balance(report, json);
-	json_string(json, "tracer", report->opening.tracer[0] ? report->opening.tracer : NULL);
-	json_bool(json, "other_events", report->opening.others);
+	json_string(json, "tracer", report->opening.tracing.tracer[0] ? report->opening.tracing.tracer : NULL);
+	json_bool(json, "other_events", report->opening.tracing.others);
 }
 
 static const char *level_name(const struct trace *trace)

@@ -13,16 +13,7 @@
 #include <unistd.h>
 
 #include "core/sysfs.h"
-
-/* Of <linux/mount.h>, which C libraries' own headers collide with. */
-#ifndef SYS_fsopen
-#define SYS_fsopen 430
-#define SYS_fsconfig 431
-#define SYS_fsmount 432
-#endif
-#define FSOPEN_CLOEXEC_FLAG 1
-#define FSMOUNT_CLOEXEC_FLAG 1
-#define FSCONFIG_CREATE 6
+#include "core/trace_tracefs.h"
 
 #define FORMAT_MAX 16384
 #define SENDER_PAGES 16
@@ -32,84 +23,6 @@ const char *const trace_level_names[LEVELS] = {
 	[LEVEL_SOFTWARE] = "software",
 	[LEVEL_TRACEPOINTS] = "tracepoints",
 };
-
-/* ---- tracefs ---- */
-
-/* Reads the start of a file; false and "" if it cannot be read. */
-static bool read_at(int folder, const char *name, char *text, size_t size)
-{
-	const int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
-	size_t used = 0;
-	ssize_t n;
-
-	text[0] = '\0';
-	if (fd < 0)
-		return false;
-	while (used < size - 1 && (n = read(fd, text + used, size - 1 - used)) > 0)
-		used += (size_t)n;
-	text[used] = '\0';
-	close(fd);
-	if (!used)
-		errno = ENODATA;
-	return used;
-}
-
-static int open_folder(const char *path)
-{
-	const int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (folder < 0)
-		return -1;
-	if (!faccessat(folder, "events", R_OK | X_OK, 0))
-		return folder;
-	close(folder);
-	return -1;
-}
-
-/*
- * A mount that no name space has: it is gone with its descriptor, and nobody but us sees it.
- * (Not through debugfs: looking at its folder `tracing` would mount it there for everybody.)
- */
-static int mount_privately(void)
-{
-	const int context = (int)syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC_FLAG);
-	int folder = -1, error;
-
-	if (context < 0)
-		return -1;
-	if (!syscall(SYS_fsconfig, context, FSCONFIG_CREATE, NULL, NULL, 0))
-		folder = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC_FLAG, 0);
-	error = errno;
-	close(context);
-	errno = error;
-	return folder;
-}
-
-static int open_tracefs(const char *path, struct trace_opening *opening)
-{
-	int folder = open_folder(path ? path : "/sys/kernel/tracing");
-
-	if (folder < 0 && !path && errno != EACCES && errno != EPERM) {
-		folder = mount_privately();
-		opening->private_mount = folder >= 0;
-	}
-	if (folder < 0)
-		snprintf(opening->reason, sizeof(opening->reason), "no tracefs: %s", strerror(errno));
-	return folder;
-}
-
-static void note_others(int tracefs, struct trace_opening *opening)
-{
-	char text[32];
-
-	if (read_at(tracefs, "current_tracer", text, sizeof(text))) {
-		text[strcspn(text, "\n")] = '\0';
-		if (strcmp(text, "nop"))
-			memcpy(opening->tracer, text, sizeof(text));
-	}
-	if (read_at(tracefs, "events/enable", text, sizeof(text)))
-		opening->others = text[0] != '0';
-}
 
 /* ---- events ---- */
 
@@ -238,7 +151,7 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 	int id, fd;
 
 	snprintf(path, sizeof(path), "events/%s/format", source->event);
-	if (!read_at(tracefs, path, format, sizeof(format)))
+	if (!tracefs_read(tracefs, path, format, sizeof(format)))
 		return errno == ENOENT ? TRACE_ABSENT : TRACE_REFUSED;
 	id = trace_format_parse(format, names, fields, TRACE_FIELDS);
 	if (id < 0) {
@@ -288,10 +201,11 @@ static bool open_tracepoints(const struct trace_request *request, struct trace_e
 	bool faults = false;
 	char own[48];
 
-	events->tracefs = open_tracefs(request->tracefs, opening);
-	if (events->tracefs < 0)
+	events->tracefs = tracefs_open(request->tracefs, &opening->tracing);
+	if (events->tracefs < 0) {
+		snprintf(opening->reason, sizeof(opening->reason), "no tracefs: %s", strerror(errno));
 		return false;
-	note_others(events->tracefs, opening);
+	}
 	/* Who is not ours is left out in any case, but without the filter has been in the ring. */
 	snprintf(own, sizeof(own), "common_pid == %d", request->tid);
 	for (size_t i = 0; i < SOURCE_CALLER; i++) {

@@ -18,6 +18,7 @@
 
 #include "core/trace_event.h"
 #include "core/trace_record.h"
+#include "core/trace_tracefs.h"
 
 #define TRACE_RING_LEAST_PAGES 4
 
@@ -44,9 +45,7 @@ struct trace_opening {
 	char reason[256];	/* why it is not more; "" at the highest level */
 	uint8_t states[TRACE_SOURCES];
 	size_t ring_bytes;
-	bool private_mount;
-	char tracer[32];	/* of another one at work: "" if there is none, or no telling */
-	bool others;		/* events are on for somebody else's tracing */
+	struct trace_tracing tracing;
 };
 
 struct trace_events {
