@@ -244,6 +244,9 @@ static const struct param duration_param = {
 
 static const struct param cpu_param = { "cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL };
 static const struct param waker_param = { "waker-cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL };
+static const struct param injector_param = {
+	"injector-cpu", PARAM_INT, NULL, "0", "8191", NULL, NULL,
+};
 static const struct param start_param = {
 	"start-at", PARAM_INT, NULL, "1", "9223372036854775807", NULL, NULL,
 };
@@ -259,7 +262,12 @@ static void set_cpu(struct options *options, const char *text)
 
 static void set_waker_cpu(struct options *options, const char *text)
 {
-	options->waker_cpu = (int)parse_param(&waker_param, text);
+	options->helper_cpu = (int)parse_param(&waker_param, text);
+}
+
+static void set_injector_cpu(struct options *options, const char *text)
+{
+	options->helper_cpu = (int)parse_param(&injector_param, text);
 }
 
 static void set_duration(struct options *options, const char *text)
@@ -349,7 +357,7 @@ static const struct common {
 	const char *value;	/* what it takes; NULL: nothing */
 	const char *help;
 	void (*set)(struct options *options, const char *text);
-	enum option_scope scope;	/* the least that has it */
+	enum option_scope scope;	/* OPTIONS_ALONE: all have it; else those of this one */
 } commons[] = {
 	{ "cpu", "N", "measure on this CPU (default: wherever the task happens to run)", set_cpu,
 	  OPTIONS_ALONE },
@@ -377,13 +385,21 @@ static const struct common {
 	{ "help", NULL, "print this", set_help, OPTIONS_ALONE },
 	{ "waker-cpu", "N", "wake from this CPU (default: an allowed one that is not isolated)",
 	  set_waker_cpu, OPTIONS_WITH_WAKER },
+	{ "injector-cpu", "N", "disturb from this CPU (default: an allowed one that is not isolated)",
+	  set_injector_cpu, OPTIONS_WITH_INJECTOR },
 };
 
 #define COMMONS (sizeof(commons) / sizeof(commons[0]))
 
 const char *options_helper(enum option_scope scope)
 {
-	return scope == OPTIONS_WITH_WAKER ? waker_param.name : NULL;
+	return scope == OPTIONS_WITH_WAKER ? waker_param.name :
+	       scope == OPTIONS_WITH_INJECTOR ? injector_param.name : NULL;
+}
+
+static bool has(enum option_scope scope, const struct common *option)
+{
+	return option->scope == OPTIONS_ALONE || option->scope == scope;
 }
 
 /* Does `arg` name this option? Sets `value` if it is "name=value". */
@@ -420,7 +436,7 @@ void options_parse(int argc, char **argv, enum option_scope scope, const struct 
 		.cpu = -1,
 		.duration_ns = known(&duration_param, DURATION_PRESET),
 		.sched = { .policy = PLACEMENT_INHERIT },
-		.waker_cpu = -1,
+		.helper_cpu = -1,
 		.attribution_bytes = UINT64_C(8) << 20,
 	};
 	for (size_t p = 0; p < count; p++)
@@ -433,7 +449,7 @@ void options_parse(int argc, char **argv, enum option_scope scope, const struct 
 		if (strncmp(argv[i], "--", 2))
 			fault_usage("unexpected argument \"%s\"", argv[i]);
 		for (o = 0; o < COMMONS + count; o++)
-			if ((o >= COMMONS || commons[o].scope <= scope) &&
+			if ((o >= COMMONS || has(scope, &commons[o])) &&
 			    names(argv[i] + 2, o < COMMONS ? commons[o].name :
 				  params[o - COMMONS].name, &value))
 				break;
@@ -465,7 +481,7 @@ void options_print_help(const char *program, const char *summary, enum option_sc
 	for (size_t i = 0; i < COMMONS; i++) {
 		char left[32];
 
-		if (commons[i].scope > scope)
+		if (!has(scope, &commons[i]))
 			continue;
 		snprintf(left, sizeof(left), "--%s %s", commons[i].name,
 			 commons[i].value ? commons[i].value : "");

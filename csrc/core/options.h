@@ -34,7 +34,7 @@ struct options {
 	const char *cgroup;		/* the folder of the cgroup to measure in; NULL: stay */
 	const char *out;		/* NULL: a summary on stdout */
 	int64_t parent;			/* 0: not given */
-	int waker_cpu;			/* -1: not given */
+	int helper_cpu;			/* of a probe that has one; -1: not given */
 	int64_t start_at_ns;		/* of CLOCK_MONOTONIC; 0: as soon as it is ready */
 	bool start_asked;		/* it is read from stdin, once "ready" was said on stdout */
 	bool attribution;		/* by the kernel's events: what interrupted it */
@@ -56,7 +56,7 @@ bool options_parse_int(const char *text, uint64_t *value);
 const char *options_format_duration(uint64_t ns, char *text, size_t size);
 
 /* Which of the common options, that are no parameter of a bench, a probe has. */
-enum option_scope { OPTIONS_ALONE, OPTIONS_WITH_WAKER };
+enum option_scope { OPTIONS_ALONE, OPTIONS_WITH_WAKER, OPTIONS_WITH_INJECTOR };
 
 /* The option that takes the CPU of a probe's helper, for --describe; NULL: it has none. */
 const char *options_helper(enum option_scope scope);

@@ -240,6 +240,7 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 		      run.params);
 	if (print_only(probe, &run.options))
 		return PROBE_EXIT_OK;
+	run.options.attribution = run.options.attribution || probe->attributes_always;
 	if ((run.options.attribution || run.options.action == ACTION_HOLD) && !probe->attributes)
 		fault_usage("--attribution: what %s measures is not attributed", probe->name);
 

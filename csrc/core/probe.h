@@ -93,10 +93,12 @@ struct run {
 	int memory_error;
 	int memory_node;	/* -1: not known */
 	uint64_t minor_faults, major_faults;
+	uint64_t injected_faults;	/* of the minor ones, those that were made on purpose: collect() */
 	uint64_t voluntary_switches, involuntary_switches;
 };
 
 struct json;
+struct output;
 
 struct probe {
 	const char *name;
@@ -107,11 +109,14 @@ struct probe {
 	const struct metric *metrics;
 	size_t metric_count;
 	bool attributes;	/* prepare() calls probe_attribute(), the loop fills its queue */
+	bool attributes_always;	/* whether or not that is asked for */
 	const char *own_cost;	/* what own_cost_ns is, and how it was found: "the mean of ..." */
 	void (*prepare)(struct run *run);
 	void (*warm)(struct run *run);
 	void (*measure)(struct run *run);
 	void (*collect)(struct run *run);
+	/* Files of its own, and members of the result that say so. Or NULL: none. */
+	void (*extra)(const struct run *run, struct output *output, struct json *json);
 	/* What only this probe knows, as members of the result's object "detail". Or NULL. */
 	void (*detail)(const struct run *run, struct json *json);
 	/* Of that what must be equal for two runs to be compared: "identity". Or NULL: nothing. */
@@ -154,7 +159,6 @@ double probe_ns(const struct run *run, uint64_t units);
 double probe_duration_ns(const struct run *run);
 
 /* The texts, for probe.c (result.c writes them). */
-struct output;
 void result_describe(const struct probe *probe, struct json *json);
 void result_write(const struct probe *probe, struct run *run, struct output *output);
 void result_summarise(const struct probe *probe, const struct run *run);

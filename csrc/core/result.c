@@ -239,6 +239,8 @@ static void write_effective(const struct run *run, struct json *json)
 	json_open(json, "faults", '{');
 	json_u64(json, "minor", run->minor_faults);
 	json_u64(json, "major", run->major_faults);
+	if (run->injected_faults)
+		json_u64(json, "injected", run->injected_faults);
 	json_close(json, '}');
 	json_open(json, "switches", '{');
 	json_u64(json, "voluntary", run->voluntary_switches);
@@ -338,6 +340,8 @@ void result_write(const struct probe *probe, struct run *run, struct output *out
 	write_effective(run, &json);
 	write_metrics(probe, run, &json);
 	trace_json(&run->trace, &json);
+	if (probe->extra)
+		probe->extra(run, output, &json);
 	if (probe->detail) {
 		json_open(&json, "detail", '{');
 		probe->detail(run, &json);

@@ -31,6 +31,7 @@ enum trace_kind {
 	TRACE_SWITCH,		/* value, text: the task that came; extra: the state of the one that went */
 	TRACE_PREEMPT,		/* without a tracepoint: the task went; value: 1 if it had to */
 	TRACE_WORK,		/* value: the function */
+	TRACE_SIGNAL,		/* the task gets a signal; value: its number */
 	TRACE_CALLER,		/* of another CPU: asked for a TRACE_CALL; value: where; extra: its csd */
 	TRACE_SENDER,		/* the same: sent an interrupt; extra: 0 if it is to reschedule */
 	TRACE_KINDS
@@ -61,7 +62,7 @@ struct trace_source {
 };
 
 enum {
-	TRACE_SOURCES = 29,
+	TRACE_SOURCES = 30,
 	TRACE_FIELDS = 5,		/* value, extra, text, other, other_text */
 	TRACE_TEXT = 24,
 };

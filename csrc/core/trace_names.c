@@ -22,6 +22,14 @@ static const char *const flushes[] = {
 	"remote_send_ipi", "remote_wrong_cpu",
 };
 
+/* The numbers that x86 and arm64 have in common, and all others of theirs are real-time signals. */
+static const char *const signals[] = {
+	NULL, "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE",
+	"SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT",
+	"SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU",
+	"SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
+};
+
 #define KNOWN(names, i) ((i) < sizeof(names) / sizeof(names[0]) ? (names)[i] : NULL)
 
 /* A name within the label; NULL: the number stands for it. */
@@ -64,6 +72,7 @@ static void name_plainly(struct trace_link *link)
 	case TRACE_SOFTIRQ: put(link, KNOWN(softirqs, link->value)); break;
 	case TRACE_TICK: put(link, tick_need(link->value)); break;
 	case TRACE_TLB: put(link, KNOWN(flushes, link->value)); break;
+	case TRACE_SIGNAL: put(link, KNOWN(signals, link->value)); break;
 	case TRACE_PREEMPT: put(link, link->value ? "preempted" : "slept"); break;
 	default:
 		snprintf(link->label, sizeof(link->label), "%s:%#" PRIx64,

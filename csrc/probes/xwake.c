@@ -254,9 +254,9 @@ static void prepare(struct run *run)
 	probe_attribute(run, run->params[PARAM_RING]);
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no wake-up fits");
-	if (cpu >= 0 && cpu == run->options.waker_cpu)
+	if (cpu >= 0 && cpu == run->options.helper_cpu)
 		fault_usage("--waker-cpu %d: that is the measured CPU", cpu);
-	waker_cpu = run->options.waker_cpu >= 0 ? run->options.waker_cpu :
+	waker_cpu = run->options.helper_cpu >= 0 ? run->options.helper_cpu :
 						  placement_other_cpu(&run->origin, cpu);
 	if (waker_cpu < 0 || (cpu < 0 && placement_other_cpu(&run->origin, waker_cpu) < 0))
 		fault_environment(0, "allow this task a second CPU (taskset, cpuset)",
