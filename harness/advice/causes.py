@@ -27,7 +27,8 @@ class Remedy:
 
     ``kind``: ``boot``, ``knob``, ``kernel-option``, ``application`` or ``host``. ``in_effect``: is it so here? None
     where that cannot be known. ``knob``: its name for ``tune``. ``doc``: a place in the kernel's ``Documentation/``, or
-    a manual page. ``parameter``: what a boot profile adds; ``{isolated}`` stands for the CPUs, as it does in profiles.
+    a manual page. ``parameter``: what a boot profile adds, where that may be tried without a second thought and the
+    kernel heeds it; ``{isolated}`` stands for the CPUs, as it does in profiles.
     """
 
     text: str
@@ -79,5 +80,5 @@ def _remedy(measure: Measure, state: State) -> Remedy:
         measure.holds(state),
         measure.knob,
         measure.doc,
-        measure.parameter,
+        None if measure.option and state.option(measure.option) is False else measure.parameter,
     )

@@ -15,6 +15,7 @@ from typing import Any
 from ..agent import loads
 from ..agent.spec import LoadSpec
 from ..agent.validity import RULES
+from .state import State, get, measured_cpu
 
 #: From best to worst. ``note`` limits what can be measured; ``warn`` disturbs; ``fail`` prevents.
 LEVELS = ("ok", "note", "warn", "fail")
@@ -40,17 +41,8 @@ def worst(found: Iterable[Finding]) -> str:
     return max((finding.level for finding in found), key=LEVELS.index, default="ok")
 
 
-def _get(facts: Mapping[str, Any], *path: str) -> Any:
-    value: Any = facts
-    for key in path:
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(key)
-    return value
-
-
 def _cpus(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    online = _get(facts, "cpus", "online") or []
+    online = get(facts, "cpus", "online") or []
     if len(online) < 2:
         yield Finding(
             "warn",
@@ -63,9 +55,9 @@ def _cpus(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _isolation(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    isolated = _get(facts, "cpus", "isolated") or []
-    nohz_full = _get(facts, "cpus", "nohz_full") or []
-    measured = (isolated or _get(facts, "cpus", "online") or [0])[-1]
+    isolated = get(facts, "cpus", "isolated") or []
+    nohz_full = get(facts, "cpus", "nohz_full") or []
+    measured = (isolated or get(facts, "cpus", "online") or [0])[-1]
     if isolated:
         yield Finding("ok", "isolation", f"isolated CPUs: {', '.join(map(str, isolated))}")
     else:
@@ -89,11 +81,11 @@ def _isolation(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 def _rcu(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """On PREEMPT_RT the callbacks of RCU run in threads of each CPU: SCHED_FIFO 1, as mode fifo, so behind its task."""
-    if _get(facts, "kernel", "preempt") != "PREEMPT_RT":
+    if get(facts, "kernel", "preempt") != "PREEMPT_RT":
         return
-    measured = (_get(facts, "cpus", "isolated") or _get(facts, "cpus", "online") or [0])[-1]
+    measured = measured_cpu(facts)
     # nohz_full implies it.
-    if measured not in {*(_get(facts, "cpus", "nohz_full") or []), *_rcu_nocbs(facts)}:
+    if measured not in (get(facts, "cpus", "nohz_full") or []) and not State(facts).listed("rcu_nocbs"):
         yield Finding(
             "warn",
             "RCU",
@@ -103,25 +95,8 @@ def _rcu(facts: Mapping[str, Any]) -> Iterable[Finding]:
         )
 
 
-def _rcu_nocbs(facts: Mapping[str, Any]) -> set[int]:
-    """The CPUs of ``rcu_nocbs=`` on the kernel's command line: ``2-3,6``, ``4-N`` (the last) or ``all``."""
-    online = _get(facts, "cpus", "online") or []
-    cpus: set[int] = set()
-    for word in str(_get(facts, "kernel", "cmdline") or "").split():
-        key, _, value = word.partition("=")
-        for part in value.split(",") if key == "rcu_nocbs" else ():
-            first, dash, last = part.partition("-")
-            low, high = (int(end) if end.isdigit() else None for end in (first, last or first))
-            for cpu in online:
-                after = low is not None and low <= cpu
-                before = cpu <= high if high is not None else bool(dash)
-                if part == "all" or (after and before):
-                    cpus.add(cpu)
-    return cpus
-
-
 def _smt(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    topology = _get(facts, "cpus", "topology") or {}
+    topology = get(facts, "cpus", "topology") or {}
     shared = [cpu for cpu, where in topology.items() if len((where or {}).get("siblings") or []) > 1]
     if shared:
         yield Finding(
@@ -133,7 +108,7 @@ def _smt(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _clock(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    source = _get(facts, "clocksource")
+    source = get(facts, "clocksource")
     if source in ("tsc", "arch_sys_counter", "kvm-clock"):
         yield Finding("ok", "clock", f"clocksource {source}")
     elif source:
@@ -147,7 +122,7 @@ def _clock(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 def _time_of_day(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """How far the target's clock is off the controller's: told beyond a second, and never a reason for anything."""
-    skew_ns, uncertainty_ns = (_get(facts, "clock", key) for key in ("skew_ns", "uncertainty_ns"))
+    skew_ns, uncertainty_ns = (get(facts, "clock", key) for key in ("skew_ns", "uncertainty_ns"))
     if not isinstance(skew_ns, int) or not isinstance(uncertainty_ns, int):
         return
     if abs(skew_ns) - uncertainty_ns <= _SKEW_TOLD_NS:
@@ -165,7 +140,7 @@ def _time_of_day(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _virtual(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    virtual = _get(facts, "virtual")
+    virtual = get(facts, "virtual")
     if virtual:
         yield Finding(
             "note",
@@ -178,10 +153,10 @@ def _virtual(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 
 def _privileges(facts: Mapping[str, Any]) -> Iterable[Finding]:
-    root = _get(facts, "privileges", "root")
+    root = get(facts, "privileges", "root")
     if root:
         yield Finding("ok", "privileges", "root")
-    elif _get(facts, "privileges", "sys_nice") or _get(facts, "privileges", "rtprio_limit"):
+    elif get(facts, "privileges", "sys_nice") or get(facts, "privileges", "rtprio_limit"):
         yield Finding(
             "note",
             "privileges",
@@ -199,19 +174,19 @@ def _privileges(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """Those that can be set in one line; of the others one for each reason."""
-    listed = _get(facts, "knobs")
+    listed = get(facts, "knobs")
     listed = listed if isinstance(listed, Mapping) else {}
     known = {name: knob for name, knob in listed.items() if isinstance(knob, Mapping)}
     able = [name for name, knob in known.items() if knob.get("available")]
-    if able and _get(facts, "privileges", "root") is False:
+    if able and get(facts, "privileges", "root") is False:
         yield Finding("note", "knobs", f"need root to be set: {', '.join(able)}")  # how to become that is said once
     elif able:
         yield Finding("ok", "knobs", f"can be set: {', '.join(able)}")
     lost: dict[tuple[str, str], list[str]] = {}
     for name, knob in known.items():
-        if not knob.get("available") and not (name == "services" and _get(facts, "meddlers")):  # told by name, below
+        if not knob.get("available") and not (name == "services" and get(facts, "meddlers")):  # told by name, below
             reason, advice = str(knob.get("reason") or "no reason given"), str(knob.get("advice") or "")
-            if name == "governor" and _get(facts, "virtual"):
+            if name == "governor" and get(facts, "virtual"):
                 advice = "set it on the host: a virtual machine has no frequency of its own to govern"
             lost.setdefault((reason, advice) if knob.get("needed", True) else ("", ""), []).append(name)
     if unneeded := lost.pop(("", ""), []):
@@ -222,7 +197,7 @@ def _knobs(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """By systemd's units where it runs, else by processes."""
-    active, processes = _get(facts, "knobs", "services", "value"), _get(facts, "meddlers")
+    active, processes = get(facts, "knobs", "services", "value"), get(facts, "meddlers")
     units = [str(unit) for unit in active] if isinstance(active, list) else []
     timers = [unit for unit in units if unit.endswith(".timer")]
     services = [unit for unit in units if unit not in timers]
@@ -252,7 +227,7 @@ def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
 
 def _loads(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """Those that can run in one line; of the others each with what to do. Without a second CPU none can: said above."""
-    others = (_get(facts, "cpus", "online") or [])[1:]
+    others = (get(facts, "cpus", "online") or [])[1:]
     able = []
     for name in loads.NAMES if others else ():
         reasons = loads.needs(LoadSpec(name, name), facts, others)

@@ -6,14 +6,13 @@ A thing that is absent or not ours to read is None. The keys are described in do
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import socket
 import sys
 from typing import Any
 
-from . import board, cgroups, services
+from . import board, cgroups, kconfig, services
 from .kernels import state
 from .knobs import show_all
 from .loads import memory, tools
@@ -91,12 +90,14 @@ def _firmware(tree: Tree) -> str | None:
 
 def kernel(tree: Tree) -> dict[str, Any]:
     version = tree.read("/proc/sys/kernel/version")
+    config = kconfig.text(tree)
     return {
         "release": tree.read("/proc/sys/kernel/osrelease"),
         "version": version,
         "build_id": build_id(tree.read_bytes("/sys/kernel/notes")),
         "cmdline": tree.read("/proc/cmdline"),
-        "config_sha256": _config_digest(tree),
+        "config_sha256": kconfig.digest(config),
+        "options": kconfig.options(config),
         "preempt": _preempt(tree, version or ""),
     }
 
@@ -120,22 +121,6 @@ def build_id(notes: bytes | None) -> str | None:
             return notes[text_at : text_at + text_size].hex()
         at = text_at + (text_size + 3) // 4 * 4
     return None
-
-
-def _config_digest(tree: Tree) -> str | None:
-    """SHA-256 of the kernel's configuration as text."""
-    packed = tree.read_bytes("/proc/config.gz")
-    if packed:
-        try:
-            import zlib  # a package of its own on small systems
-        except ImportError:
-            return None
-        try:
-            return hashlib.sha256(zlib.decompress(packed, 31)).hexdigest()
-        except zlib.error:
-            return None
-    text = tree.read_bytes(f"/boot/config-{tree.read('/proc/sys/kernel/osrelease')}")
-    return hashlib.sha256(text).hexdigest() if text else None
 
 
 def _tsc(tree: Tree, cpuinfo: str) -> dict[str, Any] | None:

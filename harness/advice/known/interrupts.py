@@ -30,6 +30,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     known("vector", "spurious_apic", "an interrupt that nobody had asked for", "irq-affinity hardware-errors"),
     known("vector", "x86_platform_ipi", "an interrupt of the platform's own", "firmware look-up"),
+    known("vector", "*", "an interrupt of the processor's own", "look-up more-events"),
     # arm64: ipi_entry, by the rows of /proc/interrupts
     known(
         "ipi",
@@ -51,6 +52,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     known("ipi", "|CPU wake-up interrupts|", "another CPU woke this one up", "isolcpus pin-away"),
     known("ipi", "|KGDB*|", "the kernel's debugger", "no-tracing"),
+    known("ipi", "*", "another CPU interrupted this one", "isolcpus pin-away look-up"),
     # devices; on arm64 the timers are such interrupts as well
     known(
         "irq",

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from . import application, boot, host, knobs, options
 from .base import KINDS, Measure
-from .options import OPTIONS
 
-__all__ = ["KINDS", "MEASURES", "OPTIONS", "Measure"]
+__all__ = ["KINDS", "MEASURES", "Measure"]
 
 MEASURES: Mapping[str, Measure] = {
     **boot.MEASURES,

@@ -27,7 +27,8 @@ class Measure:
     """``text`` takes ``{cpu}``. ``doc`` is a place in the kernel's ``Documentation/``, or a manual page: ``name(2)``.
 
     ``holds`` says whether it is in effect; None where that cannot be known. ``parameter`` is what a boot profile adds,
-    and takes ``{isolated}``, as profiles do.
+    and takes ``{isolated}``, as profiles do: only of what may be tried on any machine without a second thought.
+    ``option``: without this one (CONFIG_…) the kernel does not heed the parameter.
     """
 
     kind: str
@@ -36,3 +37,4 @@ class Measure:
     holds: Holds = _unknown
     knob: str | None = None
     parameter: str | None = None
+    option: str | None = None

@@ -10,74 +10,72 @@ from .base import KTHREADS, PARAMETERS, Holds, Measure
 _WATCHDOGS = "admin-guide/lockup-watchdogs.rst"
 
 
-def _boot(text: str, parameter: str, holds: Holds, doc: str = PARAMETERS) -> Measure:
-    return Measure("boot", text, doc, holds, parameter=parameter)
+def _boot(
+    text: str, holds: Holds, doc: str = PARAMETERS, *, parameter: str | None = None, option: str | None = None
+) -> Measure:
+    return Measure("boot", text, doc, holds, parameter=parameter, option=option)
 
 
 MEASURES: Mapping[str, Measure] = {
     "nohz-full": _boot(
         "boot with nohz_full={cpu}: the tick stops while one task alone runs there",
-        "nohz_full={isolated}",
         lambda state: state.cpu in state.nohz_full,
         "timers/no_hz.rst",
+        parameter="nohz_full={isolated}",
+        option="NO_HZ_FULL",
     ),
     "isolcpus": _boot(
         "boot with isolcpus=domain,{cpu}, or measure in mode partition: nothing is balanced onto the CPU",
-        "isolcpus=managed_irq,domain,{isolated}",
         lambda state: state.cpu in state.isolated,
+        parameter="isolcpus=managed_irq,domain,{isolated}",
     ),
     "managed-irq": _boot(
         "boot with isolcpus=managed_irq,{cpu}: queues that the kernel itself spreads over the CPUs keep off it",
-        "isolcpus=managed_irq,domain,{isolated}",
         lambda state: state.listed("isolcpus", "managed_irq"),
+        parameter="isolcpus=managed_irq,domain,{isolated}",
     ),
     "rcu-nocbs": _boot(
         "boot with rcu_nocbs={cpu}: callbacks of RCU run in threads elsewhere (nohz_full implies it)",
-        "rcu_nocbs={isolated}",
         lambda state: state.cpu in state.nohz_full or state.listed("rcu_nocbs"),
         KTHREADS,
+        parameter="rcu_nocbs={isolated}",
+        option="RCU_NOCB_CPU",
     ),
     "nmi-watchdog": _boot(
         "boot with nmi_watchdog=0: no NMI of the hard-lockup detector on any CPU",
-        "nmi_watchdog=0",
         lambda state: _either(state.word("nmi_watchdog", "0"), state.word("nowatchdog")),
         _WATCHDOGS,
+        parameter="nmi_watchdog=0",
     ),
     "nowatchdog": _boot(
         "boot with nowatchdog: no lockup detectors on any CPU",
-        "nowatchdog",
         lambda state: state.word("nowatchdog"),
         _WATCHDOGS,
     ),
     "tsc-reliable": _boot(
         "boot with tsc=reliable where the TSC can be trusted: no timer checks it against another clock",
-        "tsc=reliable",
         lambda state: state.word("tsc", "reliable", "nowatchdog"),
     ),
     "skew-tick": _boot(
         "boot with skew_tick=1: ticks of the CPUs do not come at one instant, and wait for no common lock",
-        "skew_tick=1",
         lambda state: state.word("skew_tick", "1"),
     ),
     "mce-ignore-ce": _boot(
         "boot with mce=ignore_ce: corrected errors are not polled for (nor reported)",
-        "mce=ignore_ce",
         lambda state: state.word("mce", "ignore_ce"),
     ),
     "rcu-normal": _boot(
         "boot with rcupdate.rcu_normal_after_boot=1: grace periods are not hurried by interrupting each CPU "
         "(with PREEMPT_RT they never are)",
-        "rcupdate.rcu_normal_after_boot=1",
         lambda state: state.realtime or state.word("rcupdate.rcu_normal_after_boot", "1"),
+        parameter="rcupdate.rcu_normal_after_boot=1",
     ),
     "nosmt": _boot(
         "boot with nosmt: no second thread shares the core",
-        "nosmt",
         lambda state: _either(state.alone_on_its_core, state.word("nosmt")),
     ),
     "mitigations-off": _boot(
         "boot with mitigations=off where all that runs is trusted: entries get shorter, not fewer",
-        "mitigations=off",
         lambda state: state.word("mitigations", "off"),
         "admin-guide/hw-vuln/index.rst",
     ),

@@ -57,13 +57,3 @@ MEASURES: Mapping[str, Measure] = {
         _with("KALLSYMS_ALL"),
     ),
 }
-#: What facts say of the kernel's configuration: those that are asked for above.
-OPTIONS = (
-    "NO_HZ_FULL",
-    "RCU_NOCB_CPU",
-    "HZ_1000",
-    "KFENCE_STATIC_KEYS",
-    "HWLAT_TRACER",
-    "OSNOISE_TRACER",
-    "KALLSYMS_ALL",
-)
