@@ -8,7 +8,7 @@ the kernel does not say who sent an interrupt, that cannot be counted, and shams
 at which nothing was done, judged as if it had been.
 
 Nothing is left out but what cannot be judged, and that is counted: what lies beyond the run's ends, or beyond the last
-gap that there was room for.
+gap that there was room for, and what fell into a gap with more events than are kept.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any
 
 from .binomial import at_least, at_most, trials_needed
-from .marks import BY_TASK, KINDS, SHAM, Mark, marks_of
+from .marks import BY_TASK, KINDS, SENT_BY, SHAM, Mark, marks_of
 
 #: What is shown of each kind, or not: the lower bounds of the shares found and rightly named.
 BAR = 0.99
@@ -55,15 +55,19 @@ class Observed:
 
 @dataclass(frozen=True)
 class Score:
-    """One kind. ``made`` = ``not_judged`` + ``not_effective`` + ``effective``; of these ``found`` (``in_chain``: by the
-    chain alone) and ``missed``, by what the gap was ``called`` instead. ``named``: gaps with the kind's mark, of which
-    ``false`` were not made by us; both 0 where that cannot be said (``precise``). ``shams``, and how many of them
-    ``chance`` would have counted as found. ``blind``: no event of this kernel shows the kind.
+    """One kind. ``made`` = ``not_judged`` + ``crowded`` + ``not_effective`` + ``effective``; of these ``found``
+    (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap held
+    more events than its chain keeps, mostly of a task that ran for long, and may have named it there.
+
+    ``named``: gaps with the kind's mark, of which ``false`` were not made by us; both 0 where that cannot be said
+    (``precise``). ``shams``, and how many of them ``chance`` would have counted as found. ``blind``: no event of this
+    kernel shows the kind.
     """
 
     kind: str
     made: int = 0
     not_judged: int = 0
+    crowded: int = 0
     not_effective: int = 0
     effective: int = 0
     found: int = 0
@@ -102,8 +106,8 @@ class Score:
         return ((self.found, self.effective), right)
 
     def verdict(self, bar: float = BAR) -> str:
-        """``met``; ``below``: no number of trials would help; ``too few`` for either; ``nothing`` was effective."""
-        if self.blind or not self.effective:
+        """``met``; ``below``: surely under it; ``too few`` for either; ``nothing`` can be seen of the kind."""
+        if self.blind:
             return NOTHING
         bounds = [(at_least(*share), at_most(*share)) for share in self.shares]
         if any(most < bar for _, most in bounds):
@@ -123,13 +127,15 @@ class Sensitivity:
     measurements: int = 0
 
     def verdict(self, bar: float = BAR) -> str:
-        """Of all kinds together: the worst; ``nothing`` only where no kind was measured."""
+        """Of all kinds that can be seen: the worst; ``nothing`` where no disturbance of any was effective."""
+        if not any(score.effective for score in self.scores):
+            return NOTHING
         found = {score.verdict(bar) for score in self.scores}
         return next((word for word in (BELOW, TOO_FEW, MET) if word in found), NOTHING)
 
     def wanting(self, bar: float = BAR) -> bool:
         """Whether more of the same may yet settle a kind that is not settled."""
-        return any(score.verdict(bar) in (TOO_FEW, NOTHING) and not score.blind for score in self.scores)
+        return any(score.verdict(bar) == TOO_FEW for score in self.scores)
 
 
 def score(observed: Iterable[Observed]) -> Sensitivity:
@@ -165,6 +171,7 @@ class _Gap:
     class_: str | None
     cause: str | None
     chain: tuple[str, ...]
+    more: int
     sender: int | None
 
     @property
@@ -218,9 +225,13 @@ class _Measurement:
                 tally.counts["not_judged"] += len(several)
                 continue
             tally.precise &= mark.precise
+            labels = _labels(mark, several)
+            sent = (each for by in (kind, *SENT_BY.get(kind, ())) for each in by_kind.get(by, ()))
+            covered = _Covered(each.span for each in sent)
             self._recall(several, mark, tally)
-            self._precision(several, mark, tally)
-            self._shams(shams, several, mark, tally)
+            if mark.precise:
+                self._precision(mark, labels, covered, tally)
+            self._shams(shams, several, mark, labels, covered, tally)
 
     # -- is it found? -----------------------------------------------------------------------------------------------
 
@@ -233,7 +244,6 @@ class _Measurement:
             if each.kind not in _ALWAYS_EFFECTIVE and self._is_open(each.at):
                 tally.counts["not_effective"] += 1
                 continue
-            tally.counts["effective"] += 1
             labels = mark.labels if each.label is None else (each.label,)
             theirs = [i for i in self._overlapping(each.since, each.until) if i not in taken]
             by_cause = next((i for i in theirs if self._named(self._gaps[i], mark, labels)), None)
@@ -241,6 +251,10 @@ class _Measurement:
             if found is None:
                 found = next((i for i in theirs if self._in_chain(self._gaps[i], mark, labels)), None)
                 tally.counts["in_chain"] += found is not None
+            if found is None and any(self._gaps[i].more for i in theirs):
+                tally.counts["crowded"] += 1
+                continue
+            tally.counts["effective"] += 1
             if found is None:
                 tally.called[self._longest(theirs)] += 1
             else:
@@ -279,25 +293,27 @@ class _Measurement:
 
     # -- is it what was done? ---------------------------------------------------------------------------------------
 
-    def _precision(self, several: Sequence[_Disturbance], mark: Mark, tally: _Tally) -> None:
-        if not mark.precise:
-            return
-        labels = _labels(mark, several)
-        covered = _Covered(each.span for each in several)
+    def _precision(self, mark: Mark, labels: Sequence[str], covered: _Covered, tally: _Tally) -> None:
         for gap in self._gaps:
             if gap.end <= self._end and self._named(gap, mark, labels):
                 tally.counts["named"] += 1
                 tally.counts["false"] += not covered.touches(gap.begin, gap.end)
 
-    def _shams(self, shams: Iterable[_Disturbance], several: Sequence[_Disturbance], mark: Mark, tally: _Tally) -> None:
-        """A gap that a disturbance of the kind explains is no chance."""
-        labels = _labels(mark, several)
-        covered = _Covered(each.span for each in several)
-        longest = max((each.until - each.at for each in several), default=0)
-        for sham in shams:
-            if sham.at + longest > self._end:
+    def _shams(
+        self,
+        shams: Iterable[_Disturbance],
+        several: Sequence[_Disturbance],
+        mark: Mark,
+        labels: Sequence[str],
+        covered: _Covered,
+        tally: _Tally,
+    ) -> None:
+        """Each judged as one of ``several`` in turn. A gap that one of the kind explains is no chance."""
+        for sham, like in zip(shams, cycle(several), strict=False):
+            since, until = (sham.at + time - like.at for time in (like.since, like.until))
+            if until > self._end:
                 continue
-            gaps = (self._gaps[i] for i in self._overlapping(sham.at, sham.at + longest))
+            gaps = (self._gaps[i] for i in self._overlapping(since, until))
             hit = any(
                 (self._named(gap, mark, labels) or self._in_chain(gap, mark, labels))
                 and not covered.touches(gap.begin, gap.end)
@@ -331,7 +347,7 @@ def _gaps(lines: Iterable[Mapping[str, Any]]) -> Iterator[_Gap]:
         chain = tuple(str(event[1]) for event in line.get("chain") or ())
         class_, cause = line.get("class"), line.get("cause")
         tid = sender.get("tid") if isinstance(sender, Mapping) else None
-        yield _Gap(line["at_ns"], line["at_ns"] + line["gap_ns"], class_, cause, chain, tid)
+        yield _Gap(line["at_ns"], line["at_ns"] + line["gap_ns"], class_, cause, chain, line.get("more", 0), tid)
 
 
 def _disturbances(observed: Observed) -> Iterator[_Disturbance]:

@@ -76,7 +76,7 @@ def test_within_an_open_gap_nothing_is_effective():
     tick = gap(95_000, 10_000, "hrtimer:tick_nohz_handler")
     found = only([tick], [done("membarrier", 100_000)])
     assert (found.made, found.not_effective, found.effective) == (1, 1, 0)
-    assert found.verdict() == NOTHING
+    assert found.verdict() == TOO_FEW
     # Neighbours share an end: at that instant neither is open.
     at_its_end = only([gap(95_000, 5_000, "task:cat"), MEMBARRIER], [done("membarrier", 100_000)])
     assert (at_its_end.effective, at_its_end.found) == (1, 1)
@@ -92,6 +92,27 @@ def test_where_something_else_came_too_the_chain_names_it():
     wakeup = gap(100_500, 9_000, "task:cat", sender=THEIRS, chain=["vector:reschedule", "task:cat"])
     assert only([wakeup], [done("reschedule", 100_000)]).found == 0
     assert only([{**wakeup, "sender": {"tid": OURS}}], [done("reschedule", 100_000)]).found == 1
+
+
+def test_a_gap_with_more_events_than_are_kept_may_have_named_it():
+    away = gap(100_500, 9_000_000, "task:kworker", chain=["vector:local_timer", "task:kworker"])
+    caught = done("signal", 100_000, effect_ns=9_100_000)
+    assert (only([away], [caught]).crowded, only([away], [caught]).missed) == (0, 1)
+    found = only([{**away, "more": 40}], [caught])
+    assert (found.made, found.crowded, found.effective, found.missed) == (1, 1, 0, 0)
+    named = {**away, "more": 40, "chain": [[0, "vector:local_timer"], [9, "signal:SIGUSR1"]]}
+    assert (only([named], [caught]).crowded, only([named], [caught]).found) == (0, 1)
+
+
+def test_other_kinds_send_the_same_interrupt():
+    sent = gap(100_500, 8_000, "vector:reschedule", sender=OURS)
+    later = gap(60_000_000, 8_000, "task:disturber", sender=OURS)
+    woken = [done("task", 100_000, effect_ns=60_001_000), done("reschedule", 700_000_000)]
+    by_kind = {each.kind: each for each in score([observed([sent, later], woken)]).scores}
+    assert (by_kind["reschedule"].named, by_kind["reschedule"].false) == (1, 0)
+    assert by_kind["task"].found == 1
+    alone = only([sent], woken[1:])
+    assert (alone.named, alone.false) == (1, 1)
 
 
 def test_one_gap_is_one_disturbance_of_a_kind():
@@ -154,6 +175,13 @@ def test_without_senders_shams_say_what_comes_by_chance():
     # A gap that a disturbance of that kind made is no chance, even beside a sham.
     beside = only([ours], [done("reschedule", 100_000), done("none", 99_000, 99_000)], X86_61)
     assert (beside.shams, beside.chance) == (1, 0)
+    # It is looked for where the effect of one of the kind was.
+    left = gap(500_050_000, 8_000, "switch:preempted")
+    came = done("task", 100_000, effect_ns=155_000)
+    at_once = only([left], [came, done("none", 500_000_000, 500_000_000)], ["software/context_switch"])
+    assert (at_once.shams, at_once.chance) == (1, 1)
+    later = {**came, "effect_ns": 190_000}
+    assert only([left], [later, done("none", 500_000_000, 500_000_000)], ["software/context_switch"]).chance == 0
 
 
 def test_what_cannot_be_judged_is_counted():
@@ -201,7 +229,7 @@ def test_the_bar():
     assert replace(good, found=280).verdict() == BELOW
     assert replace(good, false=20).verdict() == BELOW
     assert replace(good, named=298).verdict() == TOO_FEW
-    assert replace(good, effective=0, found=0).verdict() == NOTHING
+    assert replace(good, effective=0, found=0).verdict() == TOO_FEW
     by_sham = replace(good, precise=False, named=0, shams=299)
     assert by_sham.verdict() == MET
     assert replace(by_sham, shams=100).verdict() == TOO_FEW
@@ -217,6 +245,10 @@ def test_the_worst_kind_decides_and_a_blind_one_is_not_waited_for():
     assert Sensitivity((good, few)).verdict() == TOO_FEW
     assert Sensitivity((good, few)).wanting()
     assert Sensitivity((few, replace(good, found=0))).verdict() == BELOW
+    none = replace(few, effective=0, not_effective=9, found=0)
+    assert Sensitivity((good, none)).verdict() == TOO_FEW
+    assert Sensitivity((none, blind)).verdict() == NOTHING
+    assert Sensitivity((none, blind)).wanting()
     assert Sensitivity((blind,)).verdict() == Sensitivity().verdict() == NOTHING
 
 
@@ -300,7 +332,7 @@ def test_an_invented_measurement_is_counted_as_it_was_made(several, random):
     assert [each.kind for each in found.scores] == sorted(kinds, key=KINDS.index)
     for each in found.scores:
         kind = each.kind
-        assert each.made == want[kind, "made"] == each.not_judged + each.not_effective + each.effective
+        assert each.made == want[kind, "made"] == each.not_judged + each.crowded + each.not_effective + each.effective
         assert (each.not_effective, each.effective) == (want[kind, "not effective"], want[kind, "effective"])
         assert (each.found, each.in_chain) == (want[kind, "found"], want[kind, "in chain"])
         assert sum(each.called.values()) == each.missed
