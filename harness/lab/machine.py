@@ -21,6 +21,10 @@ _QEMU = {
 #: x86 kernels from this release on die now and then, of an int3 of their own, where QEMU emulates each CPU in a thread
 #: of its own: they patch themselves as they run. Seen with QEMU 7.2 in one boot of fifty, and not with 6.1.
 _TURNS_SINCE = (6, 12)
+#: MiB of translated code that QEMU keeps. With its default of 1024 a second boot takes twice the CPU time of the first: the
+#: next kernel is unpacked over the last one, and each write to a page of which code is kept goes a long way. With much
+#: less, what runs on the board is translated again and again.
+_TRANSLATED_MB = 128
 #: Of a board's disks: the system's is the first, its own the second.
 _BOOT_DISK = 1
 
@@ -117,7 +121,8 @@ def argv(hardware: Hardware, qemu: str) -> list[str]:
     machine, cpu = _QEMU[hardware.arch][2:4]
     tcg = hardware.accel == "tcg"
     call = [qemu, "-name", qemu_name(hardware.name), "-nodefaults", "-no-user-config", "-display", "none"]
-    call += ["-machine", machine, "-accel", f"tcg,thread={_threads(hardware)}" if tcg else "kvm"]
+    emulation = f"tcg,thread={_threads(hardware)},tb-size={_TRANSLATED_MB}"
+    call += ["-machine", machine, "-accel", emulation if tcg else "kvm"]
     call += ["-cpu", cpu if tcg else "host", "-smp", str(hardware.cpus), "-m", f"{hardware.memory_mb}M"]
     log = f"logfile={_escaped(hardware.console)},logappend=on"
     if hardware.socket is None:

@@ -41,17 +41,17 @@ def test_a_boot_for_once_has_its_own_command_line_and_ends_with_qemu() -> None:
 @pytest.mark.parametrize(
     ("arch", "releases", "how"),
     [
-        ("x86_64", ("6.1.0-56-amd64", "6.1.0-56-rt-amd64"), "tcg,thread=multi"),
-        ("x86_64", ("6.12.117+deb13-amd64",), "tcg,thread=single"),
-        ("x86_64", ("6.1.0-56-amd64", "7.0.0"), "tcg,thread=single"),
-        ("aarch64", ("6.12.117+deb13-arm64",), "tcg,thread=multi"),
+        ("x86_64", ("6.1.0-56-amd64", "6.1.0-56-rt-amd64"), "multi"),
+        ("x86_64", ("6.12.117+deb13-amd64",), "single"),
+        ("x86_64", ("6.1.0-56-amd64", "7.0.0"), "single"),
+        ("aarch64", ("6.12.117+deb13-arm64",), "multi"),
     ],
 )
 def test_cpus_take_turns_where_a_kernel_would_die_of_patching_itself(
     arch: str, releases: tuple[str, ...], how: str
 ) -> None:
     found = argv(replace(HARDWARE, arch=arch, releases=releases), "qemu")
-    assert found[found.index("-accel") + 1] == how
+    assert found[found.index("-accel") + 1].startswith(f"tcg,thread={how},")
 
 
 def test_an_emulated_pc_is_told_the_rate_of_its_counter() -> None:
