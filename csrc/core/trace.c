@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/sysfs.h"
 
 #define ANSWER_MS 10000	/* within the time that probe.c gives for all of it */
 #define CALLS 257
@@ -120,6 +121,21 @@ void trace_arm(struct trace *trace, uint64_t mult, double granularity_units)
 		trace->sample_ns = (double)clock_ns(mult, on - off);
 }
 
+/* The reader's end is that of its events. */
+static void await_closing(struct trace *trace, const struct trace_report *report)
+{
+	static struct sysfs_interrupts interrupts;
+	const int64_t begun_ns = clock_now_ns(CLOCK_MONOTONIC_RAW);
+
+	(void)waitpid(trace->reader, NULL, 0);
+	trace->reader = 0;
+	(void)sysfs_interrupts_read(&interrupts, trace->setup.request.cpu);
+	trace->instruments = report->instruments;
+	trace->instruments.closing =
+		trace_calls_between(report->instruments.ended, trace_calls_of(&interrupts));
+	trace->instruments.closing_ns = (uint64_t)(clock_now_ns(CLOCK_MONOTONIC_RAW) - begun_ns);
+}
+
 void trace_finish(struct trace *trace, uint64_t last)
 {
 	const struct trace_message message = { .word = TRACE_FINISH, .last = last };
@@ -133,8 +149,6 @@ void trace_finish(struct trace *trace, uint64_t last)
 	}
 	if (!await(trace, TRACE_FINISHED))
 		return;
-	(void)waitpid(trace->reader, NULL, 0);
-	trace->reader = 0;
 	report = mmap(NULL, trace_report_bytes(trace->setup.kept_max), PROT_READ, MAP_SHARED,
 		      trace->setup.report, 0);
 	if (report == MAP_FAILED) {
@@ -142,4 +156,5 @@ void trace_finish(struct trace *trace, uint64_t last)
 		return;
 	}
 	trace->report = report;
+	await_closing(trace, report);
 }

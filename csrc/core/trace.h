@@ -24,6 +24,7 @@ struct trace {
 	int socket;
 	const char *failure;		/* why there is no report; NULL: there is one, or will be */
 	const struct trace_report *report;	/* after trace_finish() */
+	struct trace_instruments instruments;	/* of the report, with what closing did */
 	double sample_ns;		/* what one event costs the task; 0: not measured */
 	size_t hint;
 };

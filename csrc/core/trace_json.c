@@ -188,6 +188,21 @@ static void put_balance(const struct trace_report *report, struct json *json)
 	json_close(json, '}');
 }
 
+/* Every event of the loop's time, in a gap or not, is paid for by the task. */
+static void put_instruments(const struct trace *trace, struct json *json)
+{
+	const struct trace_findings *findings = &trace->report->findings;
+	const uint8_t *states = trace->report->opening.states;
+	uint64_t stolen_ns = 0;
+
+	for (size_t i = 0; i < CLASSES; i++)
+		stolen_ns += findings->stolen_by_class_ns[i];
+	trace_instruments_json(&trace->instruments,
+			       findings->inside + findings->outside + findings->foreign,
+			       states[SOURCE_SYSCALL] == TRACE_OPEN ? trace->sample_ns : 0.0,
+			       stolen_ns, states[SOURCE_CALLER] == TRACE_OPEN, json);
+}
+
 static void put_findings(const struct trace *trace, struct json *json)
 {
 	const struct trace_report *report = trace->report;
@@ -220,6 +235,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 		json_null(json, "sample_ns");
 	put_classes(findings, json);
 	put_causes(findings, json);
+	put_instruments(trace, json);
 	put_balance(report, json);
 	json_string(json, "tracer", report->opening.tracing.tracer[0] ? report->opening.tracing.tracer : NULL);
 	json_bool(json, "other_events", report->opening.tracing.others);

@@ -45,6 +45,11 @@ static struct reader {
 	size_t record_bytes;
 	uint8_t scratch[TRACE_RECORD_MAX], sent_scratch[TRACE_RECORD_MAX];
 	size_t named;			/* tasks of the findings */
+
+	pid_t self;
+	uint64_t last;			/* the counter at the loop's end, once it has ended */
+	uint64_t cpu_ns;		/* its own CPU time when it began to count */
+	uint64_t event_number;		/* when the loop began; 0: not known */
 } reader;
 
 /* ---- messages ---- */
@@ -131,7 +136,7 @@ static void pop(void *context)
 	(void)context;
 	/* Held against the kernel's count by its name, which only a link has. */
 	if (reader.event.kind == TRACE_IPI)
-		trace_findings_note(&reader.report->findings, &reader.event);
+		(void)trace_findings_link(&reader.report->findings, &reader.event);
 	trace_count(&reader.counters, &reader.event, &reader.begin, reader.ended ? &reader.end : NULL);
 	reader.seen[reader.event.source]++;
 	reader.report->records++;
@@ -140,12 +145,25 @@ static void pop(void *context)
 
 /* ---- what other CPUs send ---- */
 
+static struct trace_calls read_calls(void)
+{
+	static struct sysfs_interrupts interrupts;
+
+	(void)sysfs_interrupts_read(&interrupts, reader.setup->request.cpu);
+	return trace_calls_of(&interrupts);
+}
+
+static bool of_a_cpu(void)
+{
+	return reader.setup->request.cpu >= 0 && reader.report->opening.level == LEVEL_TRACEPOINTS;
+}
+
 static void open_senders(void)
 {
 	const struct trace_request *request = &reader.setup->request;
 	char online[1024];
 
-	if (request->cpu < 0 || reader.report->opening.level != LEVEL_TRACEPOINTS ||
+	if (!of_a_cpu() ||
 	    !sysfs_line(online, sizeof(online), "/sys/devices/system/cpu/online"))
 		return;
 	reader.senders = calloc(PLACEMENT_CPUS_MAX, sizeof(*reader.senders));
@@ -163,6 +181,29 @@ static void open_senders(void)
 	}
 }
 
+static void open_all(void)
+{
+	struct trace_instruments *instruments = &reader.report->instruments;
+	const int64_t begun_ns = clock_now_ns(CLOCK_MONOTONIC_RAW);
+	const struct trace_calls before = read_calls();
+
+	trace_events_open(&reader.setup->request, &reader.events, &reader.report->opening);
+	open_senders();
+	instruments->opening = trace_calls_between(before, read_calls());
+	instruments->opening_ns = (uint64_t)(clock_now_ns(CLOCK_MONOTONIC_RAW) - begun_ns);
+}
+
+/* Ours, while the loop runs: function calls, and what woke a task there. */
+static void note_own(const struct trace_sent *sent)
+{
+	const uint64_t first = atomic_load_explicit(&reader.setup->queue->first, memory_order_relaxed);
+	const bool calls = sent->event.kind == TRACE_CALLER || !sent->event.extra;
+
+	if (sent->event.tid == reader.self && calls && first && sent->at >= first &&
+	    sent->at <= reader.last)
+		reader.report->instruments.own++;
+}
+
 /* All that is in one of their rings, which this empties. */
 static void take_sent(struct trace_events *sender, int16_t cpu)
 {
@@ -175,6 +216,7 @@ static void take_sent(struct trace_events *sender, int16_t cpu)
 		if (trace_decode(&sender->layout, record, size, &sent.event) == TRACE_DECODED) {
 			sent.at = counter_at(sent.event.time_ns);
 			trace_match_sent(&reader.match, &sent);
+			note_own(&sent);
 		}
 		sender->bytes.tail += size;
 	}
@@ -217,6 +259,7 @@ static void match_gaps(void)
 	if (!reader.begun) {
 		trace_match_before(&reader.match, &first);
 		reader.begun = true;
+		reader.event_number = trace_event_number(of_a_cpu());
 	}
 	while (taken < pushed) {
 		const struct trace_entry entry = queue->entries[taken % TRACE_QUEUE_ENTRIES];
@@ -226,6 +269,7 @@ static void match_gaps(void)
 	}
 	trace_match_until(&reader.match, progress);
 	name_tasks();
+	trace_instruments_note_cpu(&reader.report->instruments);
 }
 
 /* What came before now came before the loop, if that has not begun yet. */
@@ -266,8 +310,15 @@ static void snapshot(struct trace_snapshot *taken)
 	taken->end_ns = clock_now_ns(CLOCK_MONOTONIC_RAW);
 }
 
+static uint64_t cpu_time_ns(void)
+{
+	return (uint64_t)clock_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 static void arm(const struct trace_message *message)
 {
+	const struct trace_calls before = read_calls();
+
 	reader.granularity_units = message->granularity_units;
 	reader.match.findings = &reader.report->findings;
 	reader.match.feed = (struct trace_feed){ .peek = peek, .pop = pop };
@@ -278,6 +329,27 @@ static void arm(const struct trace_message *message)
 	for (size_t i = 0; i < reader.sender_count; i++)
 		(void)trace_events_enable(&reader.senders[i]);
 	snapshot(&reader.begin);
+	reader.report->instruments.enabling =
+		trace_calls_between(before, trace_calls_of(&reader.begin.interrupts));
+	reader.last = UINT64_MAX;
+	reader.cpu_ns = cpu_time_ns();
+}
+
+/* What the instruments did while the loop ran. */
+static void account(bool watched)
+{
+	struct trace_instruments *instruments = &reader.report->instruments;
+	const uint64_t number = watched ? trace_event_number(of_a_cpu()) : 0;
+
+	instruments->ended = trace_calls_of(&reader.end.interrupts);
+	instruments->within = trace_calls_between(trace_calls_of(&reader.begin.interrupts),
+						  instruments->ended);
+	instruments->reader_ns = cpu_time_ns() - reader.cpu_ns;
+	instruments->loop_ns = clock_ns(reader.match.mult,
+					reader.last - atomic_load(&reader.setup->queue->first));
+	instruments->elsewhere_known = number && reader.event_number;
+	if (instruments->elsewhere_known)
+		instruments->elsewhere = number - reader.event_number - 1;
 }
 
 /*
@@ -311,9 +383,13 @@ static void finish(const struct trace_message *message)
 	const int tracefs = reader.events.tracefs;
 
 	reader.ended = true;
+	reader.last = message->last;
 	snapshot(&reader.end);
+	account(reader.begun);
 	trace_events_disable(&reader.events);
 	step();
+	if (reader.events.bytes.size)
+		report->instruments.wakeups = reader.events.bytes.head / reader.events.bytes.size;
 	trace_match_until(&reader.match, message->last);
 	trace_match_after(&reader.match);
 	count_all();
@@ -354,8 +430,8 @@ _Noreturn void trace_reader_run(const struct trace_setup *setup)
 	reader.setup = setup;
 	reader.report = memory;
 	trace_findings_init(&reader.report->findings, setup->kept_max);
-	trace_events_open(&setup->request, &reader.events, &reader.report->opening);
-	open_senders();
+	reader.self = getpid();
+	open_all();
 	if (!trace_tell(setup->socket, &message) || !trace_hear(setup->socket, &message, -1))
 		_exit(1);
 	arm(&message);

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "core/trace_count.h"
+#include "core/trace_instruments.h"
 #include "core/trace_match.h"
 #include "core/trace_open.h"
 #include "core/trace_queue.h"
@@ -50,6 +51,7 @@ struct trace_report {
 	uint64_t ring_peak_bytes;	/* the most that was found in it */
 	double clock_error_ns;		/* by which an event's time may be wrong */
 	struct trace_balance balance;
+	struct trace_instruments instruments;	/* but for closing, which comes after it */
 	struct trace_findings findings;	/* last: it has an open end */
 };
 
