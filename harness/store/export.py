@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results in other tools' formats: the catalogue as Parquet, CSV or JSON lines; the histograms as one HDR log."""
+"""Results in other tools' formats: the catalogue, or each gap, as Parquet, CSV or JSON lines; the histograms as one HDR
+log; gaps and their causes as a trace for the Perfetto viewer.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +13,65 @@ from typing import Any, BinaryIO
 from ..errors import UserError
 from . import hdr
 from .catalogue import load
-from .files import BrokenResult, write_file
+from .files import BrokenResult, replaced
+from .gaptable import write_gaps
 from .hlog import Interval, format_log, read_log
-from .runs import iter_runs
+from .perfetto import write_trace
+from .runs import iter_runs, run_dirs
 
-FORMATS = ("parquet", "csv", "jsonl", "hlog")
+FORMATS = ("parquet", "csv", "jsonl", "hlog", "perfetto")
+#: Of these each gap can be had as well.
+TABLES = ("parquet", "csv", "jsonl")
 
 
-def export(path: Path, format: str, out: Path | BinaryIO, *, merge_cells: bool = False) -> list[str]:  # noqa: A002
+def export(
+    path: Path,
+    format: str,  # noqa: A002
+    out: Path | BinaryIO,
+    *,
+    merge_cells: bool = False,
+    gaps: bool = False,
+) -> list[str]:
     """Write what is under ``path`` (results, a campaign, an execution or a run) to the file ``out`` or to a stream.
 
     ``format`` is one of :data:`FORMATS`; ``merge_cells`` makes the log have one histogram per target, cell and metric,
-    of its valid runs, instead of one per run. Returns the names of result files that could not be read, each with why.
+    of its valid runs, instead of one per run; ``gaps`` a table have a row per gap instead of one per metric. Returns
+    the names of result files that could not be read, each with why.
     Raises :class:`~harness.errors.UserError`, :class:`~harness.errors.StorageFull`.
     """
-    warnings: list[str] = []
-    if format == "hlog":
-        data = _log(Path(path), merge_cells, warnings).encode("utf-8")
-    elif format in FORMATS:
-        frame = load(path)
-        warnings.extend(frame.attrs["warnings"])
-        buffer = io.BytesIO()
-        if format == "parquet":
-            frame.attrs = {}  # pandas would put them into the file, local paths and all
-            frame.to_parquet(buffer, index=False)
-        elif format == "csv":
-            frame.to_csv(buffer, index=False, lineterminator="\n", float_format=_csv_number)
-        else:
-            frame.to_json(buffer, orient="records", lines=True)
-        data = buffer.getvalue()
-    else:
+    if format not in FORMATS:
         raise UserError(f"unknown format {format!r}", advice=f"one of {', '.join(FORMATS)}")
+    if gaps and format not in TABLES:
+        raise UserError(f"gaps are no {format}", advice=f"one of {', '.join(TABLES)}")
     if isinstance(out, Path):
-        write_file(out, data)
+        next(run_dirs(Path(path)), None)  # without such a folder no file is begun
+        with replaced(out) as file:
+            return export(path, format, file, merge_cells=merge_cells, gaps=gaps)
+    warnings: list[str] = []
+    if gaps:
+        write_gaps(Path(path), format, out, warnings)
+    elif format == "perfetto":
+        write_trace(Path(path), out, warnings)
+    elif format == "hlog":
+        out.write(_log(Path(path), merge_cells, warnings).encode("utf-8"))
     else:
-        out.write(data)
-        out.flush()
+        out.write(_catalogue(path, format, warnings))
+    out.flush()
     return warnings
+
+
+def _catalogue(path: Path, format: str, warnings: list[str]) -> bytes:  # noqa: A002
+    frame = load(path)
+    warnings.extend(frame.attrs["warnings"])
+    buffer = io.BytesIO()
+    if format == "parquet":
+        frame.attrs = {}  # pandas would put them into the file, local paths and all
+        frame.to_parquet(buffer, index=False)
+    elif format == "csv":
+        frame.to_csv(buffer, index=False, lineterminator="\n", float_format=_csv_number)
+    else:
+        frame.to_json(buffer, orient="records", lines=True)
+    return buffer.getvalue()
 
 
 def _csv_number(value: Any) -> str:

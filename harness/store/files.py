@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..errors import EnvironmentFault, StorageFull
 
@@ -104,11 +104,24 @@ def make_folder(final: Path, files: Mapping[str, bytes], marker: str) -> bool:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write ``path`` atomically. Raises like :func:`make_folder`."""
+    with replaced(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """``path`` anew, atomically: what is written is it once the block ends, and nothing if that raises.
+
+    Raises like :func:`make_folder`.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.parent / f"{TMP_PREFIX}{path.name}-{secrets.token_hex(4)}"
         try:
-            write_synced(aside, data)
+            with open(aside, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(aside, path)
             sync_folder(path.parent)
         finally:

@@ -32,6 +32,9 @@ SCHEMA = 1
 #: Of a log, this much of its beginning and as much of its end is kept (bytes).
 LOG_HALF = 512 * 1024
 
+#: Of a list of events: a line is some hundred bytes, twelve names of the kernel's and a few numbers.
+_LONGEST_LINE = 1 << 20
+
 #: What the spool itself adds beside a run's files.
 _NOT_FILES = ("record.json", "MANIFEST")
 
@@ -355,20 +358,28 @@ def read_gaps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_events(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    """The same of any list that a probe keeps: ``late`` of ``wake``."""
+    """The same of any list that a probe keeps: ``late`` of ``wake``. As it is read: a list may be long."""
+    file = _event_file(path, name)
     try:
-        for line in event_text(path, name).splitlines():
-            yield json.loads(line)
-    except ValueError as error:
-        raise BrokenResult(f"{Path(path) / name}.jsonl.gz: {error}") from error
+        with gzip.open(file) as lines:
+            while line := lines.readline(_LONGEST_LINE):
+                yield json.loads(line)
+    except FileNotFoundError:
+        return
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise BrokenResult(f"{file}: {error}") from error
 
 
 def event_text(path: Path, name: str) -> bytes:
     """The list as it is kept, a JSON object a line; nothing when there is none. Raises :class:`BrokenResult`."""
-    file = Path(path) / f"{safe_name(name, 'events')}.jsonl.gz"
+    file = _event_file(path, name)
     try:
         return gzip.decompress(file.read_bytes())
     except FileNotFoundError:
         return b""
     except (OSError, EOFError, zlib.error) as error:
         raise BrokenResult(f"{file}: {error}") from error
+
+
+def _event_file(path: Path, name: str) -> Path:
+    return Path(path) / f"{safe_name(name, 'events')}.jsonl.gz"

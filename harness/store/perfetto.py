@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs as a trace for the Perfetto viewer: when the core was interrupted, and by what, beside others' traces of it.
+
+A run is a group of tracks: per measured CPU its gaps as slices, with the events that lay in each as instants; per CPU
+the time stolen so far, in all and by cause, as counters; what was done on purpose as instants; the control's gaps.
+Nothing is kept in memory but the run at hand's few totals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .causes import in_words
+from .gaps import CONTROL, Gap, GapList, disturbances_of, gaps_of, lists_of
+from .pftrace import TraceWriter
+from .runs import Run, iter_runs
+
+#: Causes that have a counter of their own, by stolen time; the others have one together.
+COUNTED = 12
+#: Slices that overlap lie on tracks beside each other: so many, then the rest is left out, and said.
+_LANES = 8
+_OTHER = "other causes"
+#: Lists by name: what is in them, and one of it.
+_KINDS = {"gaps": ("gaps", "gap"), "late": ("late wake-ups", "late wake-up")}
+_NO_MORE_THAN = 1 << 62
+#: A clock that ran faster or slower than this, beside another one, was set in between.
+_LARGEST_SLEW = 1 / 500
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the clocks of a machine showed at one instant, in ns, by name (``realtime``, ``boottime``, ...)."""
+
+    readings: Mapping[str, int]
+
+    def __getitem__(self, clock: str) -> int:
+        return self.readings[clock]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Times of a run, ns from its first reading of the counter, to those of the trace's clock."""
+
+    start_ns: int
+    #: By the trace's clock and by the counter from the begin to the end: they differ where NTP is at work.
+    elapsed_ns: int = 1
+    counted_ns: int = 1
+
+    def at(self, ns: int) -> int:
+        return max(0, self.start_ns + ns * self.elapsed_ns // self.counted_ns)
+
+
+def write_trace(path: Path, out: BinaryIO, warnings: list[str]) -> None:
+    """Write the runs under ``path`` to ``out`` as one trace.
+
+    Runs of one boot lie at the machine's CLOCK_BOOTTIME, as those of other tracers do; runs of several boots or
+    machines at their time of day. What cannot be read is named in ``warnings``, and left out.
+    """
+    boots: set[tuple[str, str]] = set()
+    executions: set[str] = set()
+    order: list[tuple[Moment, Path]] = []
+    for run in iter_runs(path, warnings):
+        begin = begins(run)
+        if begin is None:
+            warnings.append(f"{run.path}: no time of its begin")
+            continue
+        boots.add((run.target, str(_at(run.document, "facts_before", "boot_id"))))
+        executions.add(str(run.document["execution"]))
+        order.append((begin, run.path))
+    clock = "realtime" if len(boots) > 1 else "boottime"
+    writer = TraceWriter(out, clock)
+    for rank, (_, folder) in enumerate(sorted(order, key=lambda each: (each[0][clock], each[1]))):
+        # What could be read a moment ago can be read now, or is named once more.
+        for run in iter_runs(folder, warnings):
+            _Writing(writer, run, clock, rank, warnings, named_by_execution=len(executions) > 1).run()
+
+
+def begins(run: Run) -> Moment | None:
+    """When the measurement began, by the clocks of its machine; None where the run does not say."""
+    found = [_moment(each.get("started")) for each in _results(run)]
+    return next(filter(None, [*found, _moment(run.document.get("started"))]), None)
+
+
+class _Writing:
+    """One run into a trace."""
+
+    def __init__(
+        self, writer: TraceWriter, run: Run, clock: str, rank: int, warnings: list[str], *, named_by_execution: bool
+    ) -> None:
+        self.writer = writer
+        self._run = run
+        self._clock = clock
+        self._warnings = warnings
+        self._top = self._uuid()
+        self._rank = 0
+        execution = f" {run.document['execution']}" if named_by_execution else ""
+        writer.track(self._top, f"{run.target} {run.name}{execution}", rank=rank, about=_about(run))
+
+    def run(self) -> None:
+        run = self._run
+        results = _results(run)
+        begin = begins(run)
+        assert begin is not None
+        if self._clock == "boottime":
+            self.writer.clocks(_with_monotonic(begin, run).readings)
+        else:
+            self.writer.clocks({"realtime": begin["realtime"]})
+        clocks = {_cpu(each): self._clock_of(each, begin) for each in results}
+        whole = next(iter(clocks.values()), Clock(begin[self._clock]))
+        length_ns = max((_whole(each.get("duration_ns")) for each in results), default=0)
+        self.writer.begin(whole.at(0), self._top, _title(run), run.state, _facts(run, self._clock))
+        for each in lists_of(run):
+            if each.role == CONTROL:
+                result = run.control.get("result")
+                clocks = {_cpu(result): self._clock_of(result, begin)} if isinstance(result, Mapping) else {}
+            self._gaps(each, clocks, results)
+        self._disturbances({_cpu(each): self._clock_of(each, begin) for each in results})
+        self.writer.end(whole.at(length_ns), self._top)
+        end = _moment(results[0].get("ended")) if results else None
+        if end is not None and self._clock == "boottime" and end["boottime"] > begin["boottime"]:
+            self.writer.clocks(end.readings)
+
+    def _gaps(self, of: GapList, clocks: Mapping[int | None, Clock], results: list[Mapping[str, Any]]) -> None:
+        causes = {_cpu(each): _causes(each) for each in results}
+        tracks: dict[int | None, _GapTrack] = {}
+        for gap in gaps_of(self._run, of, self._warnings):
+            clock = clocks.get(gap.cpu)
+            if clock is None:
+                self._warnings.append(f"{self._run.path}: {of.name} of CPU {gap.cpu}, which was not measured")
+                return
+            if gap.cpu not in tracks:
+                tracks[gap.cpu] = _GapTrack(self, of, gap.cpu, clock, causes.get(gap.cpu, ()))
+            tracks[gap.cpu].add(gap)
+        for cpu, track in tracks.items():
+            if track.left_out:
+                self._warnings.append(
+                    f"{self._run.path}: {of.name} of CPU {cpu}: {track.left_out} that overlap too many others"
+                )
+
+    def _disturbances(self, clocks: Mapping[int | None, Clock]) -> None:
+        tracks: dict[int | None, int] = {}
+        for each in disturbances_of(self._run, self._warnings):
+            if each.cpu not in clocks:
+                continue
+            if each.cpu not in tracks:
+                tracks[each.cpu] = self.track(f"disturbances of {named(each.cpu)}")
+            args: dict[str, int | str] = {"done after (ns)": each.end_ns - each.at_ns}
+            if each.effect_ns is not None:
+                args["effect after (ns)"] = each.effect_ns - each.at_ns
+            if each.name is not None:
+                args["name"] = each.name
+            name = "nothing, on purpose" if each.kind == "none" else each.kind
+            self.writer.instant(clocks[each.cpu].at(each.at_ns), tracks[each.cpu], name, "disturbance", args)
+
+    def _clock_of(self, result: Mapping[str, Any], otherwise: Moment) -> Clock:
+        """Of one probe: its own begin, and how the trace's clock ran beside the counter until its end."""
+        begin, end = _moment(result.get("started")) or otherwise, _moment(result.get("ended"))
+        if end is None or "monotonic_raw" not in begin.readings or "monotonic_raw" not in end.readings:
+            return Clock(begin[self._clock])
+        counted = end["monotonic_raw"] - begin["monotonic_raw"]
+        elapsed = end[self._clock] - begin[self._clock]
+        if counted <= 0 or abs(elapsed / counted - 1) > _LARGEST_SLEW:
+            return Clock(begin[self._clock])
+        return Clock(begin[self._clock], elapsed, counted)
+
+    def track(self, name: str, parent: int | None = None) -> int:
+        """One more track below this run's, or below ``parent``."""
+        self._rank += 1
+        uuid = self._uuid(self._rank)
+        self.writer.track(uuid, name, parent=parent or self._top, rank=self._rank)
+        return uuid
+
+    def counter(self, name: str, parent: int) -> int:
+        self._rank += 1
+        uuid = self._uuid(self._rank)
+        self.writer.counter_track(uuid, name, parent=parent, rank=self._rank, scale=str(parent))
+        return uuid
+
+    def _uuid(self, *path: object) -> int:
+        """The same for the same track in any trace, so that two of them may be opened together; never 0."""
+        document = self._run.document
+        words = [document["campaign"], document["execution"], self._run.target, self._run.name, *path]
+        digest = hashlib.sha256("\0".join(map(str, words)).encode("utf-8", "backslashreplace")).digest()
+        return int.from_bytes(digest[:8], "little") >> 1 | 1
+
+
+class _GapTrack:
+    """The gaps of one CPU, and what they add up to."""
+
+    def __init__(self, writing: _Writing, of: GapList, cpu: int | None, clock: Clock, causes: Iterable[str]) -> None:
+        self._writing, self._writer, self._clock = writing, writing.writer, clock
+        name = of.name.removeprefix("control.")
+        several, self._what = _KINDS.get(name, (name, name))
+        control = "control, " if of.role == CONTROL else ""
+        self._name = f"{control}{several} of {named(cpu)}"
+        self._lanes = [[writing.track(self._name), 0]]  # each a track, and the end of its last slice
+        self._group = writing.track(f"{control}time taken from {named(cpu)}")
+        self._counters: dict[str, list[int]] = {}  # a track, and what was counted
+        self._own = frozenset(causes)
+        self.left_out = 0
+
+    def add(self, gap: Gap) -> None:
+        begin, end = self._clock.at(gap.at_ns), self._clock.at(gap.at_ns + gap.length_ns)
+        lane = self._lane(begin)
+        if lane is None:
+            self.left_out += 1
+            return
+        lane[1] = end
+        track = lane[0]
+        name = in_words(gap.cause) if gap.cause else gap.class_ or self._what
+        self._writer.begin(begin, track, name, gap.class_ or self._what, _args(gap))
+        for offset, what in gap.chain:
+            at = min(end, max(begin, self._clock.at(gap.at_ns + offset)))
+            self._writer.plain_instant(at, track, in_words(what), "event", what)
+        self._writer.end(end, track)
+        self._count("all", end, gap.length_ns)
+        if gap.class_ is not None:
+            cause = gap.cause or gap.class_
+            self._count(in_words(cause) if cause in self._own else _OTHER, end, gap.length_ns)
+
+    def _lane(self, begin: int) -> list[int] | None:
+        for lane in self._lanes:
+            if lane[1] <= begin:
+                return lane
+        if len(self._lanes) == _LANES:
+            return None
+        self._lanes.append([self._writing.track(f"{self._name}, at the same time ({len(self._lanes)})"), 0])
+        return self._lanes[-1]
+
+    def _count(self, name: str, at: int, length_ns: int) -> None:
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = [self._writing.counter(name, self._group), 0]
+            self._writer.count(self._clock.at(0), counter[0], 0)
+        counter[1] = min(counter[1] + length_ns, _NO_MORE_THAN)
+        self._writer.count(at, counter[0], counter[1])
+
+
+def named(cpu: int | None) -> str:
+    return "the task (not pinned)" if cpu is None else f"CPU {cpu}"
+
+
+def _args(gap: Gap) -> dict[str, int | str]:
+    found: dict[str, int | str] = {"length (ns)": gap.length_ns}
+    if gap.class_ is not None:
+        found["class"] = gap.class_
+    if gap.cause is not None:
+        found["cause"] = gap.cause
+    if gap.chain:
+        more = f", and {gap.more} more" if gap.more else ""
+        found["chain"] = ", ".join(f"{offset} {what}" for offset, what in gap.chain) + more
+    if gap.address is not None:
+        found["address"] = gap.address
+    if gap.tid is not None:
+        found["task came (tid)"] = gap.tid
+    for key, value in (gap.sender or {}).items():
+        found[f"sender {key}"] = value
+    return found
+
+
+def _title(run: Run) -> str:
+    spec = run.document["spec"]
+    words = (_at(spec, "bench"), _at(spec, "mode", "name"), _at(spec, "load", "name"))
+    return " ".join(word for word in words if isinstance(word, str)) or run.name
+
+
+def _about(run: Run) -> str:
+    return f"{run.document['campaign']} {run.document['execution']}: {run.target} {run.name}, {run.state}"
+
+
+def _facts(run: Run, clock: str) -> dict[str, int | str]:
+    """What one wants to know of a run before one believes its gaps."""
+    document = run.document
+    found: dict[str, int | str] = {"validity": run.state}
+    reasons = [str(each.get("text")) for each in document["validity"].get("reasons") or ()]
+    if reasons:
+        found["reasons"] = "; ".join(reasons)
+    kernel = document["identity"].get("kernel_release")
+    if isinstance(kernel, str):
+        found["kernel"] = kernel
+    for key in ("campaign", "execution", "cell"):
+        found[key] = str(document[key])
+    found["times"] = "CLOCK_BOOTTIME" if clock == "boottime" else "time of day: the trace has runs of several boots"
+    for result in _results(run):
+        told = result.get("attribution")
+        if isinstance(told, Mapping):
+            reason = f": {told['reason']}" if isinstance(told.get("reason"), str) else ""
+            found[f"attribution, {named(_cpu(result))}"] = f"{told.get('level')}{reason}"
+        for name in ("gaps", "late"):
+            dropped = _at(result, name, "dropped")
+            if _whole(dropped):
+                found[f"{name} counted and not kept, {named(_cpu(result))}"] = _whole(dropped)
+    return found
+
+
+def _causes(result: Mapping[str, Any]) -> list[str]:
+    """The causes of most stolen time, as the probe added them up; without one, the class."""
+    stolen: dict[str, int] = {}
+    causes = _at(result, "attribution", "causes")
+    for each in causes if isinstance(causes, list) else ():
+        if isinstance(each, Mapping) and isinstance(cause := each.get("cause") or each.get("class"), str):
+            stolen[cause] = stolen.get(cause, 0) + _whole(each.get("stolen_ns"))
+    return sorted(stolen, key=lambda cause: -stolen[cause])[:COUNTED]
+
+
+def _with_monotonic(begin: Moment, run: Run) -> Moment:
+    """And CLOCK_MONOTONIC, of which the agent says how far it lay behind CLOCK_BOOTTIME right before."""
+    boottime, monotonic = (_at(run.document, "facts_before", f"{name}_ns") for name in ("boottime", "monotonic"))
+    if not (_whole(boottime) and _whole(monotonic)) or boottime < monotonic:
+        return begin
+    return Moment({**begin.readings, "monotonic": begin["boottime"] - (boottime - monotonic)})
+
+
+def _moment(value: object) -> Moment | None:
+    if not isinstance(value, Mapping):
+        return None
+    found = {name: value[f"{name}_ns"] for name in ("realtime", "boottime", "monotonic_raw") if f"{name}_ns" in value}
+    good = {name: at for name, at in found.items() if _whole(at)}
+    return Moment(good) if {"realtime", "boottime"} <= set(good) else None
+
+
+def _results(run: Run) -> list[Mapping[str, Any]]:
+    found = run.document.get("results")
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+
+
+def _cpu(result: Mapping[str, Any]) -> int | None:
+    cpu = result.get("cpu")
+    return cpu if type(cpu) is int else None
+
+
+def _whole(value: object) -> int:
+    """A whole number of ns as it is; 0 for anything else."""
+    return value if type(value) is int and 0 <= value < _NO_MORE_THAN else 0
+
+
+def _at(document: object, *path: str) -> Any:
+    for key in path:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document
