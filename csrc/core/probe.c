@@ -36,11 +36,12 @@ void probe_ring(struct ring *ring, uint64_t capacity)
 	ring_init(ring, placement_allocate(bytes), (size_t)capacity);
 }
 
-void probe_attribute(struct run *run, uint64_t kept)
+static void attribute(struct run *run, uint64_t kept, bool waits)
 {
 	const struct trace_request request = {
 		.cpu = run->options.cpu,
 		.tid = (int32_t)getpid(),
+		.waits = waits,
 		.ring_bytes = (size_t)run->options.attribution_bytes,
 		.tracefs = run->options.tracefs,
 	};
@@ -48,6 +49,16 @@ void probe_attribute(struct run *run, uint64_t kept)
 	if (run->options.attribution)
 		trace_start(&run->trace, &request, (size_t)kept,
 			    placement_other_cpu(&run->origin, run->options.cpu) >= 0);
+}
+
+void probe_attribute(struct run *run, uint64_t kept)
+{
+	attribute(run, kept, false);
+}
+
+void probe_attribute_waits(struct run *run, uint64_t kept)
+{
+	attribute(run, kept, true);
 }
 
 uint64_t probe_units(const struct run *run, double ns)
@@ -187,6 +198,8 @@ static void measure(const struct probe *probe, struct run *run)
 
 	getrusage(RUSAGE_THREAD, &after);
 	run->raw_end = clock_bracket_take(CLOCK_MONOTONIC_RAW);
+	run->realtime_end = clock_bracket_take(CLOCK_REALTIME);
+	run->boottime_end = clock_bracket_take(CLOCK_BOOTTIME);
 	placement_read(&run->end);
 
 	run->minor_faults = (uint64_t)(after.ru_minflt - before.ru_minflt);

@@ -88,7 +88,8 @@ struct run {
 	struct trace trace;			/* of probe_attribute() */
 
 	/* The frame around the loop. */
-	struct clock_bracket raw_begin, realtime_begin, boottime_begin, raw_end;
+	struct clock_bracket raw_begin, realtime_begin, boottime_begin;
+	struct clock_bracket raw_end, realtime_end, boottime_end;
 	struct placement start, end;
 	int memory_error;
 	int memory_node;	/* -1: not known */
@@ -135,6 +136,9 @@ void probe_ring(struct ring *ring, uint64_t capacity);
  * attributed one by one.
  */
 void probe_attribute(struct run *run, uint64_t kept);
+
+/* The same of a probe whose gaps are times for which the task waits for its CPU. */
+void probe_attribute_waits(struct run *run, uint64_t kept);
 
 /* For warm() and measure(): ns as counter units by the initial frequency. */
 uint64_t probe_units(const struct run *run, double ns);

@@ -161,12 +161,18 @@ static void write_events(struct run *run, struct output *output)
 
 /* ---- result.json ---- */
 
-static void write_started(const struct run *run, struct json *json)
+/* What the machine's clocks showed at both ends: NTP moves them against the counter in between. */
+static void write_clocks(const struct run *run, struct json *json)
 {
 	json_open(json, "started", '{');
 	json_i64(json, "realtime_ns", clock_at(&run->realtime_begin, run->first, run->final.hz));
 	json_i64(json, "boottime_ns", clock_at(&run->boottime_begin, run->first, run->final.hz));
 	json_i64(json, "monotonic_raw_ns", clock_at(&run->raw_begin, run->first, run->final.hz));
+	json_close(json, '}');
+	json_open(json, "ended", '{');
+	json_i64(json, "realtime_ns", clock_at(&run->realtime_end, run->last, run->final.hz));
+	json_i64(json, "boottime_ns", clock_at(&run->boottime_end, run->last, run->final.hz));
+	json_i64(json, "monotonic_raw_ns", clock_at(&run->raw_end, run->last, run->final.hz));
 	json_close(json, '}');
 }
 
@@ -328,7 +334,7 @@ void result_write(const struct probe *probe, struct run *run, struct output *out
 		json_i64(&json, "cpu", run->options.cpu);
 	else
 		json_null(&json, "cpu");
-	write_started(run, &json);
+	write_clocks(run, &json);
 	json_u64(&json, "duration_ns", (uint64_t)llround(probe_duration_ns(run)));
 	write_params(probe, run, &json);
 	write_clock(run, &json);
