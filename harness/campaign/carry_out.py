@@ -28,9 +28,16 @@ _BOOTED = "; they may run what was booted for it: resume boots them back at its 
 
 
 def carry_out(
-    execution: Execution, inventory: Inventory, *, lanes: Sequence[str] = (), listeners: Sequence[Listener] = ()
+    execution: Execution,
+    inventory: Inventory,
+    *,
+    lanes: Sequence[str] = (),
+    listeners: Sequence[Listener] = (),
+    stop: Stop | None = None,
 ) -> Outcome:
     """Carry out what is left of ``execution`` on ``lanes`` (all by default). Call from the main thread.
+
+    ``stop`` lets a listener end it: after the runs that are under way, or at once.
 
     The first SIGINT or SIGTERM puts every target back before this returns, and boots it back where that was booted
     which it does not boot by itself; the outcome then carries the signal's
@@ -38,7 +45,8 @@ def carry_out(
     """
     names = _chosen(execution, lanes)
     targets = [target_of(inventory, name) for name in names]
-    stop, signals = Stop(), Signals(_AT_ONCE + (_BOOTED if execution.plan.boots else ""))
+    stop = Stop() if stop is None else stop
+    signals = Signals(_AT_ONCE + (_BOOTED if execution.plan.boots else ""))
     events = EventLog(execution.path / "events.jsonl", *listeners)
     with signals.caught(lambda: stop.set("interrupted", at_once=True)):
         events.emit("execution-started", lanes=names, runs=execution.plan.runs)

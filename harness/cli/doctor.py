@@ -21,25 +21,76 @@ if TYPE_CHECKING:
 
 #: No target can be called so.
 _CONTROLLER = "this controller"
+#: Topics of findings that are no fault, and yet nothing is measured now.
+_NOT_NOW = ("inventory", "lease")
 #: Where the agent's state lies in memory, if it could not be had elsewhere.
 _IN_MEMORY = ("/tmp/", "/dev/shm/", "/run/")  # noqa: S108 (only looked at)
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
+def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    from ..config.campaign import to_run_duration
+
+    try:
+        return int(to_run_duration(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command(
-    help="Check the controller and TARGETs (default: local): tools, keys, sudo, knobs, isolation; with advice. Names, "
-    "globs and tag:NAME. Exit code 3 when something prevents a measurement."
+    help="Check the controller and TARGETs: tools, keys, sudo, knobs, isolation; with advice. Names, globs and tag:NAME. "
+    "Of TARGETs that are named, a run of a few seconds says why the core is not quiet, and what to do about it; without "
+    "any, local is checked and nothing is measured. Exit code 3 when something prevents a measurement."
 )
 @click.argument("targets", nargs=-1, shell_complete=complete.targets)
+@click.option("--facts", "facts_alone", is_flag=True, help="Measure nothing: only look at what there is.")
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Measure again with the knobs that may help and can be set now, show before beside after, and put all back.",
+)
+@click.option(
+    "--mode",
+    shell_complete=complete.modes,
+    help="How the task is isolated.  [default: the quietest of nohz-full, pinned and shared that the target can do]",
+)
+@click.option("--duration", default="5s", show_default=True, callback=_duration, help="How long each run takes.")
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Instead: does attribution find what happens there? Disturbs the measured CPU at known times, for half a minute "
+    "to two, and keeps what was found for reports.",
+)
 @options.inventory
+@options.results
 @options.as_json
-def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> int:
+def doctor(
+    targets: tuple[str, ...],
+    facts_alone: bool,
+    fix: bool,
+    sensitivity: bool,
+    mode: str | None,
+    duration: int,
+    inventory: Path | None,
+    results: Path,
+    as_json: bool,
+) -> int:
     from ..advice import worst
     from ..campaign.visit import visit
     from ..config.inventory import load_inventory
     from ..plan.select import select_targets
+    from .doctor_measure import Examination, worst_of
 
+    if sensitivity:
+        from .sensitivity import run
+
+        if facts_alone or fix or mode:
+            raise click.UsageError("--sensitivity is a measurement of its own: without --facts, --fix and --mode")
+        return run(targets or ("local",), inventory, results, as_json=as_json)
+    measures = bool(targets) and not facts_alone
+    if (fix or mode) and not measures:
+        raise click.UsageError("--fix and --mode measure: name the targets, without --facts")
     known = load_inventory(options.inventory_path(inventory))
     chosen = [known.targets[name] for name in select_targets(targets or ("local",), known.targets)]
     findings = {_CONTROLLER: [*_controller(), *doctor_lab.findings(known)]}
@@ -51,10 +102,38 @@ def doctor(targets: tuple[str, ...], inventory: Path | None, as_json: bool) -> i
         met[target.name] = facts
         if not as_json:
             show(target.name, findings[target.name])
+    codes = [3] if any(worst(found) == "fail" for found in findings.values()) else []
+    left_out = {name: why for name in met if (why := _prevents(findings[name]))}
+    examined = Examination(
+        known,
+        {name: facts for name, facts in met.items() if name not in left_out},
+        left_out,
+        results,
+        duration,
+        mode,
+        quiet=as_json,
+    )
+    if measures:
+        out = console()
+        measured = examined.measure(out)
+        if fix and measured is not None:
+            examined.fix(measured, out)
     if as_json:
         told = {name: [asdict(finding) for finding in found] for name, found in findings.items()}
-        echo_json({"controller": told.pop(_CONTROLLER), "targets": told})
-    return 3 if any(worst(found) == "fail" for found in findings.values()) else 0
+        echo_json(
+            {
+                "controller": told.pop(_CONTROLLER),
+                "targets": told,
+                "measured": examined.told,
+                "fixed": examined.fixed,
+            }
+        )
+    return worst_of([*codes, *examined.codes])
+
+
+def _prevents(found: list[Finding]) -> str | None:
+    """Why nothing is measured on a target of which this was found."""
+    return next((each.text for each in found if each.level == "fail" or each.topic in _NOT_NOW), None)
 
 
 def _controller() -> list[Finding]:

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What attribution finds on targets: the bench `sense` carried out as any campaign, and its runs scored.
+
+The bound needs some 300 effective disturbances of each kind (more where one is missed), and how many are effective is
+known afterwards. So the plan asks for :data:`RUNS` at most, and is stopped, in order, when no more are needed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .. import __version__
+from ..agent.modes import MODES as SHIPPED
+from ..config.bench import load_bench
+from ..config.campaign import campaign_from_data
+from ..config.inventory import Inventory, Target
+from ..errors import IsolbenchError
+from ..plan import Plan, build_plan, place
+from ..stats.quantiles import CONFIDENCE
+from ..stats.sensitivity import BAR, MET, NOTHING, Observed, Score, Sensitivity, score
+from ..store.files import BrokenResult
+from ..store.runs import Run, load_run, read_events, read_gaps
+from ..store.sensitivity import CAMPAIGN, IDENTITY
+from ..target.session import open_session
+from .carry_out import carry_out
+from .events import Event, Listener, now
+from .execution import Execution, Stop
+from .outcome import Outcome
+from .visit import visit
+
+BENCH = "sense"
+#: Of five seconds each: short, so that one in which events are missing costs little.
+RUNS = 24
+DURATION = "5s"
+#: The first that a target can have: where others may take the CPU, most of the time nothing is effective.
+MODES = ("fifo", "pinned")
+_BY_NAME = {mode.name: mode for mode in SHIPPED}
+_ENOUGH = "each kind has as many effective disturbances as the bound needs"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The runs of a target: how many ``finished``, by their ``states``; of those that are not invalid, which
+    ``sensitivity`` is of, the ``usable``, and of these the ``complete``: no event is missing by the kernel's counts.
+    """
+
+    finished: int
+    usable: int
+    complete: int
+    states: Counter[str]
+    sensitivity: Sensitivity
+    last: Run | None = None
+
+
+def modes_of(targets: Sequence[Target]) -> dict[str, str]:
+    """By name the mode for each: the first of :data:`MODES` that it can have. One that cannot be asked has the first,
+    and its lane will say why."""
+    return {target.name: mode for target, mode in visit(targets, _mode_of)}
+
+
+def _mode_of(target: Target) -> str:
+    if target.disabled is not None:
+        return MODES[0]
+    try:
+        with open_session(target, f"doctor/{target.name}") as session:
+            facts = session.welcome["facts"]
+            placement = place(facts, target)
+    except IsolbenchError:
+        return MODES[0]
+    able = (each for each in MODES if not _BY_NAME[each].needs(facts, placement.measured, placement.housekeeping))
+    return next(able, MODES[-1])
+
+
+def plan_of(modes: Mapping[str, str], inventory: Inventory) -> Plan:
+    """A cell on each target, by name its mode: one CPU, nothing beside it, a cause for every gap."""
+    taken = [mode for mode in MODES if mode in modes.values()]
+    data = {
+        "campaign": CAMPAIGN,
+        "description": "Is what happens found? Disturbances at known times, held against what attribution says.",
+        "targets": list(modes),
+        "benches": [BENCH],
+        "axes": {"mode": taken},
+        "exclude": [
+            {"target": target, "mode": [other for other in taken if other != mode]}
+            for target, mode in modes.items()
+            if len(taken) > 1
+        ],
+        "duration": DURATION,
+        "repeat": RUNS,
+        "attribution": "perf",
+    }
+    benches = {BENCH: load_bench(BENCH)}
+    return build_plan(campaign_from_data(data, benches), inventory, benches)
+
+
+def measure(execution: Execution, inventory: Inventory, *listeners: Listener) -> tuple[Outcome, dict[str, Scored]]:
+    """Carry ``execution`` out until no target needs another run; the outcome, and the runs of each target scored."""
+    watch = Watch(execution)
+    outcome = carry_out(execution, inventory, listeners=(*listeners, watch.listen), stop=watch.stop)
+    return outcome, {target: scored(execution, target) for target in execution.plan.targets}
+
+
+class Watch:
+    """A listener: asks the lanes to stop when each target's runs suffice, or it has ended by itself."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.stop = Stop()
+        self._execution = execution
+        self._wanting = set(execution.plan.targets)
+
+    def listen(self, event: Event) -> None:
+        kind, target = event["kind"], str(event.get("target"))
+        stored = kind == "run-stored"
+        if kind == "lane-finished" or (stored and not scored(self._execution, target).sensitivity.wanting()):
+            self._wanting.discard(target)
+        if not self._wanting and not self.stop:
+            self.stop.set(_ENOUGH, at_once=False)
+
+
+def scored(execution: Execution, target: str) -> Scored:
+    """What lies in the folder now. A broken run is passed over: whoever reads the execution names it.
+
+    Nothing is left out because events are missing: a disturbance that the kernel did not tell of is missed as well.
+    """
+    states: Counter[str] = Counter()
+    observed: list[Observed] = []
+    usable = complete = 0
+    last: Run | None = None
+    finished = sorted(execution.finished(target))
+    for name in finished:
+        try:
+            run = load_run(execution.path / "runs" / target / name)
+            states[run.state] += 1
+            if run.state == "invalid":
+                continue
+            observed += observed_of(run)
+        except BrokenResult:
+            continue
+        usable += 1
+        complete += is_complete(run)
+        last = run
+    return Scored(len(finished), usable, complete, states, score(observed), last)
+
+
+def observed_of(run: Run) -> list[Observed]:
+    """The measurements of a run, one for each CPU. Raises :class:`BrokenResult`, naming the file."""
+    gaps, disturbances = list(read_gaps(run.path)), list(read_events(run.path, "disturbances"))
+    try:
+        return [_observed(each, gaps, disturbances) for each in run.document.get("results") or []]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenResult(f"{run.path}: not a run of {BENCH}: {type(error).__name__}: {error}") from error
+
+
+def _observed(
+    result: Mapping[str, Any], gaps: Sequence[Mapping[str, Any]], disturbances: Sequence[Mapping[str, Any]]
+) -> Observed:
+    cpu, told, made = result["cpu"], result["attribution"], result["disturbances"]
+    return Observed(
+        gaps=[line for line in gaps if line["cpu"] == cpu],
+        disturbances=[line for line in disturbances if line["cpu"] == cpu],
+        end_ns=int(result["duration_ns"]),
+        events=tuple((told.get("events") or {}).get("open") or ()),
+        injector=result["detail"]["injector"]["tid"],
+        made={str(kind): int(number) for kind, number in made["made"].items()},
+        gaps_lost=bool(result["gaps"]["dropped"]),
+        disturbances_lost=bool(made["dropped"]),
+        clock_error_ns=round(told.get("clock_error_ns") or 0),
+    )
+
+
+def is_complete(run: Run) -> bool:
+    """Whether no event is missing, as far as the kernel's own counts tell: see docs/probes.md#attribution."""
+    for result in run.document.get("results") or []:
+        told = result.get("attribution") or {}
+        ring = told.get("ring") or {}
+        if (told.get("conservation") or {}).get("holds") is False or any(ring.get(key) for key in ("lost", "missing")):
+            return False
+    return True
+
+
+def document_of(execution: Execution, found: Mapping[str, Scored], outcome: Outcome) -> dict[str, Any]:
+    """What sensitivity.json says."""
+    failures = {lane.target: lane.failure for lane in outcome.lanes}
+    return {
+        "version": __version__,
+        "execution": execution.id,
+        "measured": now(),
+        "confidence": CONFIDENCE,
+        "bar": BAR,
+        "targets": {target: _target(execution, target, each, failures.get(target)) for target, each in found.items()},
+    }
+
+
+def _target(execution: Execution, target: str, found: Scored, failure: str | None) -> dict[str, Any]:
+    document = {} if found.last is None else found.last.document
+    results = document.get("results") or [{}]
+    told = results[0].get("attribution") or {}
+    done = results[0].get("disturbances") or {}
+    unsupported = [str(entry.get("reason")) for entry in execution.lane(target).get("unsupported") or []]
+    level, scores = str(told.get("level") or "nothing"), found.sensitivity.scores
+    blind = {each.kind: f"no event of this kernel shows it (level {level})" for each in scores if each.blind}
+    verdict = found.sensitivity.verdict()
+    return {
+        "verdict": verdict,
+        "reason": (failure or "; ".join(unsupported) or told.get("reason")) if verdict == NOTHING else None,
+        "level": level,
+        "level_reason": told.get("reason"),
+        "mode": str((document.get("spec") or {}).get("mode", {}).get("name", "")),
+        "threshold_ns": done.get("threshold_ns"),
+        "runs": {
+            "finished": found.finished,
+            **{state: found.states[state] for state in ("valid", "suspect", "invalid")},
+            "scored": found.usable,
+            "complete": found.complete,
+        },
+        "kinds": [_kind(each) for each in scores],
+        "unavailable": {**{str(k): str(why) for k, why in (done.get("unavailable") or {}).items()}, **blind},
+        "identity": {key: (document.get("identity") or {}).get(key) for key in IDENTITY},
+    }
+
+
+def _kind(each: Score) -> dict[str, Any]:
+    return {
+        **asdict(each),
+        "missed": each.missed,
+        "recall": each.recall,
+        "precision": each.precision,
+        "by_chance": each.by_chance,
+        "verdict": each.verdict(),
+    }
+
+
+def exit_code(outcome: Outcome, found: Mapping[str, Scored]) -> int:
+    """As of every command, first match: a mistake or a signal, a bar that is not met, what broke, nothing measured."""
+    verdicts = {each.sensitivity.verdict() for each in found.values()}
+    broken = outcome.exit_code
+    if broken == 2 or broken > 128:
+        return broken
+    if verdicts - {MET, NOTHING}:
+        return 1
+    if broken == 3:
+        return broken
+    return 4 if NOTHING in verdicts or not found else 0

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``doctor --sensitivity``: does attribution find what happens on a target? Measured there, and kept for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+
+def run(targets: Sequence[str], inventory: Path | None, results: Path, *, as_json: bool) -> int:
+    """Measure the sensitivity of ``targets`` (names, globs, ``tag:NAME``); the command's exit code."""
+    from ..campaign import execution as executions
+    from ..campaign import sensitivity
+    from ..config.inventory import load_inventory
+    from ..plan.select import select_targets
+    from ..report.sensitivity import print_sensitivity
+    from ..store.sensitivity import read, sentence, write
+    from . import options
+    from .progress import Progress
+    from .render import console, echo_json, printable, unheard
+
+    known = load_inventory(options.inventory_path(inventory))
+    chosen = [known.targets[name] for name in select_targets(targets, known.targets)]
+    plan = sensitivity.plan_of(sensitivity.modes_of(chosen), known)
+    execution = executions.create(plan, results, known.path)
+    with Progress(execution, quiet=as_json) as progress:
+        outcome, found = sensitivity.measure(execution, known, progress.listen)
+    document = sensitivity.document_of(execution, found, outcome)
+    path = write(execution.path, document)
+    code = sensitivity.exit_code(outcome, found)
+    with unheard():
+        if as_json:
+            echo_json({**document, "exit_code": code, "path": str(path)})
+            return code
+        print_sensitivity(document, console())
+        for name, measured in read(path).items():
+            if measured.seen:
+                click.echo(f"isolbench: {printable(name)}: {printable(sentence(measured, name))}", err=True)
+        click.echo(str(path))
+    return code
