@@ -25,7 +25,8 @@ from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
 from ..stats.quantiles import QUANTILES, Spread, samples_needed
 from ..store.files import BrokenResult, write_file
 from ..store.runs import attempt_dirs, load_attempt
-from . import curves, grouping, runtable, units, words
+from . import cause_plots, cause_view, curves, grouping, runtable, units, words
+from . import causes as told
 from .figures import SLOTS, Figure, by_boot, figures_of, side_by_side
 from .model import build_view
 from .modes import MEASURED
@@ -85,6 +86,8 @@ def page(view: View, runs: RunCollection) -> str:
     parts = [name for name in _SCRIPTS if view.boots or name != "kernels.js"]
     script = '"use strict";\n(() => {\n' + "\n".join(_resource("templates", name) for name in parts) + "})();\n"
     figures = figures_of(view, runs)
+    caused = cause_view.of(view, runs)
+    style += _resource("templates", "causes.css") if caused else ""
     budgets = sorted(view.budgets, key=lambda verdict: _FIRST[verdict.result])
     unkept = [verdict for verdict in budgets if verdict.result != PASSED]
     targets = [TargetFigures(target, figures[target.name]) for target in view.targets]
@@ -119,6 +122,23 @@ def page(view: View, runs: RunCollection) -> str:
             needed={name: f"{samples_needed(name):,}" for name in QUANTILES},
             listed=LISTED,
             bare=words.bare,
+            caused={
+                figure.key: caused[cause_view.key(figure.section)]
+                for each in targets
+                for figure in each.figures
+                if figure.section.role == MEASURED and cause_view.key(figure.section) in caused
+            },
+            compared_causes=cause_view.compared,
+            class_words=cause_view.CLASS_WORDS,
+            axis_words=cause_view.axis_words,
+            percent=told.percent,
+            per_second=told.per_second,
+            rate=told.rate,
+            change=told.change,
+            effect=told.effect,
+            read=told.read,
+            height=cause_plots.HEIGHT,
+            bar_height=cause_plots.BAR_HEIGHT,
             at_most=words.at_most,
             is_now=words.is_now,
             unkept=unkept,
@@ -162,6 +182,9 @@ def headlines(view: View) -> list[str]:
             ]
             where = f"{target.name}, {section.title}, load {section.load}"
             sentences.append(f"{where}: the longest {section.sample} was {_series(parts)}.")
+        for section in target.sections:
+            if taken := cause_view.headline(target, section):
+                sentences.append(taken)
         if target.virtual is not None:
             text = f"{target.name} is a virtual machine ({target.virtual}): its figures include what the host took."
             if view.boots:

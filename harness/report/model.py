@@ -25,6 +25,7 @@ from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
 from . import facts, lanes
 from .booted import DEFAULT, Boots
+from .caused import Caused
 from .comparison import base_of, booted_of, columns_of, comparisons
 from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of
 from .view import STATES, Attempt, Scalar, Section, TargetView, Unsupported, View
@@ -55,6 +56,7 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
         attempts.append(_attempt(document))
         boots.lose(document)
     grouped: dict[str, dict[Key, dict[str, list[Run]]]] = {}
+    caused = Caused()
     limits = limits_of(at(plan, "config", "budgets"))
     values: list[RunValue] = []
     states: Counter[str] = Counter()
@@ -73,6 +75,7 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
         meta = meta or {key: str(run.document[key]) for key in ("campaign", "execution")}
         where = grouped.setdefault(run.target, {})
         values.extend(values_of(run, limits))
+        caused.add(run)
         load, slim = name_of(run.document["spec"].get("load")), _slim(run)
         for metric, role in dict.fromkeys(
             (str(m["metric"]), role_of(m)) for m in run.metrics if m.get("kind") == "histogram"
@@ -95,13 +98,14 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
         unsupported = tuple(lanes.unsupported(name, each, cells, named) for each in objects(lane.get("unsupported")))
         unsupported_cells += len(unsupported)
         own = tuple(attempt for attempt in attempts if attempt.target == name)
-        sections = _sections(name, grouped.get(name, {}), cells, named, bases, unsupported, own, per_cell)
+        known = lane.get("facts")
+        found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
+        every = grouped.get(name, {})
+        sections = _sections(name, every, cells, named, bases, unsupported, own, per_cell, caused, found)
         notes = lanes.notes(lane)
         if any("sudo asks for a password" in note for note in notes):
             sections = lanes.without_sudo(sections)
             own = tuple(replace(a, advice=lanes.allow_sudo(a.advice)) for a in own)
-        known = lane.get("facts")
-        found: Mapping[str, Any] = known if isinstance(known, Mapping) else {}
         last = newest[name].document if name in newest else {}
         known_machine = bool(found.get("arch") or at(last, "identity", "arch"))
         virtual = found.get("virtual", at(last, "identity", "virtual"))
@@ -133,6 +137,7 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
                     virtual=virtual is not None,
                 ),
                 power_cycles=boots.power_cycles(name),
+                sensitivity=caused.sensitivity(name, path.parent.parent, warnings),
             )
         )
     modes = dict.fromkeys([*(name_of(cell.get("mode")) for cell in cells.values()), *_seen_modes(targets)])
@@ -162,6 +167,8 @@ def _sections(
     unsupported: tuple[Unsupported, ...],
     attempts: tuple[Attempt, ...],
     per_cell: int | None,
+    caused: Caused,
+    facts: Mapping[str, Any],
 ) -> tuple[Section, ...]:
     order = {cell: place for place, cell in enumerate(cells)}
     failed = Counter(attempt.run.rpartition("-r")[0] for attempt in attempts)
@@ -169,7 +176,8 @@ def _sections(
     for (variant, load, metric, role), by_cell in groups.items():
         modes = []
         for cell in sorted(by_cell, key=lambda cell: (order.get(cell, len(order)), cell)):
-            modes.append(mode_view(by_cell[cell], metric, role, failed=failed[cell], planned=per_cell))
+            sums = caused.sums(target, cell)
+            modes.append(mode_view(by_cell[cell], metric, role, failed=failed[cell], planned=per_cell, causes=sums))
         sample = next(iter(by_cell.values()))[0]
         about = next(m for m in sample.metrics if (m["metric"], role_of(m)) == (metric, role))
         events, threshold = _events(sample, role)
@@ -194,6 +202,7 @@ def _sections(
                 role=role,
                 base=bases[base_of(variant)],
                 booted=booted_of(variant),
+                advised=caused.advised(target, modes, facts) if role == MEASURED else (),
             )
         )
     first = {name: place for place, name in enumerate(dict.fromkeys(name_of(c.get("load")) for c in cells.values()))}

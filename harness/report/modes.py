@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..stats.causes import Sum
 from ..stats.quantiles import QUANTILES, enough, spread
 from ..store.runs import Run
 from ..store.values import quantiles_of, samples
@@ -25,9 +26,15 @@ def role_of(metric: Mapping[str, Any]) -> str:
 
 
 def mode_view(
-    runs: Sequence[Run], metric: str, role: str = MEASURED, *, failed: int = 0, planned: int | None = None
+    runs: Sequence[Run],
+    metric: str,
+    role: str = MEASURED,
+    *,
+    failed: int = 0,
+    planned: int | None = None,
+    causes: Mapping[str, Sum] = {},
 ) -> ModeView:
-    """The view of one cell's runs; for one run alone too."""
+    """The view of one cell's runs; for one run alone too. ``causes`` are by state of the runs."""
     views = tuple(sorted((run_view(run, metric, role) for run in runs), key=lambda view: (view.repeat, view.name)))
     basis = next((state for state in ("valid", "suspect") if any(view.state == state for view in views)), None)
     used = [view for view in views if view.state == basis]
@@ -57,6 +64,7 @@ def mode_view(
         observed_s=sum(view.duration_s * max(1, len(view.cpus)) for view in used),
         reasons=_reasons(views),
         cpus=_cpus(used),
+        causes=causes[basis].causes() if basis and basis in causes and role == MEASURED else None,
     )
 
 

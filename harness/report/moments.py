@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..stats.causes import CLASSES
 from ..store.hdr import Ints
 
 #: Parts of a run's time.
@@ -22,16 +23,20 @@ BINS = 60
 TICKS = 10_000
 
 _NOT_PINNED = -1
+_NO_CLASS = -1
+_CLASSES = {name.encode(): place for place, name in enumerate(CLASSES)}
 _LARGEST = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """A list of events as three arrays: CPU (-1 where the task was not pinned), time from the start (ns), length."""
+    """A list of events as arrays: CPU (-1 where the task was not pinned), time from the start (ns), length, and class,
+    a place in :data:`~harness.stats.causes.CLASSES` (-1 where none is told)."""
 
     cpu: Ints
     at: Ints
     length: Ints
+    class_: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,25 +60,29 @@ def parse(text: bytes, length: str) -> Events:
     The lines are read as the probes write them, by one expression; if that does not fit every line, as JSON (a tenth
     as fast).
     """
-    pattern = re.compile(rb'\{"cpu":(null|[0-9]{1,6}),"at_ns":([0-9]{1,18}),"%s":([0-9]{1,18})[,}]' % length.encode())
+    pattern = re.compile(
+        rb'\{"cpu":(null|[0-9]{1,6}),"at_ns":([0-9]{1,18}),"%s":([0-9]{1,18})(?:,"class":"([a-z]{1,16})")?[,}]'
+        % length.encode()
+    )
     found = pattern.findall(text)
     if len(found) != text.count(b"\n{") + text.startswith(b"{"):
         found = _as_json(text, length)
-    cpus = [_NOT_PINNED if cpu in (b"null", None) else int(cpu) for cpu, _, _ in found]
-    columns = [cpus, [int(at) for _, at, _ in found], [int(value) for _, _, value in found]]
+    cpus = [_NOT_PINNED if cpu in (b"null", None) else int(cpu) for cpu, _, _, _ in found]
+    classes = [_CLASSES.get(class_, _NO_CLASS) for _, _, _, class_ in found]
+    columns = [cpus, [int(at) for _, at, _, _ in found], [int(value) for _, _, value, _ in found], classes]
     return Events(*(np.array(column, dtype=np.int64) for column in columns))
 
 
-def _as_json(text: bytes, length: str) -> list[tuple[int | None, int, int]]:
+def _as_json(text: bytes, length: str) -> list[tuple[int | None, int, int, bytes]]:
     """What has no time or length is passed over."""
-    found: list[tuple[int | None, int, int]] = []
+    found: list[tuple[int | None, int, int, bytes]] = []
     for line in text.splitlines():
         event = json.loads(line)
         if not isinstance(event, dict):
             continue
         cpu, at, value = (event.get(key) for key in ("cpu", "at_ns", length))
         if all(type(each) is int and 0 <= each < _LARGEST for each in (0 if cpu is None else cpu, at, value)):
-            found.append((cpu, int(at or 0), int(value or 0)))
+            found.append((cpu, int(at or 0), int(value or 0), str(event.get("class", "")).encode()))
     return found
 
 
@@ -93,6 +102,20 @@ def thin(events: Events, duration_ns: int, cpus: Sequence[int | None]) -> Moment
         chosen = mine[order[last]]
         kept["any" if cpu is None else str(cpu)] = np.stack([ticks[chosen], events.length[chosen]], axis=1)
     return Moments(kept, seen)
+
+
+def longest_by_class(events: Events, duration_ns: int, cpu: int | None, parts: int) -> Ints:
+    """The longest of each class in each of ``parts`` equal parts of the time, of the events on ``cpu``: an array of
+    shape (n, 3), part, class and length, in this order. Those without a class are left out."""
+    mine = np.flatnonzero((events.cpu == (_NOT_PINNED if cpu is None else cpu)) & (events.class_ != _NO_CLASS))
+    if len(mine) == 0:
+        return np.zeros((0, 3), dtype=np.int64)
+    part = np.minimum(parts - 1, events.at[mine] * (parts / max(1, duration_ns))).astype(np.int64)
+    place = part * len(CLASSES) + events.class_[mine]
+    order = np.lexsort((events.length[mine], place))
+    last = np.append(np.flatnonzero(np.diff(place[order])), len(order) - 1)
+    chosen = order[last]
+    return np.stack([part[chosen], events.class_[mine][chosen], events.length[mine][chosen]], axis=1)
 
 
 def longest_per_part(moments: Sequence[Ints], room: int) -> list[tuple[int, int, int]]:

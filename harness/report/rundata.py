@@ -27,6 +27,7 @@ from . import account, curves, moments
 from .curves import Curve
 from .grouping import compact
 from .modes import MEASURED, at, name_of, objects, role_of, text_of, worst_of
+from .timelines import Timelines
 from .units import printable, quantity
 
 #: The quantiles of a row of the table of runs.
@@ -96,6 +97,7 @@ class RunCollection:
         self.attempts: list[RunData] = []
         self.pool = Pool()
         self.warnings: list[str] = []
+        self.timelines = Timelines()
 
     def add(self, run: Run) -> None:
         """Take in a run whose run.json was read. What cannot be read of its other files is named in ``warnings``."""
@@ -187,6 +189,8 @@ class RunCollection:
         try:
             events = moments.parse(event_text(run.path, prefix + name), length)
             data.moments[role] = moments.thin(events, duration, [each.cpu for each in measured])
+            if role == MEASURED:
+                self.timelines.add(run, known, name, events)
         except (BrokenResult, ValueError) as error:  # a list that is no JSON, or has no proper name
             self.warnings.append(f"{run.path}: {prefix}{name}: {error}")
 

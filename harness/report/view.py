@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..advice import Remedy
 from ..stats.budgets import Verdict
+from ..stats.causes import Causes
 from ..stats.quantiles import Spread, rate_upper
 from .kernel_view import Booted, BootedView, KernelView
 
@@ -95,6 +97,7 @@ class ModeView:
     observed_s: float
     reasons: tuple[Reason, ...]
     cpus: tuple[CpuView, ...] = ()  # where several were measured; the other numbers are of the worst of each run
+    causes: Causes | None = None  # of the same runs, all CPUs; where attribution was asked for
 
     def number(self, state: str) -> int:
         return sum(run.state == state for run in self.runs)
@@ -168,6 +171,15 @@ class Scalar:
 
 
 @dataclass(frozen=True)
+class Advised:
+    """Causes in words, the modes where they took most, and what would take them away."""
+
+    names: tuple[str, ...]
+    modes: tuple[str, ...]
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """One target x bench variant x load x metric, with its modes in the order of the plan.
 
@@ -195,6 +207,7 @@ class Section:
     role: str = "measured"
     base: str = ""
     booted: Booted = ("default", "plain")
+    advised: tuple[Advised, ...] = ()  # what would take away what took most of its time, where that is known
 
     @property
     def missed(self) -> bool:
@@ -272,6 +285,8 @@ class TargetView:
     booted: tuple[BootedView, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     power_cycles: int = 0
+    #: How much attribution finds on its kernels, by the newest test; empty where nobody asked for causes.
+    sensitivity: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

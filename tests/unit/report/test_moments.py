@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.moments import BINS, TICKS, longest_per_part, parse, thin
+from harness.report.moments import BINS, TICKS, longest_by_class, longest_per_part, parse, thin
+from harness.stats.causes import CLASSES
 
 EVENTS = st.lists(
     st.fixed_dictionaries(
@@ -42,6 +43,25 @@ def test_the_longest_of_each_part_stays_and_all_are_counted(events):
             longest[part] = max(longest.get(part, 0), event["gap_ns"])
         assert {tick * BINS // TICKS: value for tick, value in kept} == longest
         assert [tick for tick, _ in kept] == sorted(tick for tick, _ in kept)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 999), st.integers(1, 50), st.sampled_from([*CLASSES, "new", None])), max_size=40)
+)
+def test_of_each_class_the_longest_of_each_part_stays(events):
+    made = [
+        {"cpu": 1, "at_ns": at, "gap_ns": length, **({"class": class_} if class_ else {}), "cause": "task:x"}
+        for at, length, class_ in events
+    ]
+    for text in (lines(made), lines(made, separators=(", ", ": "))):
+        found = longest_by_class(parse(text, "gap_ns"), 1000, 1, 10)
+        longest: dict[tuple[int, int], int] = {}
+        for at, length, class_ in events:
+            if class_ in CLASSES:
+                key = (at // 100, CLASSES.index(class_))
+                longest[key] = max(longest.get(key, 0), length)
+        assert [tuple(row) for row in found.tolist()] == [(*key, longest[key]) for key in sorted(longest)]
+        assert longest_by_class(parse(text, "gap_ns"), 1000, 2, 10).shape == (0, 3)
 
 
 @given(EVENTS)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page shows of causes: of each section its cells, and how cells compare. Pure.
+
+Tables and timelines have a limit for the whole page, so that one of three hundred cells is not much larger than one of
+three: then fewer rows and coarser timelines a cell, and what is left out is added up and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..advice import explain
+from ..stats.causes import CLASSES, Beside, Causes, Row, beside
+from . import causes as told
+from .cause_plots import Axis, TimePlot, axis_of, bars, time_plot, width
+from .kernel_view import Booted
+from .rundata import RunCollection
+from .timelines import PARTS, Timeline
+from .units import duration, plural, printable, setting
+from .view import Comparison, ModeView, Section, TargetView, View
+
+#: Rows of the tables of causes in a page, and in one of them at least and at most; the same of columns of timelines.
+ROWS, FEWEST_ROWS, MOST_ROWS = 400, 3, 10
+COLUMNS, FEWEST_COLUMNS = 5_000, 20
+#: Rows of a comparison, and comparisons in a page.
+COMPARED_ROWS, COMPARISONS = 10, 40
+CLASS_WORDS = {
+    "interrupt": "asynchronous: an interrupt of a device, a timer or another CPU",
+    "exception": "synchronous: a page fault",
+    "syscall": "a system call of the task's own",
+    "unexplained": "no event of the kernel lies in it",
+}
+
+
+@dataclass(frozen=True)
+class CauseRow:
+    row: Row
+    name: str
+    what: str
+    bars: str
+
+
+@dataclass(frozen=True)
+class CellCauses:
+    """One cell. ``rest``: in words what the rows leave out, empty where they do not."""
+
+    mode: ModeView
+    causes: Causes
+    lost: str
+    answer: str
+    notes: tuple[told.Note, ...]
+    rows: tuple[CauseRow, ...]
+    rest: str
+    plot: TimePlot | None
+    thinned: str
+
+
+@dataclass(frozen=True)
+class BesideTable:
+    """Causes of several cells beside each other: of the first one each has ``columns``. ``differ``: see causes."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, Beside], ...]
+    rest: str
+    differ: str
+
+
+@dataclass(frozen=True)
+class SectionCauses:
+    """``axis`` is of all pictures of the page; ``classes`` are those that came in this section."""
+
+    cells: tuple[CellCauses, ...]
+    classes: tuple[str, ...]
+    axis: Axis
+    bars: int
+    late: bool
+    beside: BesideTable | None
+    differ: str
+    open: bool
+
+
+def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], SectionCauses]:
+    """By :func:`key` of the section, those in which attribution was asked for."""
+    sections = [section for target in view.targets for section in target.sections]
+    attributed = [section for section in sections if any(mode.causes for mode in section.modes)]
+    every = [mode.causes for section in attributed for mode in section.modes if mode.causes]
+    if not every:
+        return {}
+    axis = axis_of(every)
+    rows = max(FEWEST_ROWS, min(MOST_ROWS, ROWS // len(every)))
+    parts = max(FEWEST_COLUMNS, min(PARTS, COLUMNS // len(every)))
+    found = {}
+    for section in attributed:
+        late = told.lateness(section)
+        cells = tuple(
+            _cell(section, mode, mode.causes, runs, axis, rows, parts, late) for mode in section.modes if mode.causes
+        )
+        named = [(mode.name, mode.causes) for mode in section.modes if mode.basis]
+        differ = told.instruments_differ(named)
+        side_by_side = beside_of(named, "") if len(named) > 1 and not view.boots and len(every) <= COMPARISONS else None
+        came = [cell.causes for cell in cells]
+        classes = tuple(name for name in CLASSES if any(name in c.classes and c.classes[name].count for c in came))
+        found[key(section)] = SectionCauses(
+            cells, classes, axis, width(axis), late, side_by_side, differ, open=len(every) <= 6
+        )
+    return found
+
+
+def key(section: Section) -> tuple[str, str, str, str]:
+    return section.target, section.title, section.load, section.metric
+
+
+def _cell(
+    section: Section, mode: ModeView, causes: Causes, runs: RunCollection, axis: Axis, most: int, parts: int, late: bool
+) -> CellCauses:
+    rows, rest = told.shown(causes, most, section.events or "events")
+    timeline = runs.timelines.of(section.target, mode.cell, mode.basis)
+    plot = time_plot(timeline, axis, parts) if timeline else None
+    thinned = ""
+    if plot is not None and timeline is not None:
+        thinned = _thinned(timeline, plot.parts, len(mode.used), section.events or "events")
+    return CellCauses(
+        mode=mode,
+        causes=causes,
+        lost=told.lost(causes, late),
+        answer=told.answer(causes),
+        notes=told.notes(causes, late),
+        rows=tuple(CauseRow(row, told.name_of(row), explain(row.cause), bars(row, axis)) for row in rows),
+        rest=rest,
+        plot=plot,
+        thinned=thinned,
+    )
+
+
+def _thinned(timeline: Timeline, parts: int, runs: int, noun: str) -> str:
+    """What a timeline shows, and of what."""
+    which = f"Run {timeline.repeat}, which lost the most" if runs > 1 else "The run"
+    where = "" if timeline.cpu is None else f", CPU {timeline.cpu}"
+    text = f"{which}{where}: the longest of each class in each 1/{parts} of its time, of {timeline.told:,} {noun}"
+    return f"{text}; {timeline.more:,} later ones were counted and not kept" if timeline.more else text
+
+
+def beside_of(named: Sequence[tuple[str, Causes | None]], title: str) -> BesideTable | None:
+    """Causes side by side, those of the first name what the others are held against; None with fewer than two sides."""
+    known = [(name, causes) for name, causes in named if causes is not None and causes.observed_s > 0]
+    if len(known) < 2:
+        return None
+    found = [each for each in beside([causes for _, causes in known]) if any(side.count for side in each.sides)]
+    rest = ""
+    if len(found) > COMPARED_ROWS:
+        most = max(each.change for each in found[COMPARED_ROWS:])
+        others = plural(len(found) - COMPARED_ROWS, "cause")
+        rest = f"and {others} more, each of which changed by at most {duration(most)}/s"
+    rows = tuple((told.name_of(each), each) for each in found[:COMPARED_ROWS])
+    return BesideTable(title, tuple(name for name, _ in known), rows, rest, told.instruments_differ(named))
+
+
+def compared(one: Comparison) -> list[BesideTable]:
+    """What was booted beside each other, for each mode and load that has causes on two of them."""
+    found = []
+    for row in one.rows:
+        named = [
+            (_booted(booted), cell.mode.causes)
+            for booted, cell in zip(one.columns, row.cells, strict=True)
+            if cell.mode is not None and cell.mode.basis
+        ]
+        table = beside_of(named, f"{row.mode}, load {row.load}")
+        if table is not None:
+            found.append(table)
+    return found
+
+
+def _booted(booted: Booted) -> str:
+    return " ".join(booted)
+
+
+def headline(target: TargetView, section: Section) -> str:
+    """What took most under each mode: one sentence, empty where nothing is told."""
+    parts = []
+    for mode in section.modes:
+        if mode.causes is None or not mode.causes.rows:
+            continue
+        name, ns = told.by_name(mode.causes)[0]
+        parts.append(f"{name} under {mode.name} ({told.percent(mode.causes.share(ns))})")
+    if not parts:
+        return ""
+    said = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    what = "lateness" if told.lateness(section) else "stolen time"
+    return printable(f"{target.name}, {section.title}, load {section.load}: most {what} was taken by {said}.")
+
+
+def axis_words(axis: Axis) -> str:
+    return f"{setting(axis.low)} to {setting(axis.high)}, log"

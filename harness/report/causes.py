@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What took the core's time, in the words and numbers of all reports: the page and the terminal say the same. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..advice import Remedy, remedies
+from ..stats.causes import OTHER, Beside, Causes, Row, Sum
+from ..store.causes import in_words
+from .units import duration, plural, quantity, three_digits
+from .view import Advised, ModeView, Section
+
+#: Bars of a decade in the histogram of a cause.
+PER_DECADE = 5
+#: What a sentence names.
+NAMED = 3
+#: Causes whose remedies are listed, and of each how many; what took less than this share asks for none.
+ADVISED, REMEDIES, ASKS = 5, 3, 0.01
+_LEVELS = {
+    "tracepoints": "tracepoints",
+    "software": "software events only (task switches and page faults, no interrupts)",
+    "nothing": "nothing",
+}
+_SCOPES = {"cpu": "all that the CPU did", "task": "what happened to the task, on whatever CPU"}
+
+
+@dataclass(frozen=True)
+class Note:
+    """How far the causes of a cell can be trusted. ``state``: ``suspect``, or empty: that is as it should be."""
+
+    state: str
+    text: str
+
+
+def bucket_of(low_ns: int) -> int:
+    """The lowest value (ns) of the wider bucket, :data:`PER_DECADE` a decade, that a histogram's bucket falls in."""
+    return round(10 ** (math.floor(PER_DECADE * math.log10(max(1, low_ns)) + 1e-9) / PER_DECADE))
+
+
+def adding() -> Sum:
+    """For the sum over the runs of a cell, with the buckets that reports show."""
+    return Sum(bucket_of)
+
+
+def name_of(row: Row | Beside) -> str:
+    """In a few words: ``timer tick``."""
+    if row.cause is None:
+        return "unexplained" if row.class_ == "unexplained" else f"{row.class_} without a cause"
+    return "further causes" if row.cause == OTHER else in_words(row.cause)
+
+
+def percent(share: float) -> str:
+    """``72 %``, ``9.2 %``, ``0.04 %``."""
+    value = 100 * share
+    if value == 0 or value >= 9.95:
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if value >= 0.95 else f"{value:.2g} %" if value >= 0.01 else "under 0.01 %"
+
+
+def by_name(causes: Causes) -> list[tuple[str, int]]:
+    """Stolen ns by what a sentence calls it, whatever the entry; the most first."""
+    found: dict[str, int] = {}
+    for row in causes.rows:
+        found[name_of(row)] = found.get(name_of(row), 0) + row.stolen_ns
+    return sorted(found.items(), key=lambda each: -each[1])
+
+
+def lateness(section: Section) -> bool:
+    """Whether what is told apart are late wake-ups, of which each has its lateness, and no gaps in a task that ran."""
+    return section.events == "late"
+
+
+def lost(causes: Causes, late: bool) -> str:
+    """``4.3 % of the time was stolen``; of late wake-ups ``12.0 ms of lateness``."""
+    if late:
+        return f"{duration(causes.stolen_ns)} of lateness"
+    if causes.observed_s <= 0:
+        return f"{duration(causes.stolen_ns)} were stolen"
+    return f"{percent(causes.stolen_ns / 1e9 / causes.observed_s)} of the time was stolen"
+
+
+def answer(causes: Causes) -> str:
+    """What took most, and what came next: ``72 % of it by device interrupt virtio1-req.0, 9.2 % by timer tick, …``."""
+    named = by_name(causes)
+    parts = [
+        f"{percent(causes.share(ns))} {'by' if place else 'of it by'} {name}"
+        for place, (name, ns) in enumerate(named[:NAMED])
+    ]
+    if rest := sum(ns for _, ns in named[NAMED:]):
+        parts.append(f"{percent(causes.share(rest))} by {plural(len(named) - NAMED, 'other')}")
+    return ", ".join(parts)
+
+
+def shown(causes: Causes, most: int, noun: str) -> tuple[tuple[Row, ...], str]:
+    """The rows of a table, and in words what it leaves out."""
+    rows, rest = causes.rows[:most], causes.rows[most:]
+    if not rest:
+        return rows, ""
+    stolen, count = sum(row.stolen_ns for row in rest), sum(row.count for row in rest)
+    took = f"{duration(stolen)} ({percent(causes.share(stolen))}) in {count:,} {noun}"
+    return rows, f"and {plural(len(rest), 'cause')} more: {took}"
+
+
+def notes(causes: Causes, late: bool) -> tuple[Note, ...]:
+    """By what the causes are known, whether all of them are there, and what the instruments took themselves."""
+    found = [_level(causes)]
+    if len(causes.levels) > 1 or causes.level != "nothing":
+        found += [*_complete(causes, late), *_instruments(causes)]
+    if causes.tracers:
+        found.append(Note("suspect", f"Not alone: {', '.join(causes.tracers)} traced as well."))
+    return tuple(found)
+
+
+def _level(causes: Causes) -> Note:
+    reason = f": {'; '.join(causes.reasons)}" if causes.reasons else ""
+    if causes.level == "nothing" and len(causes.levels) == 1:
+        return Note("suspect", f"Causes were asked for, and none could be had{reason or '.'}")
+    scopes = " and ".join(_SCOPES.get(scope, scope) for scope in causes.scopes)
+    if len(causes.levels) > 1:
+        each = ", ".join(f"{number} by {_LEVELS[level]}" for level, number in reversed(list(causes.levels.items())))
+        return Note("suspect", f"Not all were seen by the same means: {each}{reason}")
+    state = "" if causes.level == "tracepoints" else "suspect"
+    return Note(state, f"Seen by {_LEVELS[causes.level]}{f', {scopes}' if scopes and not state else ''}{reason or '.'}")
+
+
+def _complete(causes: Causes, late: bool) -> Iterable[Note]:
+    count = "the kernel's own count of interrupts"
+    if causes.conserved:
+        yield Note("", f"Complete by {count}.")
+    elif causes.conserved is False:
+        seen = (f"{each.row} {_seen(each.at_least, each.at_most)} of {each.interrupts:,}" for each in causes.wrong)
+        yield Note("suspect", f"Not complete by {count}, events by row: {', '.join(seen) or 'not known'}.")
+    elif causes.checked:
+        yield Note(
+            "", f"Complete by {count} in {causes.checked} of {causes.measurements}; of the rest it cannot be said."
+        )
+    elif "task" in causes.scopes:
+        yield Note("", f"Whether it is complete cannot be said: {count} is of CPUs, and the task was on any.")
+    else:
+        yield Note("", f"Whether it is complete cannot be held against {count}.")
+    if causes.unseen:
+        rows = ", ".join(f"{row} ({number:,})" for row, number in causes.unseen.items())
+        yield Note("", f"Interrupts of which the kernel has no event: {rows}.")
+    gone = causes.lost
+    counts = (
+        (gone.records, "found no room in the ring"),
+        (gone.missing, "were counted by the kernel and never written"),
+        (gone.unknown, "could not be read"),
+        (0 if late else gone.outside, "lay outside every gap"),
+    )
+    parts = [f"{number:,} {what}" for number, what in counts if number]
+    if gone.gaps:
+        parts.append(f"{plural(gone.gaps, 'gap')} came faster than they were taken")
+    if parts:
+        yield Note("suspect", f"Lost, beside {plural(gone.events, 'event')} that were read: {', '.join(parts)}.")
+    else:
+        where = "" if late else ", and none lay outside every gap"
+        yield Note("", f"Of {plural(gone.events, 'event')} none was lost{where}.")
+
+
+def _seen(at_least: int, at_most: int) -> str:
+    return f"{at_least:,}" if at_least == at_most else f"{at_least:,} to {at_most:,}"
+
+
+def _instruments(causes: Causes) -> Iterable[Note]:
+    """An event costs what was measured on a system call; the sum is an estimate, and an upper one of stolen time."""
+    if causes.sample_ns is None or not causes.stolen_ns:
+        return
+    inside = causes.lost.events - causes.lost.outside
+    took = causes.sample_ns.median * inside
+    share = causes.share(round(took))
+    yield Note(
+        "",
+        f"The instruments' own part: an event takes some {duration(causes.sample_ns.median)}, {inside:,} of them "
+        f"{duration(took)}, about {percent(min(1.0, share))} of this time.",
+    )
+
+
+def instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:
+    """One line where what stands beside each other was not seen by the same instruments, which disturb; else empty."""
+    groups: dict[str, list[str]] = {}
+    for name, causes in named:
+        if causes is None:
+            level = "no attribution"
+        else:
+            levels = [_LEVELS[each].partition(" (")[0] for each in reversed(list(causes.levels))]
+            level = f"attribution by {' and '.join(levels)}"
+        groups.setdefault(level, []).append(name)
+    if len(groups) < 2:
+        return ""
+    each = "; ".join(f"{', '.join(names)}: {level}" for level, names in groups.items())
+    return f"Not measured by the same instruments, which disturb: their numbers do not compare. {each}."
+
+
+def advised(
+    modes: Sequence[ModeView], facts: Mapping[str, Any], knobs: Mapping[str, Mapping[str, Any]], cpu: int | None
+) -> tuple[Advised, ...]:
+    """Of the causes that take most of a section, what would take them away here. ``knobs`` are by mode.
+
+    First what is not in effect, then what cannot be known; of each in the order in which it helps. Causes that the same
+    would take away are one.
+    """
+    most: dict[str, tuple[float, str, Row]] = {}
+    for mode in modes:
+        if mode.causes is None or mode.causes.observed_s <= 0:
+            continue
+        for row in mode.causes.rows:
+            per_s = row.stolen_ns / mode.causes.observed_s
+            asks = mode.causes.share(row.stolen_ns) >= ASKS
+            if asks and row.cause != OTHER and per_s > most.get(name_of(row), (0.0,))[0]:
+                most[name_of(row)] = (per_s, mode.name, row)
+    found: dict[tuple[Remedy, ...], list[tuple[str, str]]] = {}
+    for name, (_, mode_name, row) in sorted(most.items(), key=lambda each: -each[1][0])[:ADVISED]:
+        own = remedies(row.cause, facts, knobs.get(mode_name), cpu)
+        ordered = sorted(own, key=lambda each: {False: 0, None: 1, True: 2}[each.in_effect])
+        found.setdefault(tuple(ordered[:REMEDIES]), []).append((name, mode_name))
+    return tuple(
+        Advised(tuple(name for name, _ in named), tuple(dict.fromkeys(mode for _, mode in named)), own)
+        for own, named in found.items()
+    )
+
+
+def effect(remedy: Remedy) -> str:
+    return {True: "in effect here", False: "not in effect here", None: "not known whether here"}[remedy.in_effect]
+
+
+def read(remedy: Remedy) -> str:
+    """What to read of it: a manual page, or a place in the kernel's documentation."""
+    return remedy.doc if remedy.doc.endswith(")") else f"Documentation/{remedy.doc}"
+
+
+def per_second(value_ns: float | None) -> str:
+    """``31.0 ms/s``."""
+    return "-" if value_ns is None else f"{duration(value_ns)}/s"
+
+
+def rate(value_hz: float | None) -> str:
+    return quantity(value_hz, "/s")
+
+
+def change(each: Beside, place: int) -> str:
+    """``new``, ``gone``, or how many times the first side's stolen time the side at ``place`` has."""
+    state = each.state(place)
+    if state != "both":
+        return state.replace("none", "")
+    first, own = each.sides[0].per_s, each.sides[place].per_s
+    return f"×{three_digits(own / first)}" if first else ""
