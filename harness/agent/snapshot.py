@@ -14,12 +14,15 @@ from typing import Any, Sequence
 
 from . import partition, services
 from .system import Tree, format_cpus, parse_cpus
+from .tracers import tracers
 
 _CPU = "/sys/devices/system/cpu"
 _USER_PROCESS = 7  # utmp's ut_type
 USER_HZ = 100  # of /proc/stat, on every architecture we run on
 _UTMP_SIZES = (384, 400)  # bytes a record: with 32- and with 64-bit times in it
 _COOLS_CPU = re.compile(r"Processor$|(?:thermal-)?(?:cpufreq|cpuidle|idle)-|intel_powerclamp$")
+#: Events of hardware errors, which rasdaemon has on all the time: nothing happens until something breaks.
+_RARE_EVENTS = re.compile(r"(?:ras|mce|cxl|devlink):|block:block_rq_error|net:net_dev_xmit_timeout")
 #: What reaches isolated CPUs, whoever sets it.
 _SETTINGS = (
     *(
@@ -88,6 +91,7 @@ def take(tree: Tree, cpus: Sequence[int], roaming: Sequence[int] = (), beside: S
         },
         "sched_ext": tree.read("/sys/kernel/sched_ext/root/ops") or tree.read("/sys/kernel/sched_ext/state"),
         "tracing": _tracing(tree),
+        "tracers": tracers(tree, os.getpid()),
         "swap": _swap(tree),
         "meddlers": services.running(tree),
     }
@@ -196,7 +200,7 @@ def _modules_digest(tree: Tree) -> str | None:
 
 
 def _tracing(tree: Tree) -> dict[str, Any] | None:
-    """Tracer, events and probes of all instances; which events is kept as a digest, and how many."""
+    """Tracer, events and probes of all instances; of the events a digest, how many, and the first few names."""
     for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing"):
         tracer = tree.read(f"{folder}/current_tracer")
         if tracer is not None:
@@ -208,6 +212,7 @@ def _tracing(tree: Tree) -> dict[str, Any] | None:
                 "instances": [f"{os.path.basename(at)}: {tree.read(f'{at}/current_tracer')}" for at in instances],
                 "events_sha256": hashlib.sha256(events.encode()).hexdigest(),
                 "events": len(events.split("\n")) if events else 0,
+                "on": [name for name in events.split("\n") if name and not _RARE_EVENTS.match(name)][:8],
                 "probes_sha256": hashlib.sha256(probes.encode()).hexdigest(),
                 "kprobes": tree.read("/sys/kernel/debug/kprobes/enabled"),
             }

@@ -17,7 +17,7 @@ from .evidence import Check, Evidence, Finding
 from .instrument import clock, counts, knobs
 from .load import load
 from .machine import heat, kernel_log, settings, unchanged
-from .neighbours import meddlers, siblings, taken
+from .neighbours import meddlers, siblings, taken, tracers
 from .task import faults, partition, placement, together
 
 __all__ = [
@@ -45,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     siblings,
     taken,
     meddlers,
+    tracers,
     load,
     kernel_log,
     clock,

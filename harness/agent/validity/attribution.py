@@ -10,6 +10,8 @@ from .evidence import Evidence, Finding
 
 def attribution(seen: Evidence) -> Iterator[Finding]:
     """What was not asked for, or could not be had at all, is no fault: the level is part of a run's identity."""
+    # Each of several probes that measure together opens two while the others do.
+    together = sum(bool(result.get("attribution")) for result in seen.results)
     for result in seen.results:
         told = result.get("attribution") or {}
         where = "the task" if result.get("cpu") is None else f"CPU {result['cpu']}"
@@ -19,6 +21,10 @@ def attribution(seen: Evidence) -> Iterator[Finding]:
         wrong = _not_conserved(told.get("conservation") or {})
         if wrong:
             yield Finding("events-not-conserved", f"attribution of {where}: {wrong}")
+        opened = (told.get("instruments") or {}).get("opened_by_others") or 0
+        if opened > 2 * max(together - 1, 0):
+            text = f"{opened} perf events were opened by others while {where} was measured"
+            yield Finding("tracer-active", text, "stop perf, bpftrace and what monitors with them")
         if told.get("tracer") or told.get("other_events"):
             who = f"the tracer {told['tracer']}" if told.get("tracer") else "somebody else's events"
             yield Finding("tracer-active", f"{who} traced {where}, beside attribution")

@@ -229,7 +229,10 @@ RULES: Mapping[str, Rule] = {
         "tune: [services], or stop it",
     ),
     "tracer-active": Rule(
-        SUSPECT, "a tracer was on", "echo nop > /sys/kernel/tracing/current_tracer", f"{_DOC}/trace/ftrace.rst"
+        SUSPECT,
+        "somebody else traced: a tracer or trace events were on, or a process had perf events or BPF programs",
+        "echo nop > /sys/kernel/tracing/current_tracer; stop perf, bpftrace and what monitors with them",
+        f"{_DOC}/trace/ftrace.rst",
     ),
     # The load
     "load-ended": Rule(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Any, Iterator, Mapping
 
 from .. import services
 from ..snapshot import USER_HZ
@@ -14,6 +14,8 @@ from .evidence import Evidence, Finding
 MAX_SIBLING_SHARE = 0.05
 #: Of many interrupts that were moved the first few are named.
 _MOST_IRQS = 5
+#: The same of tracers, and of what they trace.
+_MOST_TRACERS = 5
 
 
 def siblings(seen: Evidence) -> Iterator[Finding]:
@@ -56,9 +58,23 @@ def meddlers(seen: Evidence) -> Iterator[Finding]:
     names = sorted({*(seen.before.get("meddlers") or []), *(seen.after.get("meddlers") or [])})
     if names:
         yield Finding("meddling-service", f"running: {', '.join(names)}", services.remedy(names))
-    tracer = (seen.before.get("tracing") or {}).get("tracer")
-    if tracer not in (None, "nop"):
-        yield Finding("tracer-active", f"the {tracer} tracer was on")
+
+
+def tracers(seen: Evidence) -> Iterator[Finding]:
+    """Who traces the kernel makes every entry into it longer, on all CPUs. What comes meanwhile counts, too."""
+    tracing: Mapping[str, Any] = seen.before.get("tracing") or {}
+    names = [tracing.get("tracer"), *(each.partition(": ")[2] for each in tracing.get("instances") or [])]
+    for name in dict.fromkeys(name for name in names if name not in (None, "", "nop", "None")):
+        yield Finding("tracer-active", f"the {name} tracer was on")
+    if tracing.get("on"):
+        text = f"trace events were on: {', '.join(tracing['on'][:_MOST_TRACERS])}"
+        yield Finding("tracer-active", text, "echo > /sys/kernel/tracing/set_event (Documentation/trace/events.rst)")
+    before, after = (side.get("tracers") or {} for side in (seen.before, seen.after))
+    held = {**after, **before}
+    new = set(after) - set(before) if seen.before.get("tracers") is not None else set()
+    for name in sorted(held)[:_MOST_TRACERS]:
+        when = " since the run began" if name in new else ""
+        yield Finding("tracer-active", f"{name} had {', '.join(held[name])}{when}", "stop it while measuring")
 
 
 def _by_irq(seen: Evidence) -> Iterator[tuple[str, str, str]]:

@@ -167,6 +167,7 @@ def test_a_snapshot_of_a_server(tmp_path: Path) -> None:
     assert seen["livepatch"] == {"fix": ["1", "0"]}
     assert seen["tracing"]["tracer"] == "nop"
     assert seen["tracing"]["events"] == 1
+    assert seen["tracing"]["on"] == ["sched:sched_switch"]
     assert seen["swap"] == {"pswpin": 3, "pswpout": 4}
     assert seen["meddlers"] == ["irqbalance"]
     assert seen["users"] == 1  # the session with a terminal, not the one without

@@ -51,6 +51,7 @@ SNAPSHOT: dict[str, Any] = {
     "tracing": {"tracer": "nop", "events_sha256": "e"},
     "swap": {"pswpin": 0, "pswpout": 0},
     "meddlers": [],
+    "tracers": {},
 }
 TASK = {"affinity": "3", "policy": "fifo", "priority": 1, "cpu": 3}
 RESULT: dict[str, Any] = {
@@ -104,6 +105,13 @@ Change = Callable[[Any], None]
 def after(key: str, value: Any) -> Change:
     def change(seen: Any) -> None:
         seen.after[key] = value
+
+    return change
+
+
+def before(key: str, value: Any) -> Change:
+    def change(seen: Any) -> None:
+        seen.before[key] = value
 
     return change
 
@@ -248,6 +256,13 @@ CASES: list[tuple[str, str, Change]] = [
     ("logged-in", "suspect", after("users", 1)),
     ("meddling-service", "suspect", both("meddlers", ["irqbalance"])),
     ("tracer-active", "suspect", both("tracing", {"tracer": "function"})),
+    ("tracer-active", "suspect", both("tracing", {"tracer": "nop", "instances": ["mine: timerlat"]})),
+    ("tracer-active", "suspect", both("tracing", {"tracer": "nop", "on": ["sched:sched_switch"]})),
+    ("tracer-active", "suspect", both("tracers", {"bpftrace (7)": ["2 perf events"]})),
+    ("tracer-active", "suspect", both("tracers", {"perf (7)": ["1 perf events"]})),
+    ("tracer-active", "suspect", after("tracers", {"perf (7)": ["1 perf events"]})),
+    ("tracer-active", "suspect", before("tracers", {"perf (7)": ["1 perf events"]})),
+    ("tracer-active", "suspect", attributed(instruments={"opened_by_others": 1})),
     ("load-ended", "invalid", load(ended="exit status 1")),
     ("load-short", "invalid", load(share=0.89)),
     ("load-short", "invalid", load(kind="argv", share=None, cpu_time_ns=0)),
@@ -332,6 +347,10 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         both("cooling", {"cooling_device3 (intel_powerclamp)": -1}),
         load(strayed=[]),
         attributed(conservation=conserved(True), tracer=None, other_events=False, gaps_dropped=0),
+        attributed(instruments={"opened_by_others": 0}),
+        attributed(instruments={"opened_by_others": None}),
+        several(attributed(instruments={"opened_by_others": 2}), beside(0)),  # the other probe's of this run
+        both("tracing", {"tracer": "nop", "instances": ["rasdaemon: nop"], "on": []}),
         result("attribution", value={"requested": "perf", "level": "nothing", "reason": "no perf"}),
     ],
 )
