@@ -20,6 +20,7 @@ from ..deadline import Deadline
 from ..errors import InfrastructureFault
 from . import console, machine, newc, tsc
 from .images import Kernel
+from .kernelimage import elf_with_pvh
 from .machine import Boot, Hardware
 from .recipes import File
 
@@ -31,7 +32,10 @@ _TICKS = {"x86_64": "LOC", "aarch64": "arch_timer"}
 
 @dataclass(frozen=True)
 class Counted:
-    """What a count board said. ``before`` and ``after``: /proc/interrupts around the probes, as text."""
+    """What a count board said. ``before`` and ``after``: /proc/interrupts around the probes, as text.
+
+    ``gaps`` and ``disturbances`` are there of the probe ``sense`` alone.
+    """
 
     arch: str
     status: int
@@ -46,6 +50,8 @@ class Counted:
     nohz_full: str
     clocksource: str
     console: str
+    gaps: tuple[dict[str, Any], ...] = ()
+    disturbances: tuple[dict[str, Any], ...] = ()
 
     def delta(self, label: str, cpu: int) -> int:
         """How often an interrupt came to ``cpu`` while the probe ran, its own start and end included."""
@@ -76,7 +82,7 @@ def run(
         folder = Path(name)
         log = folder / "console"
         log.touch()
-        boot = Boot(kernel.image, folder / "initrd", (*append, "panic=-1"))
+        boot = Boot(_unpacked(kernel.image, folder), folder / "initrd", (*append, "panic=-1"))
         boot.initrd.write_bytes(_initrd(arch, job, beside)) if boot.initrd else None
         hardware = Hardware(
             "count", arch, cpus, _MEMORY_MB, accel, log, boot, releases=(kernel.release,), tsc_khz=tsc.khz()
@@ -84,6 +90,16 @@ def run(
         call = [*machine.argv(hardware, machine.program(arch)), "-no-reboot"]
         said = _carry_out(call, folder, log, deadline)
     return _counted(arch, kernel, said)
+
+
+def _unpacked(image: Path, folder: Path) -> Path:
+    """The kernel as it unpacks itself, where QEMU can load that: emulated, its unpacking takes as long as its boot."""
+    kernel = elf_with_pvh(image.read_bytes())
+    if kernel is None:
+        return image
+    path = folder / "kernel"
+    path.write_bytes(kernel)
+    return path
 
 
 def _initrd(arch: str, job: Sequence[str], beside: Sequence[str]) -> bytes:
@@ -141,4 +157,10 @@ def _counted(arch: str, kernel: Kernel, said: str) -> Counted:
         nohz_full=texts["nohz_full"].strip().replace("(null)", ""),
         clocksource=texts["clocksource"].strip(),
         console=said,
+        gaps=_lines(texts.get("gaps.jsonl", "")),
+        disturbances=_lines(texts.get("disturbances.jsonl", "")),
     )
+
+
+def _lines(text: str) -> tuple[dict[str, Any], ...]:
+    return tuple(json.loads(line) for line in text.splitlines())

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..config.kernels import Artefact
 from ..errors import EnvironmentFault
-from .kernelimage import NoKernel
+from ..lab.kernelimage import NoKernel
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer

@@ -26,8 +26,8 @@ from typing import Any
 
 from ..config.kernels import Artefact
 from ..errors import EnvironmentFault, UserError
+from ..lab.kernelimage import Image, NoKernel, read_image
 from . import artefact as artefacts
-from .kernelimage import Image, NoKernel, read_image
 from .packing import NO_IMAGE, Packed, files_in, pack
 
 #: Of identity.json and of how parts are packed: another one is made anew. History: 1; 2 has each part's size and hash.

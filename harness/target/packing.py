@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.kernels import Artefact
+from ..lab.kernelimage import Image, NoKernel, read_image
 from . import artefact as artefacts
 from .artefact import Entry
-from .kernelimage import Image, NoKernel, read_image
 
 NO_IMAGE = "no boot/vmlinuz-… in it: is it the package of an image?"
 _MODULES = ("lib/modules/", "usr/lib/modules/")

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from harness.config.kernels import Artefact
 from harness.errors import EnvironmentFault, UserError
-from harness.target import kernelimage
-from harness.target.kernelimage import NoKernel, read_image, unpack
+from harness.lab import kernelimage
+from harness.lab.kernelimage import NoKernel, elf_with_pvh, read_image, unpack
 from harness.target.kernels import KEEP, identify, look
 
 #: Where tests/setup.sh puts Debian's packages.
@@ -69,6 +69,13 @@ def test_an_invented_bzimage() -> None:
     found = read_image(bzimage())
     assert (found.arch, found.release, found.version) == ("x86_64", "6.1.0-x", "#1 SMP Debian")
     assert (found.build_id, found.config, found.note) == (BUILD_ID.hex(), CONFIG, None)
+
+
+def test_what_qemu_can_load_unpacked_is_found_by_its_note() -> None:
+    pvh = elf(NOTE + struct.pack("<III", 4, 8, 0x12) + b"Xen\0" + bytes(8))
+    assert elf_with_pvh(bzimage(payload=gzip.compress(pvh))) == pvh
+    for other in (bzimage(), bzimage(payload=gzip.compress(b"hello")), bzimage(payload=b"strange"), arm64(), b""):
+        assert elf_with_pvh(other) is None
 
 
 def test_an_invented_arm64_image_plain_and_packed() -> None:

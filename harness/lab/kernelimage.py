@@ -29,6 +29,8 @@ _BLOCK = 1 << 20
 _BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,63}) \([^\n\0]{0,400}?\) (#[0-9]+[^\n\0]{0,200})\n")
 _BUILD_ID_NOTE = re.compile(rb"\x04\0\0\0([\x08-\x40])\0\0\0\x03\0\0\0GNU\0")
 _ELF = b"\x7fELF"
+#: XEN_ELFNOTE_PHYS32_ENTRY of include/xen/interface/elfnote.h: its owner's length and its own, its type, its owner.
+_PVH_NOTE = b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0"
 #: Compressions by how they begin, as the kernel's own lib/decompress.c tells them apart.
 _MAGICS = (
     (b"\x1f\x8b", "gzip"),
@@ -77,6 +79,16 @@ def read_image(data: bytes) -> Image:
     raise NoKernel(f"no kernel: {_what(data)}")
 
 
+def elf_with_pvh(data: bytes) -> bytes | None:
+    """The ELF file in an x86 kernel's image, if it says by a note how it is entered unpacked: QEMU can then load it as
+    it is. Else None."""
+    inner = _inside_bzimage(data)[0] if _is_bzimage(data) else None
+    if inner is None or not inner.startswith(_ELF):
+        return None
+    notes = _note_segments(inner, 0)
+    return inner if any(_PVH_NOTE in inner[start : start + size] for start, size in notes) else None
+
+
 def _what(data: bytes, note: str | None = None) -> str:
     """What ``data`` may be, to a person."""
     if note is not None and not data:
@@ -116,23 +128,26 @@ def _bzimage(data: bytes) -> Image:
     match = re.fullmatch(r"([0-9]\S*) \(.*?\) (#[0-9]+ .*)", words)
     if match is None:
         raise NoKernel(f"no kernel: its header has no version but {words[:40]!r}")
-    sectors = data[0x1F1] or 4
     load_flags_64 = struct.unpack_from("<H", data, 0x236)[0] & 1 if protocol >= 0x20C else 0
     arch = "x86_64" if load_flags_64 else "i686"
     release, version = match[1], match[2].strip()
-    if protocol < 0x208:
-        return Image(arch, release, version, note="its boot protocol is too old to say where the kernel lies in it")
-    offset, length = struct.unpack_from("<II", data, 0x248)
-    start = (sectors + 1) * 512 + offset
-    # a payload that ends before it should was cut short on its way here
-    if len(data) < start + length:
-        raise NoKernel(f"no whole kernel: {len(data)} bytes, and its header speaks of {start + length}")
-    inner, note = unpack(data[start : start + length])
+    inner, note = _inside_bzimage(data)
     if inner is None:
         return Image(arch, release, version, note=note)
     if not inner.startswith(_ELF):
         raise NoKernel(f"no kernel: what is compressed in it is {_what(inner)}")
     return Image(arch, release, version, build_id_of_elf(inner), built_in_config(inner))
+
+
+def _inside_bzimage(data: bytes) -> tuple[bytes | None, str | None]:
+    """What is packed in it, as of :func:`unpack`. The header says where it lies; NoKernel where that is cut short."""
+    if struct.unpack_from("<H", data, 0x206)[0] < 0x208:
+        return None, "its boot protocol is too old to say where the kernel lies in it"
+    offset, length = struct.unpack_from("<II", data, 0x248)
+    start = ((data[0x1F1] or 4) + 1) * 512 + offset
+    if len(data) < start + length:
+        raise NoKernel(f"no whole kernel: {len(data)} bytes, and its header speaks of {start + length}")
+    return unpack(data[start : start + length])
 
 
 # -- arm64
