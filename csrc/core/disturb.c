@@ -121,6 +121,7 @@ static void *be_task(void *unused)
 	placement_prefault_stack();
 	pthread_barrier_wait(&barrier);		/* disturb_warm(): in its cgroup by now */
 	task_place();
+	disturb_report.task_tid = (int32_t)syscall(SYS_gettid);
 	placement_read(&disturb_report.task);
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
@@ -375,13 +376,15 @@ void disturb_prepare(const struct disturb_request *request)
 	process = getpid();
 	measured = (pid_t)syscall(SYS_gettid);
 	has_task = asked.wanted[DISTURB_TASK] && asked.cpu >= 0;
-	if (!has_task)
+	if (asked.wanted[DISTURB_TASK] && !has_task)
 		disturb_cannot(DISTURB_TASK, 0, "the measured task is not pinned");
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
+	if (asked.wanted[DISTURB_MEMBARRIER] &&
+	    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
 		disturb_cannot(DISTURB_MEMBARRIER, errno, "membarrier(REGISTER_PRIVATE_EXPEDITED)");
 	prepare_tlb();
 #if defined(__aarch64__)
-	disturb_cannot(DISTURB_TLB, 0, "arm64 tells the other CPUs without an interrupt");
+	if (asked.wanted[DISTURB_TLB])
+		disturb_cannot(DISTURB_TLB, 0, "arm64 tells the other CPUs without an interrupt");
 #endif
 	if (pthread_barrier_init(&barrier, NULL, has_task ? 3 : 2))
 		fault_internal("no barrier for the threads");
@@ -402,7 +405,7 @@ void disturb_warm(uint64_t clean_units)
 	disturb_report.has_task = has_task;
 	policy = (int)syscall(SYS_sched_getscheduler, 0);
 	(void)syscall(SYS_sched_getparam, 0, &priority);
-	if (is_deadline())
+	if (is_deadline() && asked.wanted[DISTURB_RESCHEDULE])
 		disturb_cannot(DISTURB_RESCHEDULE, 0, "a task of SCHED_DEADLINE keeps its reservation");
 	disturb_task_warm(asked.wanted, (size_t)most, clean_units);
 	pthread_barrier_wait(&barrier);

@@ -69,6 +69,7 @@ struct disturb_report {
 	struct placement injector;
 	int32_t injector_tid;
 	struct placement task;		/* of DISTURB_TASK */
+	int32_t task_tid;
 	bool has_task;
 };
 

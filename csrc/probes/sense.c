@@ -214,6 +214,7 @@ static void detail(const struct run *run, struct json *json)
 	json_close(json, '}');
 	if (disturb_report.has_task) {
 		json_open(json, "task", '{');
+		json_i64(json, "tid", disturb_report.task_tid);
 		put_place(json, &disturb_report.task);
 		json_close(json, '}');
 	} else {
