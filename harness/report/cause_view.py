@@ -58,11 +58,15 @@ class CellCauses:
 
 @dataclass(frozen=True)
 class BesideTable:
-    """Causes of several cells beside each other: of the first one each has ``columns``. ``differ``: see causes."""
+    """Causes of several cells beside each other, ``columns``, the first of which the others are held against.
+
+    ``of``: how many causes there are; ``rest`` says what the rows leave out, ``differ`` why they do not compare.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, Beside], ...]
+    of: int
     rest: str
     differ: str
 
@@ -154,7 +158,7 @@ def beside_of(named: Sequence[tuple[str, Causes | None]], title: str) -> BesideT
         others = plural(len(found) - COMPARED_ROWS, "cause")
         rest = f"and {others} more, each of which changed by at most {duration(most)}/s"
     rows = tuple((told.name_of(each), each) for each in found[:COMPARED_ROWS])
-    return BesideTable(title, tuple(name for name, _ in known), rows, rest, told.instruments_differ(named))
+    return BesideTable(title, tuple(name for name, _ in known), rows, len(found), rest, told.instruments_differ(named))
 
 
 def compared(one: Comparison) -> list[BesideTable]:

@@ -30,10 +30,14 @@ _SCOPES = {"cpu": "all that the CPU did", "task": "what happened to the task, on
 
 @dataclass(frozen=True)
 class Note:
-    """How far the causes of a cell can be trusted. ``state``: ``suspect``, or empty: that is as it should be."""
+    """How far the causes of a cell can be trusted. ``state``: ``suspect``, or empty: that is as it should be.
+
+    ``judged``: the runs are suspect for it, and say so among their reasons.
+    """
 
     state: str
     text: str
+    judged: bool = False
 
 
 def bucket_of(low_ns: int) -> int:
@@ -109,9 +113,9 @@ def notes(causes: Causes, late: bool) -> tuple[Note, ...]:
     """By what the causes are known, whether all of them are there, and what the instruments took themselves."""
     found = [_level(causes)]
     if len(causes.levels) > 1 or causes.level != "nothing":
-        found += [*_complete(causes, late), *_instruments(causes)]
+        found += [*_complete(causes, late), *_instruments(causes, late), *_steal(causes)]
     if causes.tracers:
-        found.append(Note("suspect", f"Not alone: {', '.join(causes.tracers)} traced as well."))
+        found.append(Note("suspect", f"Not alone: {', '.join(causes.tracers)} traced as well.", True))
     return tuple(found)
 
 
@@ -133,7 +137,7 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
         yield Note("", f"Complete by {count}.")
     elif causes.conserved is False:
         seen = (f"{each.row} {_seen(each.at_least, each.at_most)} of {each.interrupts:,}" for each in causes.wrong)
-        yield Note("suspect", f"Not complete by {count}, events by row: {', '.join(seen) or 'not known'}.")
+        yield Note("suspect", f"Not complete by {count}, events by row: {', '.join(seen) or 'not known'}.", True)
     elif causes.checked:
         yield Note(
             "", f"Complete by {count} in {causes.checked} of {causes.measurements}; of the rest it cannot be said."
@@ -156,7 +160,7 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
     if gone.gaps:
         parts.append(f"{plural(gone.gaps, 'gap')} came faster than they were taken")
     if parts:
-        yield Note("suspect", f"Lost, beside {plural(gone.events, 'event')} that were read: {', '.join(parts)}.")
+        yield Note("suspect", f"Lost, beside {plural(gone.events, 'event')} that were read: {', '.join(parts)}.", True)
     else:
         where = "" if late else ", and none lay outside every gap"
         yield Note("", f"Of {plural(gone.events, 'event')} none was lost{where}.")
@@ -166,18 +170,25 @@ def _seen(at_least: int, at_most: int) -> str:
     return f"{at_least:,}" if at_least == at_most else f"{at_least:,} to {at_most:,}"
 
 
-def _instruments(causes: Causes) -> Iterable[Note]:
-    """An event costs what was measured on a system call; the sum is an estimate, and an upper one of stolen time."""
-    if causes.sample_ns is None or not causes.stolen_ns:
+def _instruments(causes: Causes, late: bool) -> Iterable[Note]:
+    own = causes.instruments
+    if own is None:
         return
-    inside = causes.lost.events - causes.lost.outside
-    took = causes.sample_ns.median * inside
-    share = causes.share(round(took))
-    yield Note(
-        "",
-        f"The instruments' own part: an event takes some {duration(causes.sample_ns.median)}, {inside:,} of them "
-        f"{duration(took)}, about {percent(min(1.0, share))} of this time.",
-    )
+    text = f"The instruments' own part: {plural(own.events, 'event')}"
+    if own.cost_ns and causes.sample_ns:
+        text += f" at some {duration(causes.sample_ns.median)} each, {duration(own.cost_ns)} in all"
+        if causes.stolen_ns and not late:
+            text += f", at most {percent(min(1.0, own.cost_ns / causes.stolen_ns))} of the stolen time"
+    disturbed = own.own + own.wakeups
+    yield Note("", f"{text}; {plural(disturbed, 'interrupt') if disturbed else 'no interrupt'} of theirs meanwhile.")
+    if own.others:
+        yield Note("suspect", f"Others opened {plural(own.others, 'perf event')} on the machine meanwhile.")
+
+
+def _steal(causes: Causes) -> Iterable[Note]:
+    if causes.steal_ns:
+        unexplained = causes.classes["unexplained"].stolen_ns
+        yield Note("", f"The host took {duration(causes.steal_ns)} (steal); unexplained are {duration(unexplained)}.")
 
 
 def instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from . import words
+from . import cause_tables, cause_view, words
 from .kernel_view import BootedView, KernelView
 from .layout import Column, item, line, plain, table
 from .tables import state_text
@@ -32,6 +32,9 @@ def print_kernels(target: TargetView, console: Console) -> None:
         item(console, "virtual machine", "compare kernels by counts, not by latencies", indent=2)
     for one in target.comparisons:
         _comparison(one, console)
+        for found in cause_view.compared(one):
+            console.print()
+            cause_tables.beside(found, console)
 
 
 def _kernel(kernel: KernelView) -> str:

@@ -12,11 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ..agent.spec import event_lists
+from ..stats.causes import of_results
 from ..stats.quantiles import QUANTILES, enough, samples_needed
 from ..store.hdr import Counts
 from ..store.runs import Run, load_attempt, load_run
 from ..store.values import quantile_with_missed, samples
-from . import account
+from . import account, cause_tables
 from . import facts as fact_rows
 from .grouping import compact
 from .layout import Column, advice, heading, item, line, plain, table
@@ -48,6 +50,10 @@ def show(run_dir: Path, console: Console) -> None:
     for metric in run.metrics:
         if metric.get("kind") == "histogram":
             _histogram(run, metric, console)
+    results = objects(document.get("results"))
+    if (found := of_results(results)) is not None:
+        noun = next((name for each in results for name, _ in event_lists(each)), "gaps")
+        cause_tables.of_run(found, noun, console)
     scalars = [m for m in run.metrics if m.get("kind") == "scalar"]
     if scalars:
         heading(console, "other metrics")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..stats.quantiles import Spread
-from . import words
+from . import cause_tables, words
 from .facts import ranges
 from .layout import Column, item, line, plain, table
 from .units import quantity, setting
@@ -56,6 +56,7 @@ def section_table(section: Section, console: Console) -> None:
             rows.append([*cells, plain(shape(cpu, scale))])
     table(console, columns, rows)
     _notes(section, console)
+    cause_tables.summarise(section, console)
 
 
 def _title(section: Section) -> str:

@@ -89,13 +89,29 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Instruments:
+    """What looking took, of all measurements that say so: ``events`` that the task paid for, ``cost_ns`` in all.
+
+    Interrupts of the measured CPU by the reader (``own``) and by its ring (``wakeups``) while the loop ran; perf events
+    that ``others`` opened meanwhile.
+    """
+
+    events: int = 0
+    cost_ns: float = 0.0
+    own: int = 0
+    wakeups: int = 0
+    others: int = 0
+
+
+@dataclass(frozen=True)
 class Causes:
     """``rows``: the most stolen time first. ``level``: the least of the measurements, ``levels`` how many had which;
     ``reasons``: why it was not more. ``conserved``: by the kernel's count of interrupts nothing is missing in any
     measurement; ``False``: in one (``wrong`` says of which interrupts); ``None``: it cannot be said of all.
 
     ``observed_s``: seconds of measurement behind ``rows``, 0 where the caller did not say. ``sample_ns``: what an event
-    adds to what it is of; ``clock_error_ns``: by which one's time may be wrong, at worst.
+    adds to what it is of; ``clock_error_ns``: by which one's time may be wrong, at worst. ``steal_ns``: what the host
+    took of the measured CPUs meanwhile, of all that say so; ``None``: none does.
     """
 
     rows: tuple[Row, ...] = ()
@@ -116,6 +132,8 @@ class Causes:
     sample_ns: Spread | None = None
     clock_error_ns: float | None = None
     tracers: tuple[str, ...] = ()
+    instruments: Instruments | None = None
+    steal_ns: int | None = None
 
     def share(self, stolen_ns: int) -> float:
         """The part of all stolen time that this is, 0 to 1."""
@@ -187,6 +205,9 @@ class Sum:
         self._lost: Counter[str] = Counter()
         self._samples: list[float | None] = []
         self._errors: list[float] = []
+        self._instruments: Counter[str] = Counter()
+        self._cost_ns = 0.0
+        self._steal_ns: int | None = None
 
     def add(self, attribution: Mapping[str, Any], seconds: float = 0.0) -> None:
         """A run of a CPU, which took ``seconds``. One that found no causes at all (level ``nothing``) adds no time."""
@@ -212,6 +233,9 @@ class Sum:
             *(("events", placed.get(key)) for key in ("inside", "outside")),
         ):
             self._lost[name] += _count(number)
+        self._instrument(_mapping(attribution.get("instruments")))
+        if (steal := attribution.get("steal_ns")) is not None:
+            self._steal_ns = (self._steal_ns or 0) + _count(steal)
         self._samples.append(_number(attribution.get("sample_ns")))
         if (error := _number(attribution.get("clock_error_ns"))) is not None:
             self._errors.append(error)
@@ -219,6 +243,17 @@ class Sum:
             self._tracers[f"the tracer {attribution['tracer']}"] = None
         if attribution.get("other_events"):
             self._tracers["somebody else's events"] = None
+
+    def _instrument(self, said: Mapping[str, Any]) -> None:
+        self._cost_ns += _number(said.get("cost_ns")) or 0.0
+        interrupts = _mapping(said.get("interrupts"))
+        for name, number in (
+            ("events", said.get("events")),
+            *((name, interrupts.get(name)) for name in ("own", "wakeups")),
+            ("others", said.get("opened_by_others")),
+        ):
+            if number is not None:
+                self._instruments[name] += _count(number)
 
     def _balance(self, balance: Mapping[str, Any]) -> None:
         holds = balance.get("holds")
@@ -260,6 +295,8 @@ class Sum:
             sample_ns=spread(self._samples),
             clock_error_ns=max(self._errors, default=None),
             tracers=tuple(self._tracers),
+            instruments=Instruments(cost_ns=self._cost_ns, **self._instruments) if self._instruments else None,
+            steal_ns=self._steal_ns,
         )
 
 

@@ -80,6 +80,13 @@ def told(
         "gaps_dropped": 0,
         "clock_error_ns": 52.1,
         "sample_ns": 340,
+        "steal_ns": 0,
+        "instruments": {
+            "events": 3 * number,
+            "cost_ns": 3 * number * 340.0,
+            "interrupts": {"opening": 19, "enabling": 2, "within": 1, "closing": 9, "own": 0, "wakeups": 0},
+            "opened_by_others": 0,
+        },
         "classes": classes,
         "causes": causes,
         "conservation": {"holds": True, "rows": {"LOC": {"events": 9, "edge": 0, "interrupts": 9}}, "unseen": {}},

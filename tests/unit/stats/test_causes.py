@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.causes import Mismatch, beside, of_results, total
+from harness.stats.causes import Instruments, Mismatch, beside, of_results, total
 
 TICK, TIMER = "hrtimer:tick_nohz_handler", "vector:local_timer"
 
@@ -85,6 +85,13 @@ def test_losses_and_events_outside_every_gap_add_up():
     assert total([one]).tracers == ("the tracer function",)
 
 
+def test_what_looking_took_is_added_up_of_those_that_say_so():
+    said = {"events": 10, "cost_ns": 3400.0, "interrupts": {"own": 1, "wakeups": None}, "opened_by_others": None}
+    causes = total([told(instruments=said, steal_ns=5), told(instruments=said, steal_ns=None), told()])
+    assert causes.instruments == Instruments(events=20, cost_ns=6800.0, own=2)
+    assert (causes.steal_ns, total([told()]).steal_ns, total([told()]).instruments) == (5, None, None)
+
+
 def test_sides_of_different_length_compare_by_the_second_the_most_changed_first():
     before = total([told(cause(TICK, 1000, 10), cause("work:a", 50))], [1.0])
     after = total([told(cause(TICK, 20_000, 200), cause("timer:b", 4000, 4))], [10.0])
@@ -106,7 +113,7 @@ def test_results_without_attribution_have_no_causes():
 
 KEYS = (
     "causes", "class", "count", "stolen_ns", "buckets", "level", "ring", "lost", "placed", "conservation", "holds",
-    "rows", "clock_error_ns",
+    "rows", "clock_error_ns", "instruments", "interrupts", "own",
 )  # fmt: skip
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 DAMAGED = st.recursive(
