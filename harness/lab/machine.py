@@ -21,9 +21,9 @@ _QEMU = {
 #: x86 kernels from this release on die now and then, of an int3 of their own, where QEMU emulates each CPU in a thread
 #: of its own: they patch themselves as they run. Seen with QEMU 7.2 in one boot of fifty, and not with 6.1.
 _TURNS_SINCE = (6, 12)
-#: MiB of translated code that QEMU keeps. With its default of 1024 a second boot takes twice the CPU time of the first: the
-#: next kernel is unpacked over the last one, and each write to a page of which code is kept goes a long way. With much
-#: less, what runs on the board is translated again and again.
+#: MiB of translated code that QEMU keeps. With its default of 1024 a second boot takes twice the CPU time of the first:
+#: the next kernel is unpacked over the last one, and each write to a page of which code is kept goes a long way. With
+#: much less, what runs on the board is translated again and again.
 _TRANSLATED_MB = 128
 #: Of a board's disks: the system's is the first, its own the second.
 _BOOT_DISK = 1
