@@ -39,9 +39,9 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
 
 
 @click.command(
-    help="Check the controller and TARGETs: tools, keys, sudo, knobs, isolation; with advice. Names, globs and tag:NAME. "
-    "Of TARGETs that are named, a run of a few seconds says why the core is not quiet, and what to do about it; without "
-    "any, local is checked and nothing is measured. Exit code 3 when something prevents a measurement."
+    help="Check the controller and TARGETs (names, globs, tag:NAME): tools, keys, sudo, knobs, isolation; with advice. "
+    "Then a run of a few seconds on each says why its core is not quiet, and what to do about it. Without a TARGET "
+    "local is checked, and nothing is measured. Exit code 3 when something prevents a measurement."
 )
 @click.argument("targets", nargs=-1, shell_complete=complete.targets)
 @click.option("--facts", "facts_alone", is_flag=True, help="Measure nothing: only look at what there is.")
@@ -59,8 +59,8 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
 @click.option(
     "--sensitivity",
     is_flag=True,
-    help="Instead: does attribution find what happens there? Disturbs the measured CPU at known times, for half a minute "
-    "to two, and keeps what was found for reports.",
+    help="Instead: does attribution find what happens there? Disturbs the measured CPU at known times, for half a "
+    "minute to two, and keeps what was found for reports.",
 )
 @options.inventory
 @options.results
@@ -85,9 +85,9 @@ def doctor(
     if sensitivity:
         from .sensitivity import run
 
-        if facts_alone or fix or mode:
-            raise click.UsageError("--sensitivity is a measurement of its own: without --facts, --fix and --mode")
-        return run(targets or ("local",), inventory, results, as_json=as_json)
+        if facts_alone or fix:
+            raise click.UsageError("--sensitivity is a measurement of its own: without --facts and --fix")
+        return run(targets or ("local",), inventory, results, mode=mode, duration_ns=duration, as_json=as_json)
     measures = bool(targets) and not facts_alone
     if (fix or mode) and not measures:
         raise click.UsageError("--fix and --mode measure: name the targets, without --facts")

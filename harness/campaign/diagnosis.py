@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measuring half of ``doctor``: a short attributed run on each target, side by side, as any execution; again with
+knobs that may help (``--fix``), which the agent puts back as it does for every campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..config.bench import read_bench
+from ..config.data import data_dir
+from ..config.inventory import Inventory
+from ..plan import Plan, build_plan
+from ..plan.diagnosis import BENCH, diagnosis
+from ..stats.diagnosis import Diagnosis, diagnose
+from ..store.runs import iter_attempts, iter_runs
+from . import execution as executions
+from .carry_out import carry_out
+from .events import Listener
+from .execution import Execution
+from .outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One round. ``found`` has what was measured, by target; ``lacking`` why nothing was, with what to do about it;
+    ``facts`` are those of the contact that measured."""
+
+    execution: Execution
+    outcome: Outcome
+    found: Mapping[str, Diagnosis] = field(default_factory=dict)
+    lacking: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def plan_of(chosen: Mapping[str, str], known: Inventory, duration_ns: int, tune: Sequence[str] = ()) -> Plan:
+    """``chosen``: the mode of each target."""
+    bench = read_bench(data_dir("benches") / f"{BENCH}.yaml")
+    return build_plan(diagnosis(chosen, bench, duration_ns, tune), known)
+
+
+def measure(plan: Plan, known: Inventory, results: Path, *listeners: Listener) -> Measured:
+    """Carry ``plan`` out as a new execution below ``results``. Signals are handled as by ``run``."""
+    return carried_out(executions.create(plan, results, known.path), known, *listeners)
+
+
+def carried_out(execution: Execution, known: Inventory, *listeners: Listener) -> Measured:
+    """As :func:`measure`, of an execution that is there."""
+    outcome = carry_out(execution, known, listeners=listeners)
+    facts = {target: dict(execution.lane(target).get("facts") or {}) for target in execution.plan.targets}
+    found: dict[str, Diagnosis] = {}
+    for run in iter_runs(execution.path):
+        seen = diagnose(run.document, facts.get(run.target, {}))
+        if seen is not None:
+            found[run.target] = seen
+    lacking = {name: _why(execution, outcome, name) for name in execution.plan.targets if name not in found}
+    return Measured(execution, outcome, found, lacking, facts)
+
+
+def _why(execution: Execution, outcome: Outcome, target: str) -> tuple[str, str]:
+    """Why nothing was measured there, and what would help."""
+    lane = next((each for each in outcome.lanes if each.target == target), None)
+    if lane is not None and lane.failure:
+        return lane.failure, lane.advice or ""
+    for each in iter_attempts(execution.path):
+        if each.get("target") == target:
+            return str(each.get("reason")), str(each.get("advice") or "")
+    for each in execution.lane(target).get("unsupported") or []:
+        return str(each.get("reason")), ""
+    return (lane.stopped if lane is not None and lane.stopped else outcome.sentence), ""

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``doctor`` measures to say why a core is not quiet: one short attributed run of ``gap`` on each target. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..agent import modes
+from ..config.bench import Bench
+from ..config.campaign import Campaign, campaign_from_data
+from ..errors import TargetUnfit
+from .place import Declared, place
+
+#: What its executions are called.
+NAME = "doctor"
+BENCH = "gap"
+#: The quietest that changes nothing but where the task runs: one with a priority hides who would have come.
+PREFERRED = ("nohz-full", "pinned", "shared")
+SETTLE_NS = 500_000_000
+
+
+def best_mode(facts: Mapping[str, Any], target: Declared | None = None) -> tuple[str | None, str]:
+    """The first of :data:`PREFERRED` that the machine of ``facts`` can do, or None, and why not the better ones."""
+    try:
+        placement = place(facts, target)
+    except TargetUnfit as error:
+        return None, str(error)
+    if placement.lacks is not None:
+        return None, placement.lacks
+    reasons: list[str] = []
+    for name in PREFERRED:
+        why = modes.from_name(name).needs(facts, placement.measured, placement.housekeeping)
+        if not why:
+            return name, "; ".join(reasons)
+        reasons.append(f"{name}: {'; '.join(why)}")
+    return None, "; ".join(reasons)
+
+
+def diagnosis(chosen: Mapping[str, str], bench: Bench, duration_ns: int, tune: Sequence[str] = ()) -> Campaign:
+    """The campaign: each target in the mode that was ``chosen`` for it. A run is not repeated: it takes seconds."""
+    data = {
+        "campaign": NAME,
+        "description": "Why is this core not quiet? One attributed run.",
+        "targets": list(chosen),
+        "benches": [BENCH],
+        "axes": {"mode": list(dict.fromkeys(chosen.values()))},
+        "include": [{"target": target, "mode": mode} for target, mode in chosen.items()],
+        "settle": f"{SETTLE_NS}ns",
+        "duration": f"{duration_ns}ns",
+        "attribution": "perf",
+        "tune": list(tune),
+        "retry": {"infrastructure": 0, "invalid": 0},
+    }
+    return campaign_from_data(data, {BENCH: bench})

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``doctor`` measured, on a terminal and as JSON: causes, what to do about them, before beside after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ..advice import Remedy, explain
+from ..stats.causes import Side
+from ..stats.diagnosis import Change, Complaint, Diagnosis, Treatment, changes, in_effect, parameters, treatments
+from .units import duration, plural, printable, setting, three_digits
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+#: So many are shown one by one; the rest is summed, and --json has it all.
+SHOWN_CAUSES, SHOWN_TREATMENTS = 8, 8
+_LEVELS = {
+    "tracepoints": "causes by tracepoints",
+    "software": "causes by software events alone (an interrupt has no name then)",
+    "nothing": "causes could not be had",
+}
+#: Whose it is, where nobody can see from outside whether it is so.
+_WHOSE = {"application": "in the application", "host": "below the kernel, or around it"}
+
+
+# ---- one diagnosis
+
+
+def print_diagnosis(found: Diagnosis, advice: str, out: Console) -> None:
+    """``advice``: what would raise the level of attribution; empty where it is the best."""
+    from rich.text import Text
+
+    head = f"{found.target}: CPU {found.cpu}, mode {found.mode}, {three_digits(found.seconds)} s of gap, "
+    out.print(Text(printable(head + _LEVELS.get(found.level, found.level)), style="bold"))
+    for line in [*_how_quiet(found), *_how_sure(found, advice)]:
+        out.print(_indented(line))
+    if found.complaints:
+        out.print(_causes(found))
+        _print_treatments(found, out)
+
+
+def _indented(text: str, style: str = "") -> Any:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(printable(text), style=style), (0, 0, 0, 2), expand=False)
+
+
+def _how_quiet(found: Diagnosis) -> Iterable[str]:
+    least = setting(found.threshold_ns)
+    if not found.count:
+        at_most = "" if found.at_most_hz is None else f": at most {three_digits(found.at_most_hz)} a second (95 %)"
+        yield f"quiet: nothing of {least} or longer in {three_digits(found.seconds)} s{at_most}"
+        return
+    yield (
+        f"{plural(found.count, 'gap')} of {least} and more, {three_digits(found.rate_hz(found.count))} a second; they "
+        f"took {duration(found.per_s(found.stolen_ns))} of each"
+    )
+
+
+def _how_sure(found: Diagnosis, advice: str) -> Iterable[str]:
+    if found.state != "valid":
+        yield f"{found.state}: {'; '.join(found.reasons)}"
+    if found.level != "tracepoints":
+        yield f"no more than that: {'; '.join(found.causes.reasons) or 'the probe does not say why'}"
+        if advice:
+            yield f"advice: {advice}"
+
+
+def _causes(found: Diagnosis) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="italic")
+    table.add_column("  #", justify="right")
+    table.add_column("cause", ratio=1, overflow="fold")
+    for name in ("times/s", "stolen/s", "share", "longest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, each in enumerate(found.complaints[:SHOWN_CAUSES], 1):
+        table.add_row(Text(f"{number}", style="bold"), _named(each), *_figures(found, each))
+    if rest := found.complaints[SHOWN_CAUSES:]:
+        summed = Complaint(
+            "",
+            sum(each.count for each in rest),
+            sum(each.stolen_ns for each in rest),
+            max(each.max_ns for each in rest),
+            (),
+        )
+        table.add_row("", Text(f"{len(rest)} more"), *_figures(found, summed))
+    return table
+
+
+def _named(each: Complaint) -> Text:
+    from rich.text import Text
+
+    return Text.assemble((printable(each.name), "bold"), "\n", (printable(explain(each.name)), "italic"))
+
+
+def _figures(found: Diagnosis, each: Complaint) -> tuple[str, ...]:
+    return (
+        three_digits(found.rate_hz(each.count)),
+        duration(found.per_s(each.stolen_ns)),
+        f"{found.share(each.stolen_ns):.1%}",
+        duration(each.max_ns),
+    )
+
+
+def _print_treatments(found: Diagnosis, out: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    made = treatments(found)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    for each in made[:SHOWN_TREATMENTS]:
+        table.add_row(
+            Text(f"  {each.share:.0%}", style="bold"),
+            Text.assemble(
+                printable(each.remedy.text),
+                "\n",
+                (
+                    printable(f"{_state(each.remedy, found)}; for {_numbers(each.numbers)}; {where(each.remedy.doc)}"),
+                    "italic",
+                ),
+            ),
+        )
+    if made:
+        out.print(_indented("what to do, by the share of the stolen time that it is about:", "bold"))
+        out.print(table)
+    if len(made) > SHOWN_TREATMENTS:
+        out.print(_indented(f"{len(made) - SHOWN_TREATMENTS} more: --json has all"))
+    if there := in_effect(found):
+        out.print(_indented(f"in effect already: {', '.join(_short(each) for each in there)}"))
+
+
+def _state(remedy: Remedy, found: Diagnosis) -> str:
+    """``remedy`` is not in effect, or nobody knows."""
+    if remedy.in_effect is None:
+        return _WHOSE.get(remedy.kind, "not known whether it is so")
+    tried = found.knobs.get(remedy.knob or "")
+    if isinstance(tried, Mapping):
+        return f"{remedy.knob}: tried, and not in effect: {tried.get('reason')}"
+    return f"not in effect: tune: [{remedy.knob}]" if remedy.knob else "not in effect"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """``causes 1-3, 5``; those that are summed have no numbers."""
+    shown = [number for number in numbers if number <= SHOWN_CAUSES]
+    parts: list[list[int]] = []
+    for number in shown:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    said = ", ".join(f"{each[0]}-{each[-1]}" if len(each) > 1 else f"{each[0]}" for each in parts)
+    more = " and more" if len(shown) < len(numbers) else ""
+    return f"{'cause' if numbers == (shown and (shown[0],)) else 'causes'} {said}{more}" if shown else "rare causes"
+
+
+def _short(remedy: Remedy) -> str:
+    return remedy.knob or remedy.text.partition(":")[0].removeprefix("boot with ").partition(",")[0]
+
+
+def where(doc: str) -> str:
+    """``Documentation/…`` of the kernel; a manual page as it is."""
+    return doc if doc.endswith(")") else f"Documentation/{doc}"
+
+
+# ---- before and after
+
+
+def print_changes(before: Diagnosis, after: Diagnosis, out: Console) -> None:
+    """Per cause what it took of a second, and how often it came; last the whole."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="italic")
+    table.add_column("\n  cause", ratio=1, overflow="fold")
+    for name in ("stolen/s\nbefore", "\nafter", "\nchange", "times/s\nbefore", "\nafter"):
+        table.add_column(name, justify="right", no_wrap=True)
+    every = changes(before, after)
+    for each in every[:SHOWN_CAUSES]:
+        table.add_row(Text(f"  {printable(each.name)}"), *_sides(each.before, each.after))
+    if rest := every[SHOWN_CAUSES:]:
+        table.add_row(Text(f"  {len(rest)} more"), *_sides(*_summed(rest)))
+    table.add_row(Text("  all gaps", style="bold"), *_sides(_whole(before), _whole(after)))
+    out.print(table)
+
+
+def _summed(rest: Sequence[Change]) -> tuple[Side, Side]:
+    sides = ([each.before for each in rest], [each.after for each in rest])
+    first, second = (
+        Side(
+            sum(side.count for side in each),
+            sum(side.per_s for side in each),
+            sum(side.rate_hz for side in each),
+            max(side.max_ns for side in each),
+        )
+        for each in sides
+    )
+    return first, second
+
+
+def _whole(found: Diagnosis) -> Side:
+    return Side(found.count, found.per_s(found.stolen_ns), found.rate_hz(found.count), 0)
+
+
+def _sides(before: Side, after: Side) -> tuple[str, ...]:
+    change = f"{after.per_s / before.per_s - 1:+.0%}" if before.per_s else "new" if after.per_s else "-"
+    taken = (duration(side.per_s) for side in (before, after))
+    return (
+        *taken,
+        "gone" if before.per_s and not after.per_s else change,
+        *(three_digits(s.rate_hz) for s in (before, after)),
+    )
+
+
+# ---- how to keep it
+
+
+def tune_line(knobs: Sequence[str]) -> str:
+    """For a campaign file."""
+    return f"tune: [{', '.join(knobs)}]"
+
+
+def boots_line(found: Diagnosis) -> str:
+    """For an inventory; empty where a boot would change nothing that was found."""
+    words = parameters(found)
+    return f'boots: {{quiet: {{add: "{" ".join(words)}"}}}}' if words else ""
+
+
+# ---- JSON
+
+
+def to_json(found: Diagnosis, advice: str) -> dict[str, Any]:
+    """All of it. Times in ns, rates by the second."""
+    return {
+        "target": found.target,
+        "run": found.run,
+        "mode": found.mode,
+        "cpu": found.cpu,
+        "duration_s": found.seconds,
+        "threshold_ns": found.threshold_ns,
+        "count": found.count,
+        "rate_hz": found.rate_hz(found.count),
+        "at_most_hz": found.at_most_hz,
+        "stolen_ns": found.stolen_ns,
+        "state": found.state,
+        "reasons": list(found.reasons),
+        "level": found.level,
+        "why": list(found.causes.reasons),
+        "advice": advice or None,
+        "conserved": found.causes.conserved,
+        "causes": [_cause(found, each) for each in found.complaints],
+        "treatments": [_treatment(each) for each in treatments(found)],
+        "boots": boots_line(found) or None,
+    }
+
+
+def _cause(found: Diagnosis, each: Complaint) -> dict[str, Any]:
+    return {
+        "cause": each.name,
+        "text": explain(each.name),
+        "count": each.count,
+        "rate_hz": found.rate_hz(each.count),
+        "stolen_ns": each.stolen_ns,
+        "share": found.share(each.stolen_ns),
+        "max_ns": each.max_ns,
+        "remedies": [asdict(remedy) for remedy in each.remedies],
+    }
+
+
+def _treatment(each: Treatment) -> dict[str, Any]:
+    return {"text": each.remedy.text, "numbers": list(each.numbers), "share": each.share}
+
+
+def changes_json(before: Diagnosis, after: Diagnosis) -> list[Mapping[str, Any]]:
+    return [
+        {
+            "cause": each.name,
+            "before": {"rate_hz": each.before.rate_hz, "stolen_ns_per_s": each.before.per_s},
+            "after": {"rate_hz": each.after.rate_hz, "stolen_ns_per_s": each.after.per_s},
+        }
+        for each in changes(before, after)
+    ]

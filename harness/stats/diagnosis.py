@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a core is not quiet, and what to do: one attributed run, held against what is known of causes. Pure.
+
+In: run.json (docs/formats.md) and the facts of its target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..advice import Remedy, remedies
+from ..agent.knobs import NAMES as KNOBS
+from . import causes
+from .causes import Causes, Side
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One cause, whatever interrupt it came by. ``remedies``: what helps most first."""
+
+    name: str
+    count: int
+    stolen_ns: int
+    max_ns: int
+    remedies: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """One remedy that is not in effect, as far as is known: for the complaints at ``numbers`` (1 is the first), which
+    took ``share`` of all stolen time."""
+
+    remedy: Remedy
+    numbers: tuple[int, ...]
+    share: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """``count`` gaps of ``threshold_ns`` and more in ``seconds``, ``stolen_ns`` in all; ``at_most_hz``: with 95 %
+    confidence there are no more in a second. ``complaints``: the most stolen time first.
+
+    ``state`` and ``reasons`` are the run's validity; ``knobs`` what was set for it, by name.
+    """
+
+    target: str
+    run: str
+    mode: str
+    cpu: int
+    seconds: float
+    threshold_ns: int
+    count: int
+    stolen_ns: int
+    at_most_hz: float | None
+    state: str
+    reasons: tuple[str, ...]
+    causes: Causes
+    complaints: tuple[Complaint, ...]
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def level(self) -> str:
+        return self.causes.level
+
+    def share(self, stolen_ns: int) -> float:
+        """The part of all stolen time, 0 to 1."""
+        return min(1.0, stolen_ns / self.stolen_ns) if self.stolen_ns else 0.0
+
+    def rate_hz(self, count: int) -> float:
+        return count / self.seconds if self.seconds else 0.0
+
+    def per_s(self, stolen_ns: int) -> float:
+        """ns taken in a second."""
+        return stolen_ns / self.seconds if self.seconds else 0.0
+
+
+def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis | None:
+    """None for a run that has no gaps: of another probe."""
+    result = next((each for each in document["results"] if isinstance(each.get("gaps"), Mapping)), None)
+    if result is None:
+        return None
+    found = causes.of_results([result]) or Causes()
+    knobs = {str(each["name"]): each for each in document.get("knobs") or () if "name" in each}
+    cpu, seconds = int(result["cpu"]), result["duration_ns"] / 1e9
+    rate = result["scalars"]["gap_rate_hz"]
+    return Diagnosis(
+        target=str(document["target"]),
+        run=str(document["run"]),
+        mode=str(document["spec"]["mode"]["name"]),
+        cpu=cpu,
+        seconds=seconds,
+        threshold_ns=int(result["gaps"]["threshold_ns"]),
+        count=int(result["gaps"]["count"]),
+        stolen_ns=round(result["scalars"]["stolen_ppm"]["value"] * seconds * 1e3),
+        at_most_hz=rate.get("upper"),
+        state=str(document["validity"]["state"]),
+        reasons=tuple(str(each["text"]) for each in document["validity"]["reasons"]),
+        causes=found,
+        complaints=tuple(_complaints(found, facts, knobs, cpu)),
+        knobs=knobs,
+    )
+
+
+def _complaints(found: Causes, facts: Mapping[str, Any], knobs: Mapping[str, Any], cpu: int) -> Iterable[Complaint]:
+    """The rows of one name as one, whatever began them."""
+    by_name: dict[str, list[causes.Row]] = {}
+    for row in found.rows:
+        by_name.setdefault(row.name, []).append(row)
+    summed = [
+        Complaint(
+            name,
+            sum(row.count for row in rows),
+            sum(row.stolen_ns for row in rows),
+            max(row.max_ns for row in rows),
+            remedies(name, facts, knobs, cpu),
+        )
+        for name, rows in by_name.items()
+    ]
+    return sorted(summed, key=lambda each: (-each.stolen_ns, -each.count, each.name))
+
+
+def treatments(found: Diagnosis) -> tuple[Treatment, ...]:
+    """Each remedy once; that of the most stolen time first, of equal ones that which helps its cause most."""
+    where: dict[Remedy, list[tuple[int, int]]] = {}
+    for number, complaint in enumerate(found.complaints, 1):
+        for place, remedy in enumerate(complaint.remedies):
+            if remedy.in_effect is not True:
+                where.setdefault(remedy, []).append((number, place))
+    made = [
+        (min(place for _, place in places), Treatment(remedy, numbers, _sum(found, numbers)))
+        for remedy, places in where.items()
+        for numbers in [tuple(number for number, _ in places)]
+    ]
+    return tuple(each for _, each in sorted(made, key=lambda item: (-item[1].share, item[0], item[1].numbers)))
+
+
+def _sum(found: Diagnosis, numbers: Iterable[int]) -> float:
+    return found.share(sum(found.complaints[number - 1].stolen_ns for number in numbers))
+
+
+def in_effect(found: Diagnosis) -> tuple[Remedy, ...]:
+    """Remedies of what was found that are in effect already."""
+    each = (remedy for complaint in found.complaints for remedy in complaint.remedies if remedy.in_effect)
+    return tuple(dict.fromkeys(each))
+
+
+def fixable(found: Diagnosis, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The knobs that would help, are not set, and can be had there: what ``tune`` takes, in its order."""
+    shown = facts.get("knobs") or {}
+    wanted = {
+        treatment.remedy.knob
+        for treatment in treatments(found)
+        if treatment.remedy.knob is not None and treatment.remedy.in_effect is False
+    }
+    return tuple(
+        name
+        for name in KNOBS
+        if name in wanted and name not in found.knobs and (shown.get(name) or {}).get("available")
+    )
+
+
+def parameters(found: Diagnosis) -> tuple[str, ...]:
+    """What a boot profile would add (with ``{isolated}``), for what is known not to be in effect."""
+    each = (
+        treatment.remedy.parameter
+        for treatment in treatments(found)
+        if treatment.remedy.parameter is not None and treatment.remedy.in_effect is False
+    )
+    return tuple(dict.fromkeys(each))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A cause before and after."""
+
+    name: str
+    before: Side
+    after: Side
+
+
+def changes(before: Diagnosis, after: Diagnosis) -> tuple[Change, ...]:
+    """Cause by cause, the most changed first."""
+    by_name: dict[str, list[Sequence[Side]]] = {}
+    for each in causes.beside([before.causes, after.causes]):
+        by_name.setdefault(each.name, []).append(each.sides)
+    found = [Change(name, *(_added(sides) for sides in zip(*rows, strict=True))) for name, rows in by_name.items()]
+    return tuple(sorted(found, key=_by_change))
+
+
+def _added(sides: Sequence[Side]) -> Side:
+    return Side(
+        sum(side.count for side in sides),
+        sum(side.per_s for side in sides),
+        sum(side.rate_hz for side in sides),
+        max(side.max_ns for side in sides),
+    )
+
+
+def _by_change(each: Change) -> tuple[float, float, str]:
+    before, after = each.before.per_s, each.after.per_s
+    return -abs(after - before), -max(before, after), each.name
