@@ -9,8 +9,19 @@ from pathlib import Path
 import click
 
 
-def run(targets: Sequence[str], inventory: Path | None, results: Path, *, as_json: bool) -> int:
-    """Measure the sensitivity of ``targets`` (names, globs, ``tag:NAME``); the command's exit code."""
+def run(
+    targets: Sequence[str],
+    inventory: Path | None,
+    results: Path,
+    *,
+    mode: str | None = None,
+    duration_ns: int,
+    as_json: bool,
+) -> int:
+    """Measure the sensitivity of ``targets`` (names, globs, ``tag:NAME``); the command's exit code.
+
+    ``mode``: for all of them, else for each the first that it can have. ``duration_ns``: of each run.
+    """
     from ..campaign import execution as executions
     from ..campaign import sensitivity
     from ..config.inventory import load_inventory
@@ -23,7 +34,8 @@ def run(targets: Sequence[str], inventory: Path | None, results: Path, *, as_jso
 
     known = load_inventory(options.inventory_path(inventory))
     chosen = [known.targets[name] for name in select_targets(targets, known.targets)]
-    plan = sensitivity.plan_of(sensitivity.modes_of(chosen), known)
+    modes = {target.name: mode for target in chosen} if mode else sensitivity.modes_of(chosen)
+    plan = sensitivity.plan_of(modes, known, duration_ns)
     execution = executions.create(plan, results, known.path)
     with Progress(execution, quiet=as_json) as progress:
         outcome, found = sensitivity.measure(execution, known, progress.listen)

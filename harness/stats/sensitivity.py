@@ -3,7 +3,7 @@
 
 A disturbance is *effective* if no gap is open at its instant: else the measured task is not running, and there is
 nothing to interrupt. It is *found* if a gap that it falls into names it: by class and cause, or, where something else
-came in the same gap and says more, in its chain. A gap *named* so without a disturbance of that kind is *false*. Where
+came in the same gap and says more, in its chain. A gap that names a kind without a disturbance of it is *false*. Where
 the kernel does not say who sent an interrupt, that cannot be counted, and shams bound what comes by chance: instants
 at which nothing was done, judged as if it had been.
 
@@ -30,6 +30,10 @@ AFTER_NS = 300_000
 _WAITED_FOR = frozenset(("membarrier", "tlb"))
 #: Of a tick it is the tick itself that is to be found, whatever else there was.
 _ALWAYS_EFFECTIVE = frozenset(("tick",))
+
+#: Events with which another task comes; and those about one task, of which only the measured one's are told.
+_COMES = frozenset(("task", "switch"))
+_FOR_ONE = frozenset(("task", "switch", "signal", "syscall", "fault"))
 
 MET, TOO_FEW, BELOW, NOTHING = "met", "too few", "below", "nothing"
 
@@ -59,9 +63,9 @@ class Score:
     (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap held
     more events than its chain keeps, mostly of a task that ran for long, and may have named it there.
 
-    ``named``: gaps with the kind's mark, of which ``false`` were not made by us; both 0 where that cannot be said
-    (``precise``). ``shams``, and how many of them ``chance`` would have counted as found. ``blind``: no event of this
-    kernel shows the kind.
+    ``named``: gaps that name the kind in either way, of which ``false`` were not made by us; both 0 where that cannot
+    be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found. ``blind``: no event of
+    this kernel shows the kind.
     """
 
     kind: str
@@ -282,20 +286,31 @@ class _Measurement:
     # -- by whom? ---------------------------------------------------------------------------------------------------
 
     def _named(self, gap: _Gap, mark: Mark, labels: Sequence[str]) -> bool:
-        if gap.class_ != mark.class_ or gap.cause not in labels:
-            return False
-        return not mark.told or (gap.sender is not None and gap.sender == self._injector)
+        """By class and cause."""
+        return gap.class_ == mark.class_ and gap.cause in labels and (not mark.told or self._ours(gap))
 
     def _in_chain(self, gap: _Gap, mark: Mark, labels: Sequence[str]) -> bool:
-        """A label that others give as well counts for us only where nobody else is said to have sent it."""
-        others = not mark.own and gap.sender is not None and gap.sender != self._injector
-        return not others and any(label in labels for label in gap.chain)
+        """What says who it is for counts anywhere; of others, which a task that came in between may have got instead of
+        ours, only before that. A gap's sender is that of the first that was sent: who sent later ones is not known."""
+        before = next((i for i, label in enumerate(gap.chain) if _kind_of(label) in _COMES), len(gap.chain))
+        first = next((i for i, label in enumerate(gap.chain) if _is_sent(label)), None)
+        unsaid = gap.sender is None and not mark.told
+        return any(
+            self._ours(gap) or unsaid if i == first else mark.own or unsaid
+            for i, label in enumerate(gap.chain)
+            if label in labels and (i < before or _kind_of(label) in _FOR_ONE)
+        )
+
+    def _ours(self, gap: _Gap) -> bool:
+        return gap.sender is not None and gap.sender == self._injector
 
     # -- is it what was done? ---------------------------------------------------------------------------------------
 
     def _precision(self, mark: Mark, labels: Sequence[str], covered: _Covered, tally: _Tally) -> None:
         for gap in self._gaps:
-            if gap.end <= self._end and self._named(gap, mark, labels):
+            if gap.end > self._end:
+                continue
+            if self._named(gap, mark, labels) or self._in_chain(gap, mark, labels):
                 tally.counts["named"] += 1
                 tally.counts["false"] += not covered.touches(gap.begin, gap.end)
 
@@ -321,6 +336,14 @@ class _Measurement:
             )
             tally.counts["shams"] += 1
             tally.counts["chance"] += hit
+
+
+def _kind_of(label: str) -> str:
+    return label.partition(":")[0]
+
+
+def _is_sent(label: str) -> bool:
+    return _kind_of(label) in ("call", "ipi") or label == "vector:reschedule"
 
 
 class _Covered:
