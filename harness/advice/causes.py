@@ -74,11 +74,13 @@ _UNKNOWN = Known("", ("*",), "not known to this version", ("look-up", "more-even
 
 
 def _remedy(measure: Measure, state: State) -> Remedy:
+    lacking = measure.option if measure.option and state.option(measure.option) is False else None
+    text = measure.text.replace("{cpu}", str(state.cpu))
     return Remedy(
-        measure.text.replace("{cpu}", str(state.cpu)),
+        f"{text}; this kernel lacks CONFIG_{lacking}" if lacking else text,
         measure.kind,
         measure.holds(state),
         measure.knob,
         measure.doc,
-        None if measure.option and state.option(measure.option) is False else measure.parameter,
+        None if lacking else measure.parameter,
     )
