@@ -266,3 +266,35 @@ bool sysfs_timer_interrupts(uint64_t *count, int cpu)
 		*count = row->count;
 	return row;
 }
+
+uint64_t sysfs_tick_ns(void)
+{
+	const long hz = sysconf(_SC_CLK_TCK);
+
+	return UINT64_C(1000000000) / (uint64_t)(hz > 0 ? hz : 100);
+}
+
+/* "cpu3 user nice system idle iowait irq softirq steal guest guest_nice": those of CPUs come first. */
+bool sysfs_steal_ns(uint64_t *ns, int cpu)
+{
+	static char text[256 * 1024];
+	char name[32];
+	unsigned long long ticks;
+	size_t used = 0;
+	const char *line;
+	ssize_t n;
+	const int fd = cpu < 0 ? -1 : open("/proc/stat", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	while (used < sizeof(text) - 1 && (n = read(fd, text + used, sizeof(text) - 1 - used)) > 0)
+		used += (size_t)n;
+	close(fd);
+	text[used] = '\0';
+	snprintf(name, sizeof(name), "\ncpu%d ", cpu);
+	line = strstr(text, name);
+	if (!line || sscanf(line + strlen(name), "%*u %*u %*u %*u %*u %*u %*u %llu", &ticks) != 1)
+		return false;
+	*ns = ticks * sysfs_tick_ns();
+	return true;
+}

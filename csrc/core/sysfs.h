@@ -64,6 +64,14 @@ struct sysfs_interrupts {
 	struct sysfs_interrupt_row row[SYSFS_INTERRUPT_ROWS_MAX];
 };
 
+/* ---- what the host took ---- */
+
+/* The unit in which /proc/stat counts time: 10 ms nearly everywhere. */
+uint64_t sysfs_tick_ns(void);
+
+/* Of a CPU since boot: time that the host gave to others while it wanted to run. */
+bool sysfs_steal_ns(uint64_t *ns, int cpu);
+
 /* All that came to a CPU so far; false where the kernel does not say, and of no CPU (-1). */
 bool sysfs_interrupts_read(struct sysfs_interrupts *interrupts, int cpu);
 

@@ -20,6 +20,8 @@
 struct trace_snapshot {
 	int64_t begin_ns, end_ns;	/* when reading began and ended, CLOCK_MONOTONIC_RAW */
 	struct sysfs_interrupts interrupts;
+	bool steal_known;
+	uint64_t steal_ns;		/* of the CPU, since boot */
 };
 
 struct trace_counter {

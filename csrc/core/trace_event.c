@@ -29,6 +29,8 @@ const struct trace_kind_facts trace_kinds[TRACE_KINDS] = {
 	[TRACE_PREEMPT] = { "switch", CLASS_UNEXPLAINED, false, 7 },
 	[TRACE_WORK] = { "work", CLASS_UNEXPLAINED, false, 8 },
 	[TRACE_SIGNAL] = { "signal", CLASS_INTERRUPT, false, 6 },
+	[TRACE_SOFTIRQ_END] = { "end", CLASS_UNEXPLAINED, false, 0 },
+	[TRACE_END] = { "end", CLASS_UNEXPLAINED, false, 0 },
 	[TRACE_CALLER] = { "from", CLASS_UNEXPLAINED, false, 0 },
 	[TRACE_SENDER] = { "from", CLASS_UNEXPLAINED, false, 0 },
 };
@@ -68,6 +70,9 @@ const struct trace_source trace_sources[TRACE_SOURCES] = {
 	  .extra = "prev_state", .text = "next_comm", .other = "prev_pid", .other_text = "prev_comm" },
 	{ .event = "workqueue/workqueue_execute_start", .kind = TRACE_WORK, .value = "function" },
 	{ .event = "signal/signal_deliver", .kind = TRACE_SIGNAL, .value = "sig", .own = true },
+	{ .event = "irq/softirq_exit", .kind = TRACE_SOFTIRQ_END, .value = "vec", .ends = true },
+	{ .event = "irq/irq_handler_exit", .kind = TRACE_END, .value = "irq", .ends = true },
+	{ .event = "csd/csd_function_exit", .kind = TRACE_END, .value = "func", .ends = true },
 	[SOURCE_CALLER] = { .event = "csd/csd_queue_cpu", .kind = TRACE_CALLER,
 			    .value = "callsite", .extra = "csd" },
 	[SOURCE_SENDER] = { .event = "ipi/ipi_send_cpu", .kind = TRACE_SENDER,

@@ -32,6 +32,8 @@ enum trace_kind {
 	TRACE_PREEMPT,		/* without a tracepoint: the task went; value: 1 if it had to */
 	TRACE_WORK,		/* value: the function */
 	TRACE_SIGNAL,		/* the task gets a signal; value: its number */
+	TRACE_SOFTIRQ_END,	/* a softirq has ended */
+	TRACE_END,		/* what an interrupt did has: its handler, or a call */
 	TRACE_CALLER,		/* of another CPU: asked for a TRACE_CALL; value: where; extra: its csd */
 	TRACE_SENDER,		/* the same: sent an interrupt; extra: 0 if it is to reschedule */
 	TRACE_KINDS
@@ -59,10 +61,11 @@ struct trace_source {
 	const char *value, *extra, *text;	/* fields */
 	const char *other, *other_text;		/* of a switch: the task that went */
 	bool own;			/* synchronous: only the measured task's are of interest */
+	bool ends;			/* says when another ended: for those only that ask how long */
 };
 
 enum {
-	TRACE_SOURCES = 30,
+	TRACE_SOURCES = 33,
 	TRACE_FIELDS = 5,		/* value, extra, text, other, other_text */
 	TRACE_TEXT = 24,
 };

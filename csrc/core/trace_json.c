@@ -203,6 +203,18 @@ static void put_instruments(const struct trace *trace, struct json *json)
 			       stolen_ns, states[SOURCE_CALLER] == TRACE_OPEN, json);
 }
 
+/* What the kernel says that the host took, in ticks of the kernel's accounting. */
+static void put_steal(const struct trace_report *report, struct json *json)
+{
+	if (report->steal_known) {
+		json_u64(json, "steal_ns", report->steal_ns);
+		json_u64(json, "steal_resolution_ns", sysfs_tick_ns());
+	} else {
+		json_null(json, "steal_ns");
+		json_null(json, "steal_resolution_ns");
+	}
+}
+
 static void put_findings(const struct trace *trace, struct json *json)
 {
 	const struct trace_report *report = trace->report;
@@ -218,6 +230,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 	json_u64(json, "lost", report->lost);
 	json_u64(json, "missing", report->missing);
 	json_u64(json, "unknown", report->unknown);
+	json_u64(json, "throttled", report->throttled);
 	json_close(json, '}');
 	json_open(json, "placed", '{');
 	json_u64(json, "inside", findings->inside);
@@ -233,6 +246,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 		json_double(json, "sample_ns", trace->sample_ns);
 	else
 		json_null(json, "sample_ns");
+	put_steal(report, json);
 	put_classes(findings, json);
 	put_causes(findings, json);
 	put_instruments(trace, json);

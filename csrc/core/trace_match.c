@@ -4,92 +4,14 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/trace_held.h"
 
-size_t trace_findings_bytes(size_t kept_max)
-{
-	return sizeof(struct trace_findings) + kept_max * sizeof(struct trace_gap);
-}
-
-void trace_findings_init(struct trace_findings *findings, size_t kept_max)
-{
-	findings->kept_max = kept_max;
-	findings->links_used = LINKS_FIXED;
-	for (uint16_t class = 0; class < CLASSES; class++) {
-		const uint16_t link = class == CLASS_UNEXPLAINED ? LINK_NONE : LINK_OTHER;
-
-		findings->causes[class] =
-			(struct trace_cause){ .class = class, .entry = link, .cause = link };
-	}
-	findings->causes_used = CLASSES;
-}
-
+#define TLB_REMOTE 1	/* the reason of a shootdown that another CPU asked for */
 #define SLEEPS 0x7f	/* of prev_state: asleep, stopped or dead in any way */
 
 static bool is_before(uint64_t a, uint64_t b)
 {
 	return (int64_t)(a - b) < 0;
-}
-
-/* Kernel threads are named by the CPU they belong to: "ksoftirqd/1", "kworker/1:2". */
-static void key_of(const struct trace_event *event, struct trace_link *key)
-{
-	*key = (struct trace_link){ .source = event->source, .kind = event->kind };
-	memcpy(key->text, event->text, sizeof(key->text));
-	if (event->kind != TRACE_SWITCH) {
-		key->value = event->value;
-		return;
-	}
-	for (size_t i = strcspn(key->text, "/"); i < sizeof(key->text); i++)
-		key->text[i] = '\0';
-}
-
-static uint16_t link_of(struct trace_findings *findings, const struct trace_event *event)
-{
-	struct trace_link key;
-	size_t i;
-
-	key_of(event, &key);
-	for (i = LINKS_FIXED; i < findings->links_used; i++) {
-		const struct trace_link *link = &findings->links[i];
-
-		if (link->source == key.source && link->value == key.value &&
-		    !memcmp(link->text, key.text, sizeof(key.text)))
-			return (uint16_t)i;
-	}
-	if (i == TRACE_LINKS) {
-		findings->link_overflow++;
-		return LINK_OTHER;
-	}
-	findings->links[i] = key;
-	findings->links_used++;
-	return (uint16_t)i;
-}
-
-void trace_findings_note(struct trace_findings *findings, const struct trace_event *event)
-{
-	(void)link_of(findings, event);
-}
-
-static uint16_t cause_of(struct trace_findings *findings, uint16_t class, uint16_t entry,
-			 uint16_t cause)
-{
-	size_t i;
-
-	for (i = 0; i < findings->causes_used; i++) {
-		const struct trace_cause *known = &findings->causes[i];
-
-		if (known->class == class && known->entry == entry && known->cause == cause)
-			return (uint16_t)i;
-	}
-	if (i == TRACE_CAUSES) {
-		findings->cause_overflow++;
-		return class;
-	}
-	findings->causes[i].class = class;
-	findings->causes[i].entry = entry;
-	findings->causes[i].cause = cause;
-	findings->causes_used++;
-	return (uint16_t)i;
 }
 
 /* What is known of a gap while its events come. */
@@ -99,6 +21,8 @@ struct open_gap {
 	uint16_t implied;		/* the class, as long as no entry came */
 	unsigned int weight;
 	unsigned int switches;
+	bool waits;			/* `held` has begun */
+	struct trace_held held;
 };
 
 static void add_to_chain(const struct trace_match *match, struct open_gap *gap, uint16_t link,
@@ -157,16 +81,8 @@ static const struct trace_sent *sent_for(const struct trace_match *match,
 	return latest;
 }
 
-static void note_task(struct trace_findings *findings, int32_t tid)
-{
-	for (size_t i = 0; i < findings->tasks_used; i++)
-		if (findings->tasks[i].tid == tid)
-			return;
-	if (findings->tasks_used < TRACE_TASKS)
-		findings->tasks[findings->tasks_used++].tid = tid;
-}
-
-static void add_sender(struct trace_match *match, struct open_gap *gap,
+/* When it was sent is told to whoever holds the gap. */
+static void add_sender(struct trace_match *match, struct open_gap *gap, uint16_t link,
 		       const struct trace_event *event, uint64_t at)
 {
 	const struct trace_sent *sent;
@@ -181,8 +97,63 @@ static void add_sender(struct trace_match *match, struct open_gap *gap,
 		return;
 	gap->kept.sender_cpu = sent->cpu;
 	gap->kept.sender_tid = sent->event.tid;
-	gap->kept.sender_site = link_of(match->findings, &sent->event);
-	note_task(match->findings, sent->event.tid);
+	gap->kept.sender_site = trace_findings_link(match->findings, &sent->event);
+	trace_findings_task(match->findings, sent->event.tid);
+	/* Until then nobody was to come here: that is part of what it is to be sent. */
+	if (gap->waits)
+		trace_held_spent(&gap->held, sent->at, link);
+}
+
+/* The task that a switch brings, by which its time is known; `own`: of the measured one. */
+static uint16_t task_link(struct trace_match *match, const struct trace_event *came, uint16_t own)
+{
+	if (!came->value)
+		return LINK_IDLE;
+	return (int32_t)came->value == match->tid ? own : trace_findings_link(match->findings, came);
+}
+
+/* Who has the CPU as a wait begins. */
+static void begin_wait(struct trace_match *match, struct open_gap *gap)
+{
+	if (!match->waits || gap->waits)
+		return;
+	gap->waits = true;
+	trace_held_begin(&gap->held, gap->kept.start,
+			 match->known ? task_link(match, &match->came, LINK_NONE) : LINK_NONE, LINK_NONE);
+}
+
+/* Who has the CPU from here on. Once the task has come, the way back belongs to what brought it. */
+static void note_holder(struct trace_match *match, struct open_gap *gap, const struct trace_event *event,
+			uint16_t link, uint64_t at)
+{
+	struct trace_held *held = &gap->held;
+
+	if (!gap->waits)
+		return;
+	switch ((enum trace_kind)event->kind) {
+	case TRACE_SWITCH:
+		trace_held_task(held, at, task_link(match, event, gap->entry));
+		break;
+	case TRACE_WORK:
+		trace_held_task(held, at, link);
+		break;
+	case TRACE_SOFTIRQ:
+		trace_held_softirq(held, at, link);
+		break;
+	case TRACE_SOFTIRQ_END:
+		trace_held_softirq_end(held, at);
+		break;
+	case TRACE_END:
+		trace_held_end(held, at);
+		break;
+	default:
+		/* What a task does itself, and what it takes to change to it, is its own. */
+		if (trace_kinds[event->kind].entry)
+			trace_held_entry(held, at, link);
+		else if (event->kind != TRACE_TLB || event->value == TLB_REMOTE)
+			trace_held_event(held, at, link);
+		break;
+	}
 }
 
 static void add_event(struct trace_match *match, struct open_gap *gap,
@@ -195,14 +166,21 @@ static void add_event(struct trace_match *match, struct open_gap *gap,
 	match->findings->inside++;
 	/* It comes back, or nobody does. Was it not there at all, it came after who was. */
 	if (event->kind == TRACE_SWITCH) {
+		note_holder(match, gap, event, LINK_NONE, at);
 		if (!event->value)
 			return;
 		if ((int32_t)event->value == match->tid && (gap->switches || !event->other))
 			return;
 	}
-	link = link_of(match->findings, event);
+	if (event->kind == TRACE_END || event->kind == TRACE_SOFTIRQ_END) {
+		note_holder(match, gap, event, LINK_NONE, at);
+		return;
+	}
+	link = trace_findings_link(match->findings, event);
 	add_to_chain(match, gap, link, at);
-	add_sender(match, gap, event, at);
+	add_sender(match, gap, link, event, at);
+	if (event->kind != TRACE_SWITCH)
+		note_holder(match, gap, event, link, at);
 	if (event->kind == TRACE_FAULT && !gap->kept.address)
 		gap->kept.address = event->extra;
 	if (event->kind == TRACE_SWITCH && !gap->switches++)
@@ -227,27 +205,28 @@ static bool is_foreign(const struct trace_match *match, const struct trace_event
 	return trace_sources[event->source].own && event->tid != match->tid;
 }
 
-static void close_gap(struct trace_match *match, struct open_gap *gap, uint64_t units)
+static void close_gap(struct trace_match *match, struct open_gap *gap,
+		      const struct trace_entry *entry)
 {
 	struct trace_findings *findings = match->findings;
-	const uint64_t ns = clock_ns(match->mult, units);
-	struct trace_cause *cause;
-	struct recorder buckets;
+	const uint64_t units = entry->units;
+	const uint64_t ns = clock_ns(match->mult, units > entry->usual ? units - entry->usual : 0);
 
 	if (gap->entry == LINK_NONE)
 		gap->kept.class = (uint8_t)gap->implied;
-	gap->kept.cause = cause_of(findings, gap->kept.class, gap->entry, gap->cause);
-	cause = &findings->causes[gap->kept.cause];
-	cause->count++;
-	cause->stolen_ns += ns;
-	recorder_resume(&buckets, TRACE_DIGITS, cause->counts, cause->max_ns);
-	recorder_add(&buckets, ns);
-	cause->max_ns = buckets.max;
-	findings->gaps++;
-	findings->by_class[gap->kept.class]++;
-	findings->stolen_by_class_ns[gap->kept.class] += ns;
-	if (findings->kept < findings->kept_max)
-		findings->gaps_kept[findings->kept++] = gap->kept;
+	if (gap->waits)
+		gap->cause = trace_held_most(&gap->held, gap->kept.start + units);
+	gap->kept.cause = trace_findings_cause(findings, gap->kept.class, gap->entry, gap->cause);
+	trace_findings_add(findings, &gap->kept, ns);
+}
+
+static void take(struct trace_match *match, const struct trace_event *event)
+{
+	if (event->kind == TRACE_SWITCH) {
+		match->known = true;
+		match->came = *event;
+	}
+	match->feed.pop(match->feed.context);
 }
 
 void trace_match_gap(struct trace_match *match, const struct trace_entry *entry)
@@ -264,15 +243,17 @@ void trace_match_gap(struct trace_match *match, const struct trace_entry *entry)
 
 	while (match->feed.peek(match->feed.context, &event, &at) &&
 	       is_before(at, entry->start + entry->units)) {
-		if (is_foreign(match, &event))
+		if (is_foreign(match, &event)) {
 			match->findings->foreign++;
-		else if (is_before(at + match->tolerance, entry->start))
+		} else if (is_before(at + match->tolerance, entry->start)) {
 			match->findings->outside++;
-		else
+		} else {
+			begin_wait(match, &gap);
 			add_event(match, &gap, &event, at);
-		match->feed.pop(match->feed.context);
+		}
+		take(match, &event);
 	}
-	close_gap(match, &gap, entry->units);
+	close_gap(match, &gap, entry);
 }
 
 /* Counts all events before `until` in `counter`; without an end, all. */
@@ -284,7 +265,7 @@ static void count_until(struct trace_match *match, const uint64_t *until, uint64
 	while (match->feed.peek(match->feed.context, &event, &at) &&
 	       (!until || is_before(at + match->tolerance, *until))) {
 		(*(is_foreign(match, &event) ? &match->findings->foreign : counter))++;
-		match->feed.pop(match->feed.context);
+		take(match, &event);
 	}
 }
 
@@ -301,13 +282,4 @@ void trace_match_before(struct trace_match *match, const uint64_t *first)
 void trace_match_after(struct trace_match *match)
 {
 	count_until(match, NULL, &match->findings->after);
-}
-
-const struct trace_gap *trace_findings_gap(const struct trace_findings *findings, uint64_t key,
-					   size_t *hint)
-{
-	while (*hint < findings->kept && is_before(findings->gaps_kept[*hint].key, key))
-		(*hint)++;
-	return *hint < findings->kept && findings->gaps_kept[*hint].key == key ?
-	       &findings->gaps_kept[*hint] : NULL;
 }

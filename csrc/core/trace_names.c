@@ -150,6 +150,7 @@ void trace_names_set(struct trace_findings *findings, int symbols, int formats)
 	memset(best, 0, sizeof(best));
 	snprintf(findings->links[LINK_OTHER].label, TRACE_LABEL, "other");
 	findings->links[LINK_NONE].label[0] = '\0';
+	snprintf(findings->links[LINK_IDLE].label, TRACE_LABEL, "idle:exit");
 	for (size_t i = LINKS_FIXED; i < findings->links_used; i++)
 		name_plainly(&findings->links[i]);
 	each_line(symbols, take_symbol, findings, best);

@@ -214,6 +214,10 @@ static bool open_tracepoints(const struct trace_request *request, struct trace_e
 			.filter = trace_sources[i].own && in_first_pid_space() ? own : NULL,
 		};
 
+		if (trace_sources[i].ends && !request->waits) {
+			opening->states[i] = TRACE_UNASKED;
+			continue;
+		}
 		opening->states[i] = (uint8_t)open_tracepoint(request, i, &wanted, events->tracefs,
 							      events);
 		if (opening->states[i] == TRACE_REFUSED && !events->count) {

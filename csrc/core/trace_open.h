@@ -29,12 +29,14 @@ extern const char *const trace_level_names[LEVELS];
 enum trace_state {
 	TRACE_ABSENT,		/* this kernel has no such event */
 	TRACE_REFUSED,
+	TRACE_UNASKED,		/* it was not wanted */
 	TRACE_OPEN,
 };
 
 struct trace_request {
 	int cpu;		/* -1: wherever the task is */
 	int32_t tid;		/* the measured task */
+	bool waits;		/* what is measured is how long it waits for its CPU: ends are wanted */
 	size_t ring_bytes;	/* a power of two, at least a page */
 	const char *tracefs;	/* its folder; NULL: where it is mounted, else a private mount */
 };

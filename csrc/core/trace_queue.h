@@ -20,6 +20,7 @@
 struct trace_entry {
 	uint64_t start, units;	/* as the counter has it */
 	uint64_t key;		/* by which the loop's own list of them knows it; never less than the one before */
+	uint64_t usual;		/* units that it takes anyway: not stolen */
 };
 
 struct trace_queue {
@@ -37,8 +38,8 @@ static inline void trace_queue_begin(struct trace_queue *queue, uint64_t first)
 	atomic_store_explicit(&queue->first, first, memory_order_release);
 }
 
-static inline void trace_queue_push(struct trace_queue *queue, uint64_t start, uint64_t units,
-				    uint64_t key)
+static inline void trace_queue_push_beyond(struct trace_queue *queue, uint64_t start, uint64_t units,
+					   uint64_t key, uint64_t usual)
 {
 	const uint64_t pushed = atomic_load_explicit(&queue->pushed, memory_order_relaxed);
 	const uint64_t taken = atomic_load_explicit(&queue->taken, memory_order_acquire);
@@ -49,8 +50,14 @@ static inline void trace_queue_push(struct trace_queue *queue, uint64_t start, u
 				      memory_order_relaxed);
 		return;
 	}
-	queue->entries[pushed % TRACE_QUEUE_ENTRIES] = (struct trace_entry){ start, units, key };
+	queue->entries[pushed % TRACE_QUEUE_ENTRIES] = (struct trace_entry){ start, units, key, usual };
 	atomic_store_explicit(&queue->pushed, pushed + 1, memory_order_release);
+}
+
+static inline void trace_queue_push(struct trace_queue *queue, uint64_t start, uint64_t units,
+				    uint64_t key)
+{
+	trace_queue_push_beyond(queue, start, units, key, 0);
 }
 
 static inline void trace_queue_progress(struct trace_queue *queue, uint64_t until)

@@ -47,6 +47,9 @@ struct trace_report {
 	uint64_t lost;			/* for which the ring had no room */
 	uint64_t missing;		/* that the kernel counted beyond those */
 	uint64_t unknown;		/* records that could not be read */
+	uint64_t throttled;		/* how often the kernel held events back: too many */
+	bool steal_known;
+	uint64_t steal_ns;		/* the host took from the CPU while the loop ran */
 	uint64_t dropped_gaps;		/* for which the queue had no room */
 	uint64_t ring_peak_bytes;	/* the most that was found in it */
 	double clock_error_ns;		/* by which an event's time may be wrong */

@@ -126,6 +126,7 @@ enum trace_decoded trace_decode(const struct trace_layout *layout, const uint8_t
 		event->value = !!(header.misc & PERF_RECORD_MISC_SWITCH_OUT_PREEMPT);
 		return TRACE_DECODED;
 	case PERF_RECORD_THROTTLE:
+		return TRACE_THROTTLED;
 	case PERF_RECORD_UNTHROTTLE:
 		return TRACE_IGNORED;
 	default:

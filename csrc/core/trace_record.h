@@ -40,6 +40,7 @@ const uint8_t *trace_bytes_peek(const struct trace_bytes *bytes, uint8_t *scratc
 enum trace_decoded {
 	TRACE_DECODED,
 	TRACE_DECODED_LOSS,	/* `value`: records for which there was no room */
+	TRACE_THROTTLED,	/* from here on the kernel held the event back */
 	TRACE_IGNORED,		/* of a kind that says nothing of entries */
 	TRACE_UNKNOWN,		/* malformed, or of an event that is not ours */
 };

@@ -80,7 +80,7 @@ static void prepare(struct run *run)
 
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no deadline fits");
-	probe_attribute(run, run->params[PARAM_RING]);
+	probe_attribute_waits(run, run->params[PARAM_RING]);
 	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
 	probe_ring(&ring, run->params[PARAM_RING]);
 	threshold_ns = run->params[PARAM_THRESHOLD];

@@ -251,7 +251,7 @@ static void prepare(struct run *run)
 	pthread_attr_t attributes;
 	int error;
 
-	probe_attribute(run, run->params[PARAM_RING]);
+	probe_attribute_waits(run, run->params[PARAM_RING]);
 	if (run->params[PARAM_INTERVAL] > run->options.duration_ns)
 		fault_usage("--interval is longer than --duration: no wake-up fits");
 	if (cpu >= 0 && cpu == run->options.helper_cpu)

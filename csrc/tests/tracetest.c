@@ -8,7 +8,8 @@
  *                           -> JSON: what each record is, and what was left over
  *   match TID HZ TOLERANCE KEPT [SYMBOLS [FORMATS]]
  *                           "event AT SOURCE TID VALUE EXTRA [TEXT][<OTHER]" lines in order of time,
- *                           and between them "gap START UNITS", "before AT", "until AT",
+ *                           and between them "gap START UNITS [USUAL]", "wait
+ *                           START UNITS" (for the CPU), "before AT", "until AT",
  *                           "after", "sent AT SOURCE TID VALUE EXTRA CPU" (of another CPU)
  *                           -> JSON: the object attribution and the gaps
  *   balance OPEN            "begin ROW COUNT [WHAT]", "end ROW COUNT [WHAT]", and "event AT
@@ -132,7 +133,7 @@ static void command_decode(int argc, char **argv)
 {
 	static const char *const whats[] = {
 		[TRACE_DECODED] = "event", [TRACE_DECODED_LOSS] = "loss",
-		[TRACE_IGNORED] = "ignored", [TRACE_UNKNOWN] = "unknown",
+		[TRACE_THROTTLED] = "throttled", [TRACE_IGNORED] = "ignored", [TRACE_UNKNOWN] = "unknown",
 	};
 	static uint8_t scratch[TRACE_RECORD_MAX];
 	static struct trace_layout layout;
@@ -176,7 +177,7 @@ static void command_decode(int argc, char **argv)
 
 struct line {
 	char word[16];
-	uint64_t at, units;
+	uint64_t at, units, usual;
 	int cpu;
 	struct trace_event event;
 };
@@ -227,7 +228,8 @@ static void read_line(const char *text, struct line *line)
 		(void)sscanf(strchr(line->event.text, '<') ? strchr(line->event.text, '<') : "", "<%" SCNd32,
 			     &line->event.other);
 		line->event.text[strcspn(line->event.text, "<")] = '\0';
-	} else if (sscanf(text, "%15s %" SCNu64 " %" SCNu64, line->word, &line->at, &line->units) < 1) {
+	} else if (sscanf(text, "%15s %" SCNu64 " %" SCNu64 " %" SCNu64, line->word, &line->at,
+			  &line->units, &line->usual) < 1) {
 		fault_usage("no such line: %s", text);
 	}
 }
@@ -254,8 +256,10 @@ static void do_lines(struct trace_match *match)
 	for (size_t i = 0; i < line_count; i++) {
 		const struct line *line = &lines[i];
 
-		if (!strcmp(line->word, "gap"))
-			trace_match_gap(match, &(struct trace_entry){ line->at, line->units, line->at });
+		match->waits = !strcmp(line->word, "wait");
+		if (match->waits || !strcmp(line->word, "gap"))
+			trace_match_gap(match, &(struct trace_entry){ line->at, line->units, line->at,
+								      line->usual });
 		else if (!strcmp(line->word, "sent"))
 			trace_match_sent(match, &(struct trace_sent){ line->at, line->event,
 								      (int16_t)line->cpu });
@@ -272,7 +276,7 @@ static void put_gaps(struct trace *trace, struct json *json)
 {
 	json_open(json, "gaps", '[');
 	for (size_t i = 0; i < line_count; i++) {
-		if (strcmp(lines[i].word, "gap"))
+		if (strcmp(lines[i].word, "gap") && strcmp(lines[i].word, "wait"))
 			continue;
 		json_open(json, NULL, '{');
 		trace_gap_json(trace, lines[i].at, json);
@@ -329,7 +333,8 @@ static void add_row(struct sysfs_interrupts *interrupts, const char *name, uint6
 
 static void command_balance(char **argv)
 {
-	static struct trace_snapshot begin = { 100, 200, { 0 } }, end = { 1000, 1100, { 0 } };
+	static struct trace_snapshot begin = { .begin_ns = 100, .end_ns = 200 };
+	static struct trace_snapshot end = { .begin_ns = 1000, .end_ns = 1100 };
 	static struct trace_counters counters;
 	static struct trace_balance balance;
 	struct trace_findings *findings = calloc(1, trace_findings_bytes(0));

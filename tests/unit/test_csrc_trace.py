@@ -207,7 +207,7 @@ def test_the_other_records(tool):
     switch = {"what": "event", "event": "software/context_switch", "tid": OURS, "extra": 0, "text": "", "other": 0}
     assert got[0] == {"what": "loss", "lost": 41}
     assert got[1:3] == [{**switch, "time_ns": 6, "value": 1}, {**switch, "time_ns": 7, "value": 0}]
-    assert [each["what"] for each in got[3:5]] == ["ignored", "ignored"]
+    assert [each["what"] for each in got[3:5]] == ["ignored", "throttled"]
     assert (got[5]["event"], got[5]["extra"]) == ("software/page_fault", 0xDEAD000)
     assert [each["what"] for each in got[6:]] == ["unknown"] * 3
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/trace_senders.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "core/placement.h"
+#include "core/sysfs.h"
+
+/* As many descriptors as may be had: on a large machine more than is usual. */
+static void raise_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
+void trace_senders_open(struct trace_senders *senders, const struct trace_request *request,
+			int tracefs, struct trace_opening *opening)
+{
+	char online[1024];
+
+	if (request->cpu < 0 || opening->level != LEVEL_TRACEPOINTS ||
+	    !sysfs_line(online, sizeof(online), "/sys/devices/system/cpu/online"))
+		return;
+	senders->events = calloc(PLACEMENT_CPUS_MAX, sizeof(*senders->events));
+	senders->cpus = calloc(PLACEMENT_CPUS_MAX, sizeof(*senders->cpus));
+	if (!senders->events || !senders->cpus)
+		return;
+	raise_limit();
+	for (int cpu = 0; cpu < PLACEMENT_CPUS_MAX; cpu++) {
+		if (cpu == request->cpu || !sysfs_list_has(online, cpu))
+			continue;
+		if (!trace_events_open_senders(request, cpu, tracefs, &senders->events[senders->count],
+					       opening))
+			return;
+		senders->cpus[senders->count++] = (int16_t)cpu;
+	}
+}
+
+void trace_senders_enable(const struct trace_senders *senders)
+{
+	for (size_t i = 0; i < senders->count; i++)
+		(void)trace_events_enable(&senders->events[i]);
+}
+
+static void note_own(struct trace_senders *senders, const struct trace_sent *sent)
+{
+	const bool calls = sent->event.kind == TRACE_CALLER || !sent->event.extra;
+
+	if (sent->event.tid == senders->self && calls && senders->first &&
+	    sent->at >= senders->first && sent->at <= senders->last)
+		senders->own++;
+}
+
+void trace_senders_take(struct trace_senders *senders, const struct trace_drain *drain,
+			struct trace_match *match)
+{
+	const uint8_t *record;
+	size_t size;
+
+	for (size_t i = 0; i < senders->count; i++) {
+		struct trace_events *events = &senders->events[i];
+		struct trace_sent sent = { .cpu = senders->cpus[i] };
+
+		trace_events_look(events);
+		while ((record = trace_bytes_peek(&events->bytes, senders->scratch, &size))) {
+			if (trace_decode(&events->layout, record, size, &sent.event) == TRACE_DECODED) {
+				sent.at = trace_drain_counter(drain, sent.event.time_ns);
+				trace_match_sent(match, &sent);
+				note_own(senders, &sent);
+			}
+			events->bytes.tail += size;
+		}
+		trace_events_taken(events);
+	}
+}
+
+void trace_senders_discard(struct trace_senders *senders)
+{
+	for (size_t i = 0; i < senders->count; i++) {
+		trace_events_look(&senders->events[i]);
+		senders->events[i].bytes.tail = senders->events[i].bytes.head;
+		trace_events_taken(&senders->events[i]);
+	}
+}
