@@ -35,6 +35,8 @@ BENCH = "sense"
 #: At most. Runs are short, so that few disturbances more than needed are made.
 RUNS = 24
 DURATION_NS = 5 * 10**9
+#: Between two disturbances, in the mean.
+DISTANCE = "2ms"
 #: The first that a target can have: where others may take the CPU, most of the time nothing is effective.
 MODES = ("fifo", "pinned")
 _BY_NAME = {mode.name: mode for mode in SHIPPED}
@@ -80,7 +82,7 @@ def plan_of(modes: Mapping[str, str], inventory: Inventory, duration_ns: int = D
         "campaign": CAMPAIGN,
         "description": "Is what happens found? Disturbances at known times, held against what attribution says.",
         "targets": list(modes),
-        "benches": [BENCH],
+        "benches": [{"bench": BENCH, "params": {"distance": DISTANCE}}],
         "axes": {"mode": list(dict.fromkeys(modes.values()))},
         "include": [{"target": target, "mode": mode} for target, mode in modes.items()],
         "duration": f"{duration_ns}ns",
@@ -152,13 +154,14 @@ def observed_of(run: Run) -> list[Observed]:
 def _observed(
     result: Mapping[str, Any], gaps: Sequence[Mapping[str, Any]], disturbances: Sequence[Mapping[str, Any]]
 ) -> Observed:
-    cpu, told, made = result["cpu"], result["attribution"], result["disturbances"]
+    cpu, told, made, detail = (result[key] for key in ("cpu", "attribution", "disturbances", "detail"))
     return Observed(
         gaps=[line for line in gaps if line["cpu"] == cpu],
         disturbances=[line for line in disturbances if line["cpu"] == cpu],
         end_ns=int(result["duration_ns"]),
         events=tuple((told.get("events") or {}).get("open") or ()),
-        injector=result["detail"]["injector"]["tid"],
+        injector=detail["injector"]["tid"],
+        task=(detail.get("task") or {}).get("tid"),
         made={str(kind): int(number) for kind, number in made["made"].items()},
         gaps_lost=bool(result["gaps"]["dropped"]),
         disturbances_lost=bool(made["dropped"]),

@@ -20,13 +20,14 @@ class Mark:
     """A gap of this class with one of these ``labels`` is of this kind.
 
     ``own``: nothing else gives a gap such a label. ``told``: the kernel says who sent the interrupt, so that of all
-    with that label only the injector's are meant.
+    with that label only the injector's are meant. ``task``: the label is the name of a task, which the gap identifies.
     """
 
     class_: str
     labels: tuple[str, ...]
     own: bool = True
     told: bool = False
+    task: bool = False
 
     @property
     def precise(self) -> bool:
@@ -49,6 +50,7 @@ _CALL = "csd/csd_function_entry"
 _CALLER = "csd/csd_queue_cpu"
 _IPI = "ipi/ipi_entry"
 _SENDER = "ipi/ipi_send_cpu"
+_SWITCH = "sched/sched_switch"
 _SIGNAL = "signal/signal_deliver"
 
 #: By kind, the first whose event is open.
@@ -79,7 +81,7 @@ _SHOWN: dict[str, tuple[_Shown, ...]] = {
     ),
     "syscall": (_Shown("raw_syscalls/sys_enter", "syscall", ("syscall:",)),),
     "task": (
-        _Shown("sched/sched_switch", "interrupt", ("task:disturber",)),
+        _Shown(_SWITCH, "interrupt", ("task:disturber",)),
         _Shown("software/context_switch", "interrupt", ("switch:preempted",), own=False),
     ),
 }
@@ -98,5 +100,6 @@ def marks_of(events: Collection[str]) -> dict[str, Mark]:
     for kind, several in _SHOWN.items():
         shown = next((each for each in several if each.by in events), None)
         if shown is not None:
-            found[kind] = Mark(shown.class_, shown.labels, shown.own, shown.sent is not None and shown.sent in events)
+            told, task = shown.sent is not None and shown.sent in events, shown.by == _SWITCH
+            found[kind] = Mark(shown.class_, shown.labels, shown.own, told, task)
     return found

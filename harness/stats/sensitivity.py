@@ -43,7 +43,8 @@ class Observed:
     """One measurement. ``gaps`` are lines of gaps.jsonl, ``disturbances`` of disturbances.jsonl; times from one start.
 
     ``end_ns``: when it ended; later ones were not kept if ``gaps_lost`` or ``disturbances_lost``. ``made``: by kind,
-    those that were not kept included. ``injector``: the tid of who made them. ``events``: of the kernel, those open.
+    those that were not kept included. ``injector``: the tid of who made them; ``task``: of who came. ``events``: of the
+    kernel, those open.
     """
 
     gaps: Sequence[Mapping[str, Any]]
@@ -51,6 +52,7 @@ class Observed:
     end_ns: int
     events: Collection[str] = ()
     injector: int | None = None
+    task: int | None = None
     made: Mapping[str, int] = field(default_factory=dict)
     gaps_lost: bool = False
     disturbances_lost: bool = False
@@ -64,8 +66,8 @@ class Score:
     more events than its chain keeps, mostly of a task that ran for long, and may have named it there.
 
     ``named``: gaps that name the kind in either way, of which ``false`` were not made by us; both 0 where that cannot
-    be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found. ``blind``: no event of
-    this kernel shows the kind.
+    be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found. ``blind``: no event
+    of this kernel shows the kind.
     """
 
     kind: str
@@ -177,6 +179,7 @@ class _Gap:
     chain: tuple[str, ...]
     more: int
     sender: int | None
+    tid: int | None
 
     @property
     def called(self) -> str:
@@ -200,12 +203,13 @@ class _Disturbance:
 
 class _Measurement:
     def __init__(self, observed: Observed) -> None:
-        self._injector = observed.injector
+        self._injector, self._task = observed.injector, observed.task
         self._gaps = sorted(_gaps(observed.gaps), key=lambda gap: gap.begin)
         self._begins = [gap.begin for gap in self._gaps]
         self._done = sorted(_disturbances(observed), key=lambda each: each.at)
         self._made = observed.made
         self._marks = marks_of(observed.events)
+        self._begin = self._done[0].at if self._done else 0  # before it, the injector's own start is seen
         self._end = observed.end_ns
         if observed.gaps_lost:
             self._end = min(self._end, max((gap.end for gap in self._gaps), default=0))
@@ -286,8 +290,9 @@ class _Measurement:
     # -- by whom? ---------------------------------------------------------------------------------------------------
 
     def _named(self, gap: _Gap, mark: Mark, labels: Sequence[str]) -> bool:
-        """By class and cause."""
-        return gap.class_ == mark.class_ and gap.cause in labels and (not mark.told or self._ours(gap))
+        """By class and cause, and by who it was where the kernel says so."""
+        ours = (not mark.told or self._ours(gap)) and (not mark.task or self._came(gap))
+        return gap.class_ == mark.class_ and gap.cause in labels and ours
 
     def _in_chain(self, gap: _Gap, mark: Mark, labels: Sequence[str]) -> bool:
         """What says who it is for counts anywhere; of others, which a task that came in between may have got instead of
@@ -296,10 +301,15 @@ class _Measurement:
         first = next((i for i, label in enumerate(gap.chain) if _is_sent(label)), None)
         unsaid = gap.sender is None and not mark.told
         return any(
-            self._ours(gap) or unsaid if i == first else mark.own or unsaid
+            (self._ours(gap) or unsaid if i == first else mark.own or unsaid)
+            and (i != before or not mark.task or self._came(gap))
             for i, label in enumerate(gap.chain)
             if label in labels and (i < before or _kind_of(label) in _FOR_ONE)
         )
+
+    def _came(self, gap: _Gap) -> bool:
+        """Whether the first task that came was the one of ours, as far as that is known."""
+        return gap.tid is None or self._task in (None, gap.tid)
 
     def _ours(self, gap: _Gap) -> bool:
         return gap.sender is not None and gap.sender == self._injector
@@ -308,7 +318,7 @@ class _Measurement:
 
     def _precision(self, mark: Mark, labels: Sequence[str], covered: _Covered, tally: _Tally) -> None:
         for gap in self._gaps:
-            if gap.end > self._end:
+            if gap.end < self._begin or gap.end > self._end:
                 continue
             if self._named(gap, mark, labels) or self._in_chain(gap, mark, labels):
                 tally.counts["named"] += 1
@@ -370,7 +380,16 @@ def _gaps(lines: Iterable[Mapping[str, Any]]) -> Iterator[_Gap]:
         chain = tuple(str(event[1]) for event in line.get("chain") or ())
         class_, cause = line.get("class"), line.get("cause")
         tid = sender.get("tid") if isinstance(sender, Mapping) else None
-        yield _Gap(line["at_ns"], line["at_ns"] + line["gap_ns"], class_, cause, chain, line.get("more", 0), tid)
+        yield _Gap(
+            line["at_ns"],
+            line["at_ns"] + line["gap_ns"],
+            class_,
+            cause,
+            chain,
+            line.get("more", 0),
+            tid,
+            line.get("tid"),
+        )
 
 
 def _disturbances(observed: Observed) -> Iterator[_Disturbance]:

@@ -120,8 +120,22 @@ def test_other_kinds_send_the_same_interrupt():
     by_kind = {each.kind: each for each in score([observed([sent, later], woken)]).scores}
     assert (by_kind["reschedule"].named, by_kind["reschedule"].false) == (1, 0)
     assert by_kind["task"].found == 1
-    alone = only([sent], woken[1:])
-    assert (alone.named, alone.false) == (1, 1)
+    alone = only([sent], [done("reschedule", 50), woken[1]], injector=OURS)
+    assert (alone.named, alone.false) == (1, 0)
+    further = only([{**sent, "at_ns": 600_000}], [done("reschedule", 50), woken[1]])
+    assert (further.named, further.false) == (1, 1)
+
+
+def test_a_task_is_the_one_of_that_tid():
+    came = {**gap(100_500, 8_000, "task:disturber"), "tid": 42}
+    woken = [done("task", 100_000, effect_ns=102_000)]
+    assert only([came], woken, task=42).found == 1
+    assert only([came], woken).found == 1
+    another = only([came], woken, task=43)
+    assert (another.found, another.named) == (0, 0)
+    # Who came later is told by its name alone.
+    later = {**came, "cause": "task:cat", "chain": [[0, "task:cat"], [9, "task:disturber"]]}
+    assert only([later], woken, task=43).found == 1
 
 
 def test_one_gap_is_one_disturbance_of_a_kind():
@@ -171,6 +185,13 @@ def test_a_gap_that_names_what_was_not_done_is_false():
     # Another kind at that time is no excuse.
     other = score([observed([MEMBARRIER, false], [done("membarrier", 100_000), done("tlb", 499_999_000)])]).scores
     assert [(each.kind, each.false) for each in other] == [("membarrier", 1), ("tlb", 0)]
+
+
+def test_what_the_injector_does_before_it_begins_is_not_judged():
+    start = gap(50_000, 8_000, "task:disturber", sender=OURS, chain=["vector:reschedule", "task:disturber"])
+    found = only([start, MEMBARRIER], [done("membarrier", 100_000), done("task", 900_000, effect_ns=901_000)][1:])
+    assert found.named == 0
+    assert only([start], [done("task", 40_000, effect_ns=42_000)]).false == 1
 
 
 def test_without_senders_shams_say_what_comes_by_chance():
@@ -294,7 +315,7 @@ def measurements(draw):
             which = draw(st.sampled_from(list(LOOKS)))
             class_, cause, sender = LOOKS[which]
             gaps.append(gap(begin, 2_000, cause, class_, sender))
-            want[which, "false"] += 1
+            want[which, "false"] += bool(disturbances)  # before the first, the injector's own start is seen
             continue
         class_, cause, sender = LOOKS[kind]
         fate = draw(st.sampled_from(FATES))
