@@ -15,6 +15,7 @@ from typing import Any
 from ..agent import loads
 from ..agent.spec import LoadSpec
 from ..agent.validity import RULES
+from .attribution import TRACEPOINTS, forecast
 from .state import State, get, measured_cpu
 
 #: From best to worst. ``note`` limits what can be measured; ``warn`` disturbs; ``fail`` prevents.
@@ -240,4 +241,26 @@ def _loads(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("ok", "loads", f"can run: {', '.join(able)}")
 
 
-_RULES = (_cpus, _isolation, _rcu, _smt, _clock, _time_of_day, _virtual, _privileges, _knobs, _meddlers, _loads)
+def _attribution(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    if "attribution" not in facts:
+        return  # an agent's of before it said so
+    found = forecast(facts)
+    yield Finding(
+        "ok" if found.level == TRACEPOINTS and found.sure else "note", "attribution", str(found), found.advice
+    )
+
+
+_RULES = (
+    _cpus,
+    _isolation,
+    _rcu,
+    _smt,
+    _clock,
+    _time_of_day,
+    _virtual,
+    _privileges,
+    _attribution,
+    _knobs,
+    _meddlers,
+    _loads,
+)

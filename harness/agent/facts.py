@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import Any
 
-from . import board, cgroups, kconfig, services
+from . import board, cgroups, kconfig, services, tracing
 from .kernels import state
 from .knobs import show_all
 from .loads import memory, tools
@@ -50,6 +50,7 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "tracefs": any(
             tree.exists(f"{at}/current_tracer") for at in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
         ),
+        "attribution": tracing.gather(tree),
         "debugfs": bool(tree.names("/sys/kernel/debug")),
         "perf_event_paranoid": tree.number("/proc/sys/kernel/perf_event_paranoid"),
         "python": platform.python_version(),
