@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,24 +43,66 @@ def _run(gap: str, before: Callable[[], None], *extra: str) -> dict[str, Any]:
     return result
 
 
+@contextmanager
+def _held(gap: str) -> Iterator[None]:
+    """The events, as an agent holds them open between attributed runs."""
+    argv = [gap, "--hold-events", "cpu"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield
+        finally:
+            holder.stdin.close()
+
+
 def disturbance(before: Callable[[], None]) -> list[Figure]:
-    """Runs with and without, in alternation: gaps a second, and how long the one in the middle is."""
+    """Runs with and without, in the order ABBA: gaps a second, how long the one in the middle is, what that costs."""
     gap = str(build_probe("gap", native_arch()).path)
     runs: dict[str, list[dict[str, Any]]] = {"off": [], "perf": []}
-    for _ in range(ROUNDS):
-        for word, several in runs.items():
-            several.append(_run(gap, before, "--attribution", word))
-    sample_ns = [each["attribution"].get("sample_ns") or 0 for each in runs["perf"]]
+    for number in range(ROUNDS):
+        for word in ("off", "perf") if number % 2 else ("perf", "off"):
+            runs[word].append(_run(gap, before, "--attribution", word))
+    with _held(gap):
+        held = [_run(gap, before, "--attribution", "perf")["attribution"].get("instruments") for _ in range(2)]
+    told = [each["attribution"] for each in runs["perf"]]
+    sample_ns = [each.get("sample_ns") or 0 for each in told]
     rate = {word: median(each["scalars"]["gap_rate_hz"]["value"] for each in runs[word]) for word in runs}
     length = {word: median(each["gap_ns"] for each in runs[word]) for word in runs}
-    return [
+    figures = [
         Figure("one event of attribution", f"{median(sample_ns):.0f} ns added to a system call", median(sample_ns)),
-        Figure(
-            "gaps with attribution / without",
-            f"{rate['perf']:.0f} / {rate['off']:.0f} a second, median {length['perf']:.0f} / {length['off']:.0f} ns",
-            rate["perf"] / max(rate["off"], 1e-9),
-        ),
+        _ratio("gaps a second", rate),
+        _ratio("ns, the gap in the middle", length),
     ]
+    alone = [each["instruments"] for each in told if each.get("instruments")]
+    if alone and all(held):
+        figures += [
+            _share("the instruments' share of stolen time", [each["share_of_stolen"] or 0 for each in alone]),
+            _share("the instruments' share of the run", [each["share_of_run"] or 0 for each in alone]),
+            _interrupts("alone", alone),
+            _interrupts("events held open", [each for each in held if each]),
+        ]
+    return figures
+
+
+def _ratio(what: str, by_word: dict[str, float]) -> Figure:
+    ratio = by_word["perf"] / max(by_word["off"], 1e-9)
+    text = f"{ratio:.2f} x ({by_word['perf']:.0f} / {by_word['off']:.0f})"
+    return Figure(f"{what}, with attribution / without", text, ratio)
+
+
+def _share(what: str, shares: list[float]) -> Figure:
+    return Figure(what, f"{100 * median(shares):.2f} %", median(shares))
+
+
+def _interrupts(how: str, several: list[dict[str, Any]]) -> Figure:
+    counts = {
+        when: median(each["interrupts"][when] or 0 for each in several)
+        for when in ("opening", "enabling", "within", "closing")
+    }
+    said = ", ".join(f"{when} {count:.0f}" for when, count in counts.items())
+    return Figure(f"calls to the measured CPU, {how}", said, sum(counts.values()))
 
 
 def attribution(before: Callable[[], None]) -> list[Figure]:

@@ -106,6 +106,8 @@ def test_events_are_held_open_between_attributed_runs_and_no_longer(agent: Agent
         assert seen == [{}] * 4
         return
     assert first == second
+    watched = {name for record in records for name in record.facts_before["tracers"] or {}}
+    assert not any(f"({pid})" in name for name in watched for pid in (*first, *last))  # we are no tracer to ourselves
     assert [fds >= held[0]["events"] > 0 for fds in first.values()] == [True]
     assert list(first.values()) == list(last.values())
     assert set(first) != set(last)

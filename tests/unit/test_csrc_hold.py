@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -100,3 +101,65 @@ def test_bad_usage(gap):
     assert run(gap, "--hold-events", "all").returncode == 2
     work = build.build_probe("work", build.native_arch()).path
     assert run(work, "--hold-events", "cpu", stdin=subprocess.DEVNULL).returncode == 2
+
+
+def attributed(gap, out, *argv):
+    """A pinned run's attribution; skipped where this machine has no tracepoints."""
+    out.mkdir(exist_ok=True)
+    told = measured(gap, out, "--cpu", max(os.sched_getaffinity(0)), "--attribution", "perf", *argv)["attribution"]
+    if told["level"] != "tracepoints":
+        pytest.skip(f"no tracepoints here: {told['reason']}")
+    return told
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 interrupts every CPU to patch its code")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one CPU only: nobody else to interrupt")
+def test_beside_held_events_a_run_patches_nothing(gap, tmp_path):
+    for attempt in range(5):  # somebody else may have events open, too
+        alone = attributed(gap, tmp_path / f"alone-{attempt}", "--duration", "50ms")
+        if alone["instruments"]["interrupts"]["opening"]:
+            break
+    with held(gap, "--hold-events", "cpu"):
+        beside = attributed(gap, tmp_path / "beside", "--duration", "50ms")
+    events = len(beside["events"]["open"])
+    before, after = alone["instruments"]["interrupts"], beside["instruments"]["interrupts"]
+    assert after["opening"] < events <= before["opening"]
+    assert after["closing"] < before["closing"]
+
+
+def test_the_instruments_say_what_they_cost(gap, tmp_path):
+    cpu = max(os.sched_getaffinity(0))
+    told = attributed(gap, tmp_path, "--duration", "300ms")
+    instruments = told["instruments"]
+    placed = told["placed"]
+    assert instruments["events"] == placed["inside"] + placed["outside"] + placed["foreign"]
+    if told["sample_ns"] is not None:
+        stolen_ns = sum(each["stolen_ns"] for each in told["classes"].values())
+        assert instruments["cost_ns"] == pytest.approx(instruments["events"] * told["sample_ns"], rel=1e-3)
+        assert instruments["share_of_stolen"] == pytest.approx(instruments["cost_ns"] / stolen_ns, rel=1e-3)
+        assert instruments["share_of_run"] == pytest.approx(instruments["cost_ns"] / 300e6, rel=0.1)
+    assert instruments["reader"]["cpu_ns"] > 0
+    assert (cpu in instruments["reader"]["cpus"]) == (os.sched_getaffinity(0) == {cpu})
+    # Each event is enabled on its CPU, by an interrupt, before the loop; within it they need none.
+    interrupts = instruments["interrupts"]
+    assert interrupts["wakeups"] == 0
+    if os.sched_getaffinity(0) != {cpu}:
+        assert interrupts["enabling"] >= len(told["events"]["open"]) // 2
+        assert interrupts["own"] is None or interrupts["own"] < 10
+
+
+def test_events_that_others_open_meanwhile_are_counted(gap, tmp_path):
+    """Of a run that is under way, from anywhere."""
+    argv = ["--cpu", str(max(os.sched_getaffinity(0))), "--duration", "1s", "--attribution", "perf", "--out", tmp_path]
+    with subprocess.Popen([gap, *argv]) as probe:
+        try:
+            assert wait_until(lambda: os.sched_getaffinity(probe.pid) == {int(argv[1])})
+            run("sleep", "0.3")
+            with held(gap, "--hold-events", "task") as (_, said):
+                assert probe.wait(60) == 0
+        finally:
+            probe.kill()
+    told = json.loads((tmp_path / "result.json").read_text())["attribution"]
+    if told["level"] == "nothing":
+        pytest.skip(f"no events here: {told['reason']}")
+    assert told["instruments"]["opened_by_others"] >= said["events"] > 0
