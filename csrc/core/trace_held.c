@@ -33,22 +33,31 @@ void trace_held_spent(struct trace_held *held, uint64_t at, uint16_t link)
 	charge(held, at, link);
 }
 
-/* What came since the latest event, if that was an interrupt: who knows when it ended? */
-static uint16_t interrupted(const struct trace_held *held)
+/* Who has it now, if an interrupt has ended meanwhile. */
+static uint16_t holder_now(const struct trace_held *held)
 {
-	return held->below == held->none ? held->holder : held->below;
+	return held->interrupt && held->below != held->none ? held->below : held->holder;
+}
+
+static void pass(struct trace_held *held, uint16_t holder, bool interrupt)
+{
+	held->holder = holder;
+	held->interrupt = interrupt;
 }
 
 void trace_held_task(struct trace_held *held, uint64_t at, uint16_t task)
 {
-	charge(held, at, interrupted(held));
-	held->task = held->below = held->holder = task;
+	charge(held, at, holder_now(held));
+	held->task = held->below = task;
+	pass(held, task, false);
 }
 
 void trace_held_entry(struct trace_held *held, uint64_t at, uint16_t link)
 {
-	charge(held, at, interrupted(held));
-	held->holder = link;
+	charge(held, at, holder_now(held));
+	if (!held->interrupt)
+		held->below = held->holder;
+	pass(held, link, true);
 }
 
 void trace_held_event(struct trace_held *held, uint64_t at, uint16_t link)
@@ -59,27 +68,36 @@ void trace_held_event(struct trace_held *held, uint64_t at, uint16_t link)
 
 void trace_held_softirq(struct trace_held *held, uint64_t at, uint16_t link)
 {
-	trace_held_event(held, at, link);
+	charge(held, at, held->holder);
 	held->below = link;
+	pass(held, link, false);
+}
+
+void trace_held_softirq_event(struct trace_held *held, uint64_t at, uint16_t link)
+{
+	charge(held, at, holder_now(held));
+	held->below = link;
+	pass(held, link, false);
 }
 
 void trace_held_end(struct trace_held *held, uint64_t at)
 {
 	charge(held, at, held->holder);
-	held->holder = held->below;
+	pass(held, held->below, false);
 }
 
 void trace_held_softirq_end(struct trace_held *held, uint64_t at)
 {
+	charge(held, at, holder_now(held));
 	held->below = held->task;
-	trace_held_end(held, at);
+	pass(held, held->task, false);
 }
 
 uint16_t trace_held_most(struct trace_held *held, uint64_t until)
 {
 	size_t most = 0;
 
-	charge(held, until, held->holder);
+	charge(held, until, holder_now(held));
 	for (size_t i = 1; i < held->used; i++)
 		if (held->by[i].units > held->by[most].units)
 			most = i;

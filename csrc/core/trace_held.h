@@ -2,13 +2,13 @@
 /*
  * What held a task up that wanted to run: of the time from when it was due until it ran, who had
  * the CPU how long. Who was there has it first (nobody: that is the idle state and the way out of
- * it), then each event until the next one. Of interrupts there is no end to be seen, but they
- * are short: what comes between one and the next entry, or a switch, belongs to what it
- * interrupted, unless it is known when it ended.
+ * it), then each event until the next one. Of most interrupts no end is to be seen, but they are
+ * short: what lies between one and the next entry, or a switch, belongs to what it interrupted.
  */
 #ifndef ISOLBENCH_TRACE_HELD_H
 #define ISOLBENCH_TRACE_HELD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,8 +18,9 @@ struct trace_held {
 	uint64_t since;
 	uint16_t none;			/* link: not known */
 	uint16_t task;			/* link: who runs, nobody being one */
-	uint16_t below;			/* link: what an interrupt interrupts: that, or a softirq */
+	uint16_t below;			/* link: what an interrupt interrupts: that, or a softirq's */
 	uint16_t holder;		/* link: who has it since then */
+	bool interrupt;			/* that is one, and may have ended by now */
 	size_t used;
 	struct {
 		uint16_t link;
@@ -35,10 +36,11 @@ void trace_held_spent(struct trace_held *held, uint64_t at, uint16_t link);
 /* A task comes, or none does. */
 void trace_held_task(struct trace_held *held, uint64_t at, uint16_t task);
 
-/* An interrupt; what it does; a softirq, which others may interrupt. */
+/* An interrupt; what it does; a softirq, and what that does: those may be interrupted. */
 void trace_held_entry(struct trace_held *held, uint64_t at, uint16_t link);
 void trace_held_event(struct trace_held *held, uint64_t at, uint16_t link);
 void trace_held_softirq(struct trace_held *held, uint64_t at, uint16_t link);
+void trace_held_softirq_event(struct trace_held *held, uint64_t at, uint16_t link);
 
 /* Where the kernel says so: the end of an interrupt's handler, and of a softirq. */
 void trace_held_end(struct trace_held *held, uint64_t at);

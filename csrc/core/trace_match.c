@@ -140,6 +140,9 @@ static void note_holder(struct trace_match *match, struct open_gap *gap, const s
 	case TRACE_SOFTIRQ:
 		trace_held_softirq(held, at, link);
 		break;
+	case TRACE_TIMER:
+		trace_held_softirq_event(held, at, link);
+		break;
 	case TRACE_SOFTIRQ_END:
 		trace_held_softirq_end(held, at);
 		break;
@@ -209,13 +212,16 @@ static void close_gap(struct trace_match *match, struct open_gap *gap,
 		      const struct trace_entry *entry)
 {
 	struct trace_findings *findings = match->findings;
-	const uint64_t units = entry->units;
-	const uint64_t ns = clock_ns(match->mult, units > entry->usual ? units - entry->usual : 0);
+	const uint64_t ns = clock_ns(match->mult, entry->units > entry->usual ?
+					     entry->units - entry->usual : 0);
 
 	if (gap->entry == LINK_NONE)
 		gap->kept.class = (uint8_t)gap->implied;
-	if (gap->waits)
-		gap->cause = trace_held_most(&gap->held, gap->kept.start + units);
+	if (gap->waits) {
+		const uint16_t most = trace_held_most(&gap->held, gap->kept.start + entry->units);
+
+		gap->cause = most == LINK_NONE ? gap->cause : most;
+	}
 	gap->kept.cause = trace_findings_cause(findings, gap->kept.class, gap->entry, gap->cause);
 	trace_findings_add(findings, &gap->kept, ns);
 }
