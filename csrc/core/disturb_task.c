@@ -84,7 +84,8 @@ __attribute__((noinline, cold)) uint64_t disturb_act(uint64_t now)
 	uint8_t kind;
 	long call;
 
-	atomic_thread_fence(memory_order_acquire);
+	/* Again, in the order in which it publishes what is wanted. */
+	(void)atomic_load_explicit(&disturb_shared.due, memory_order_acquire);
 	kind = disturb_shared.kind;
 	call = calls[disturb_shared.call];
 	now = counter_read_ordered();

@@ -49,6 +49,7 @@ static struct ring ring;
 static struct gap_loop loop;
 static struct disturbance *kept;
 static uint64_t seed;
+static int injector_cpu;
 
 static void prepare(struct run *run)
 {
@@ -66,10 +67,10 @@ static void prepare(struct run *run)
 	probe_ring(&ring, run->params[PARAM_RING]);
 	if (cpu >= 0 && cpu == run->options.helper_cpu)
 		fault_usage("--injector-cpu %d: that is the measured CPU", cpu);
-	request.injector_cpu = run->options.helper_cpu >= 0 ? run->options.helper_cpu :
-							      placement_other_cpu(&run->origin, cpu);
-	if (request.injector_cpu < 0 ||
-	    (cpu < 0 && placement_other_cpu(&run->origin, request.injector_cpu) < 0))
+	injector_cpu = run->options.helper_cpu >= 0 ? run->options.helper_cpu :
+						      placement_other_cpu(&run->origin, cpu);
+	request.injector_cpu = injector_cpu;
+	if (injector_cpu < 0 || (cpu < 0 && placement_other_cpu(&run->origin, injector_cpu) < 0))
 		fault_environment(0, "allow this task a second CPU (taskset, cpuset)",
 				  "there is one allowed CPU only, and no other to disturb the task from");
 	for (int kind = 0; kind < DISTURB_KINDS; kind++)
@@ -90,6 +91,9 @@ static void warm(struct run *run)
 {
 	const uint64_t threshold_ns = run->params[PARAM_THRESHOLD];
 
+	/* Disturbed from where it is itself, it would not run at that instant. */
+	if (run->options.cpu < 0)
+		placement_stay_off(&run->origin, injector_cpu);
 	disturb_warm(probe_units(run, (double)threshold_ns));
 	/* First with everything a gap, for the slow path's sake. */
 	gap_loop_init(&loop, &recorder, &ring, run->scale, 1, probe_units(run, WARM_NS / 4));
@@ -111,6 +115,8 @@ static void measure(struct run *run)
 	run->last = loop.last;
 	run->iterations = loop.iterations;
 	disturb_end();
+	if (run->options.cpu < 0)
+		placement_stay_off(&run->origin, -1);
 }
 
 static void collect(struct run *run)

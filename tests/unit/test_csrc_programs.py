@@ -125,12 +125,13 @@ MORE = [
     ("wake", ["--method", "timerfd", "--digits", "3", "--ring", "2", "--threshold", "100ns"]),
     ("xwake", ["--method", "eventfd", "--ring", "2", "--threshold", "100ns"]),
     ("work", ["--buffer-bytes", "128", "--digits", "2", "--steps", "3"]),
+    ("sense", ["--distance", "1ms", "--ring", "2", "--threshold", "50ns"]),
 ]
 
 
 @pytest.mark.parametrize(("name", "extra"), [*((name, []) for name in build.probes()), *MORE])
 def test_every_probe_under_sanitisers(sanitised, tmp_path, name, extra):
-    if name == "xwake" and len(os.sched_getaffinity(0)) < 2:
+    if name in ("xwake", "sense") and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU only")
     cpu = str(max(os.sched_getaffinity(0)))
     probe = sanitised(f"probes/{name}.c")
@@ -141,18 +142,23 @@ def test_every_probe_under_sanitisers(sanitised, tmp_path, name, extra):
     assert json.loads((tmp_path / "result.json").read_text())["probe"] == name
 
 
-@pytest.mark.parametrize("method", ["futex", "eventfd"])
-def test_the_two_threads_do_not_race(compiled, method):
+RACES = [
+    ("xwake", ["--method", "futex"]),
+    ("xwake", ["--method", "eventfd"]),
+    ("sense", ["--distance", "1ms"]),
+]
+
+
+@pytest.mark.parametrize(("name", "extra"), RACES)
+def test_threads_do_not_race(compiled, name, extra):
     if not shutil.which("gcc") or not shutil.which("setarch"):
         pytest.skip("no gcc, or no setarch (Debian: util-linux)")
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU only")
-    program = compiled(("gcc",), ("-O1", "-g", "-fsanitize=thread"), "probes/xwake.c")
+    program = compiled(("gcc",), ("-O1", "-g", "-fsanitize=thread"), f"probes/{name}.c")
     # Without address randomisation: older ones find no room for their shadow where the kernel uses more bits of it.
     argv = ["setarch", "-R", str(program), "--cpu", str(max(os.sched_getaffinity(0))), "--duration", "300ms"]
-    done = subprocess.run(
-        [*argv, "--method", method], capture_output=True, text=True, timeout=120, check=False
-    )  # fmt: skip
+    done = subprocess.run([*argv, *extra], capture_output=True, text=True, timeout=120, check=False)
     if "unexpected memory mapping" in done.stderr:
         pytest.skip("this kernel's memory layout is beyond this ThreadSanitizer")
     assert (done.returncode, done.stderr) == (0, "")
@@ -261,7 +267,7 @@ def test_the_loop_runs_in_an_emulator(emulate):
 
 @pytest.mark.parametrize("name", build.probes())
 def test_every_probe_runs_in_an_emulator(emulate, name, tmp_path):
-    if name == "xwake" and len(os.sched_getaffinity(0)) < 2:
+    if name in ("xwake", "sense") and len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one CPU only")
     argv = [*emulate(f"probes/{name}.c"), "--cpu", str(max(os.sched_getaffinity(0))), "--duration", "200ms"]
     done = subprocess.run([*argv, "--out", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
