@@ -195,5 +195,10 @@ def headline(target: TargetView, section: Section) -> str:
     return printable(f"{target.name}, {section.title}, load {section.load}: most {what} was taken by {said}.")
 
 
+def key_of(class_: str) -> str:
+    """The style of a class's colour, of one that this version has not heard of too."""
+    return f"k-{class_}" if class_ in CLASSES else "k-other"
+
+
 def axis_words(axis: Axis) -> str:
     return f"{setting(axis.low)} to {setting(axis.high)}, log"

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from ..stats.causes import Causes
 from ..stats.quantiles import Spread
 from .kernel_view import BootedView
 from .view import STATES, CpuView, ModeView, Section, TargetView, View
@@ -95,6 +96,29 @@ def _cell(section: Section, mode: ModeView) -> dict[str, Any]:
         "left_out": mode.left_out,
         "observed_s": mode.observed_s,
         "reasons": [asdict(each) for each in mode.reasons],
+        "causes": None if mode.causes is None else _causes(mode.causes),
+    }
+
+
+def _causes(causes: Causes) -> dict[str, Any]:
+    """Of the same runs. Shares of the stolen time from 0 to 1; the buckets are in each run.json."""
+    return {
+        **{key: getattr(causes, key) for key in ("level", "levels", "reasons", "observed_s", "stolen_ns", "count")},
+        "conserved": causes.conserved,
+        "wrong": [asdict(each) for each in causes.wrong],
+        "lost": asdict(causes.lost),
+        "instruments": None if causes.instruments is None else asdict(causes.instruments),
+        "steal_ns": causes.steal_ns,
+        "classes": {name: asdict(each) for name, each in causes.classes.items()},
+        "rows": [
+            {
+                "class": row.class_,
+                **{key: getattr(row, key) for key in ("entry", "cause", "irq", "count", "stolen_ns", "max_ns")},
+                "share": causes.share(row.stolen_ns),
+                "per_s": None if row.per_s is None else _spread(row.per_s),
+            }
+            for row in causes.rows
+        ],
     }
 
 

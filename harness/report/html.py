@@ -265,7 +265,13 @@ def _environment() -> jinja2.Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters.update(
-        p=units.printable, ns=_time, quantity=_quantity, spread=_spread, plural=units.plural, threshold=_threshold
+        p=units.printable,
+        key=cause_view.key_of,
+        ns=_time,
+        quantity=_quantity,
+        spread=_spread,
+        plural=units.plural,
+        threshold=_threshold,
     )
     return environment
 

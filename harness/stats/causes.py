@@ -418,7 +418,7 @@ def _text(value: object) -> str | None:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64 else 0
 
 
 def _number(value: object) -> float | None:

@@ -172,5 +172,26 @@ def realistic(root: Path, repeat: int = 3) -> Path:
     return execution
 
 
+def kernels(root: Path, repeat: int = 2, next_level: str = "tracepoints") -> Path:
+    """The same CPU under two kernels; ``next_level``: what the second one lets be seen."""
+    execution = root / "nightly" / fake.EXECUTION
+    cells = []
+    for place, (kernel, causes, level) in enumerate(
+        (("default", NOISY, "tracepoints"), ("next", QUIET, next_level)), 1
+    ):
+        cell = f"gap.pinned.idle-{place:012x}"
+        cells.append(fake.plan_cell(cell, "nuc", "pinned", "idle", attribution="perf", kernel=kernel, boot="plain"))
+        facts = {**fake.FACTS, "kernel": {**fake.FACTS["kernel"], "release": f"6.{place}", "build_id": f"b{place}"}}
+        for number in range(1, repeat + 1):
+            attributed(
+                execution, causes=causes, level=level, seed=10 * place + number, cell=cell, repeat=number,
+                kernel=kernel, facts=facts,
+            )  # fmt: skip
+    fake.lane(execution, "nuc", fake.FACTS, [])
+    fake.plan(execution, ["nuc"], cells, repeat)
+    return execution
+
+
 if __name__ == "__main__":
-    print(realistic(Path(sys.argv[1])))
+    print(realistic(Path(sys.argv[1]) / "modes"))
+    print(kernels(Path(sys.argv[1]) / "kernels"))

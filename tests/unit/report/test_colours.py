@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-STYLE = (Path(__file__).parents[3] / "harness/report/templates/report.css").read_text()
+_TEMPLATES = Path(__file__).parents[3] / "harness/report/templates"
+STYLE = (_TEMPLATES / "report.css").read_text()
+CAUSES = (_TEMPLATES / "causes.css").read_text()
 Floats = NDArray[np.float64]
 
 #: Machado, Oliveira and Fernandes (2009), severity 1, over linear RGB.
@@ -31,8 +33,8 @@ VISIONS = {
 APART = 18.0
 
 
-def themes() -> dict[str, dict[str, str]]:
-    light, dark = STYLE.split("prefers-color-scheme: dark", 1)
+def themes(style: str = STYLE) -> dict[str, dict[str, str]]:
+    light, dark = style.split("prefers-color-scheme: dark", 1)
     return {
         name: dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", part[: part.index("}")]))
         for name, part in (("light", light[light.index(":root") :]), ("dark", dark[dark.index(":root") :]))
@@ -67,6 +69,15 @@ def test_any_two_lines_can_be_told_apart(theme: str, vision: str) -> None:
         if float(np.linalg.norm(seen[one] - seen[other])) < APART
     ]
     assert not close
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("vision", VISIONS)
+def test_any_two_classes_of_causes_can_be_told_apart(theme: str, vision: str) -> None:
+    known = themes(CAUSES)[theme]
+    seen = [lab(VISIONS[vision] @ linear(known[f"k{place}"])) for place in range(4)]
+    assert min(float(np.linalg.norm(one - other)) for one, other in combinations(seen, 2)) >= APART
+    assert min(contrast(known[f"k{place}"], themes()[theme]["page"]) for place in range(4)) >= 3
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

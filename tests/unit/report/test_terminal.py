@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 
 import numpy as np
@@ -13,11 +14,13 @@ from rich.console import Console
 
 from harness.report.detail import show, sparkline
 from harness.report.document import document
+from harness.report.html import render
 from harness.report.model import build_view
 from harness.report.terminal import summary
 from harness.report.words import totals
 from harness.store.runs import run_dirs, write_run
 
+from . import fake_causes
 from . import fake_execution as fake
 
 
@@ -284,3 +287,63 @@ def test_a_quantile_that_reads_as_the_next_one_is_left_out(tmp_path):
     fake.simple_run(tmp_path, histogram=fake.Counts(fake.GEOMETRY, values))
     head = next(line for line in printed(summary, tmp_path).splitlines() if line.startswith("  mode"))
     assert head.split()[:5] == ["mode", "p50", "p99.99", "p99.9999", "max"]
+
+
+def test_a_cell_says_in_a_line_what_took_its_time(tmp_path):
+    text = uncoloured(printed(summary, fake_causes.realistic(tmp_path, 2)))
+    own = text[text.index("stolen time by cause") :]
+    assert re.search(r"shared: 0\.2\d % of the time was stolen, 6\d % of it by timer tick, \d+ % by device", own)
+    assert re.search(r"fifo: \d\d\.\d µs of each second was stolen, 8\d % of it by unexplained", own)
+    blind = own[own.index("box:") :]
+    assert "pinned: Causes were asked for, and none could be had: perf_event_paranoid is 3" in blind
+    assert "% of the time" not in blind
+
+
+def test_a_run_has_a_table_of_its_causes(tmp_path):
+    loud = {"ring": {"lost": 3}, "placed": {"inside": 5}}
+    folder = fake_causes.attributed(tmp_path, told_more=loud)
+    text = flat(printed(show, folder))
+    own = text[text.index("stolen time by cause") : text.index("other metrics")]
+    assert re.search(
+        r"share per s count/s longest class cause 6\d % 1\.\d\d ms 2\d\d \S+ µs interrupt hrtimer:tick", own
+    )
+    assert "hrtimer:tick_nohz_handler by vector:local_timer" in own
+    assert "unexplained" in own
+    assert "3 found no room in the ring" in own
+    assert "by cause" not in printed(show, fake.simple_run(tmp_path / "plain"))
+
+
+def test_what_was_booted_has_its_causes_beside_each_other(tmp_path):
+    text = flat(printed(summary, fake_causes.kernels(tmp_path)))
+    own = text[text.index("stolen a second by cause") :]
+    assert re.search(r"hrtimer:tick_nohz_handler by vector:local_timer 1\.\d\d ms 5\.\d+ µs 0\.00", own)
+    assert re.search(r"irq:nvme0q4 \S+ µs - gone", own)
+    assert re.search(r"and \d more", own)
+    for line in printed(summary, fake_causes.kernels(tmp_path / "80"), terminal=True).splitlines():
+        assert len(uncoloured(line)) <= 80
+
+
+def test_causes_by_other_means_are_not_compared_in_silence(tmp_path):
+    folder = fake_causes.kernels(tmp_path, next_level="software")
+    said = "default plain: attribution by tracepoints; next plain: attribution by software events only."
+    assert said in flat(printed(summary, folder))
+    assert said in render(folder)
+
+
+def test_nobodys_name_of_a_cause_reaches_the_terminal_as_it_is(tmp_path):
+    made = [("interrupt", "vector:\x1b[2J", "task:\x1b]0;x\x07[red]", 5, 9_000.0)]
+    folder = fake_causes.attributed(tmp_path, causes=made)
+    for what, path in ((show, folder), (summary, tmp_path)):
+        text = printed(what, path)
+        assert "\x1b" not in text
+        assert "[red]" in text
+
+
+def test_machines_get_the_causes_too(tmp_path):
+    cells = document(build_view(fake_causes.realistic(tmp_path, 1)))["targets"][0]["cells"]
+    causes = cells[0]["causes"]
+    assert causes["rows"][0]["cause"] == fake_causes.TICK
+    assert sum(row["share"] for row in causes["rows"]) == pytest.approx(1)
+    json.dumps(causes, allow_nan=False)
+    fake.simple_run(tmp_path / "plain")
+    assert document(build_view(tmp_path / "plain"))["targets"][0]["cells"][0]["causes"] is None
