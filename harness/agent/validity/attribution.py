@@ -18,7 +18,7 @@ def attribution(seen: Evidence) -> Iterator[Finding]:
         lost = _lost(told)
         if lost:
             yield Finding("events-lost", f"attribution of {where}: {lost}")
-        wrong = _not_conserved(told.get("conservation") or {})
+        wrong = _not_conserved(told.get("conservation") or {}, (told.get("ring") or {}).get("missing") or 0)
         if wrong:
             yield Finding("events-not-conserved", f"attribution of {where}: {wrong}")
         opened = (told.get("instruments") or {}).get("opened_by_others") or 0
@@ -35,13 +35,17 @@ def _lost(told: Mapping[str, Any]) -> str:
     counts = {
         "events found no room in the ring": ring.get("lost"),
         "records could not be read": ring.get("unknown"),
+        "times the kernel held events back, which were too many": ring.get("throttled"),
         "gaps came faster than they were taken": told.get("gaps_dropped"),
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _not_conserved(conservation: Mapping[str, Any]) -> str:
-    """By row of /proc/interrupts. Where losses are known nothing follows, and the probe says so (null)."""
+def _not_conserved(conservation: Mapping[str, Any], missing: int) -> str:
+    """By row of /proc/interrupts. Where losses are known nothing follows, and the probe says so (null).
+
+    ``missing``: events that the kernel counted as well, and wrote no record of.
+    """
     if conservation.get("holds") is not False:
         return ""
     wrong = []
@@ -49,4 +53,5 @@ def _not_conserved(conservation: Mapping[str, Any]) -> str:
         events, edge, interrupts = row.get("events", 0), row.get("edge", 0), row.get("interrupts", 0)
         if not events <= interrupts <= events + edge:
             wrong.append(f"{name}: {events} events, {interrupts} interrupts")
-    return ", ".join(wrong) or "events and interrupts differ"
+    text = ", ".join(wrong) or "events and interrupts differ"
+    return f"{text} ({missing} events were counted and withheld by the kernel)" if missing else text

@@ -277,12 +277,12 @@ RULES: Mapping[str, Rule] = {
     "events-lost": Rule(
         SUSPECT,
         "attribution lost events or gaps: some causes are missing, and shares are wrong",
-        "raise the threshold; let the housekeeping CPUs have time for the reader of events",
+        "raise the threshold or, where it held back, kernel.perf_event_max_sample_rate; let the housekeeping CPUs have time for the reader of events",
     ),
     "events-not-conserved": Rule(
         SUSPECT,
         "attribution had fewer or more events of an interrupt than the kernel counted",
-        "see which, and `missing`: some kernels count events that they do not write; if it is zero, report it",
+        "see which, and `missing`: some kernels withhold records; if it is zero, report it",
         f"{_DOC}/trace/events.rst",
     ),
     # Knobs

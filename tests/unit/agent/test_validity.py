@@ -211,6 +211,7 @@ def conserved(holds: bool | None, **row: int) -> dict[str, Any]:
 CASES: list[tuple[str, str, Change]] = [
     ("events-lost", "suspect", attributed(ring={"lost": 1}, conservation=conserved(None))),
     ("events-lost", "suspect", attributed(ring={"unknown": 1})),
+    ("events-lost", "suspect", attributed(ring={"throttled": 1})),
     ("events-lost", "suspect", attributed(gaps_dropped=1)),
     ("events-not-conserved", "suspect", attributed(conservation=conserved(False, interrupts=9))),
     ("tracer-active", "suspect", attributed(tracer="function")),
@@ -312,6 +313,17 @@ def test_one_thing_trips_one_rule(rule: str, state: str, change: Change) -> None
     assert {(reason["rule"], reason["state"]) for reason in verdict.reasons} == {(rule, state)}
     assert verdict.state == state
     assert all(reason["text"] and reason["advice"] for reason in verdict.reasons)
+
+
+def test_events_that_the_kernel_withheld_are_told_from_others() -> None:
+    texts = []
+    for missing in (0, 3):
+        seen = evidence()
+        attributed(ring={"missing": missing}, conservation=conserved(False, interrupts=11))(seen)
+        (reason,) = judge(seen).reasons
+        texts.append(reason["text"])
+    assert texts[0].endswith("LOC: 7 events, 11 interrupts")
+    assert texts[1] == f"{texts[0]} (3 events were counted and withheld by the kernel)"
 
 
 def test_the_worst_state_wins_and_all_reasons_stay() -> None:
