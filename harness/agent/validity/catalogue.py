@@ -277,7 +277,8 @@ RULES: Mapping[str, Rule] = {
     "events-lost": Rule(
         SUSPECT,
         "attribution lost events or gaps: some causes are missing, and shares are wrong",
-        "raise the threshold or, where it held back, kernel.perf_event_max_sample_rate; let the housekeeping CPUs have time for the reader of events",
+        "raise the threshold or, where it held back, kernel.perf_event_max_sample_rate; let the housekeeping CPUs have"
+        " time for the reader of events",
     ),
     "events-not-conserved": Rule(
         SUSPECT,
