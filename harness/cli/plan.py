@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import boot_plan, complete, options, tuning
+from . import attributing, boot_plan, complete, options, tuning
 from .placing import lines, placements
 from .render import console, echo_json, printable
 from .words import bench_titles, plural
@@ -195,6 +195,7 @@ def _json(
                 "facts_of": None if facts[name].at_s is None else round(facts[name].at_s or 0),
                 "placement": placed[name],
                 "tune_lacks": tuning.lacks(plan, facts[name].facts),
+                "attribution": attributing.level(facts[name].facts),
             }
             for name, lane in plan.estimate.lanes.items()
         },
@@ -222,7 +223,12 @@ def _print(
 
     out = console()
     notes = {
-        name: (*lines(placed[name]), *tuning.lines(plan, facts[name].facts), *boot_plan.lines(boots[name]))
+        name: (
+            *lines(placed[name]),
+            *tuning.lines(plan, facts[name].facts),
+            *attributing.lines(plan, facts[name].facts),
+            *boot_plan.lines(boots[name]),
+        )
         for name in plan.targets
     }
     for names, (rows, noted) in _groups(plan, verdicts, notes).items():
