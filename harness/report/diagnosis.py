@@ -131,11 +131,11 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
             ),
         )
     if made:
-        out.print(_indented("what to do, by the share of the stolen time that it is about:", "bold"))
+        out.print(_indented("what to do, and the share of the stolen time that it is about:", "bold"))
         out.print(table)
     if len(made) > SHOWN_TREATMENTS:
         out.print(_indented(f"{len(made) - SHOWN_TREATMENTS} more: --json has all"))
-    if there := in_effect(found):
+    if there := [each for each in in_effect(found) if each.kind not in _WHOSE]:
         out.print(_indented(f"in effect already: {', '.join(_short(each) for each in there)}"))
 
 

@@ -122,18 +122,24 @@ def _complaints(found: Causes, facts: Mapping[str, Any], knobs: Mapping[str, Any
 
 
 def treatments(found: Diagnosis) -> tuple[Treatment, ...]:
-    """Each remedy once; that of the most stolen time first, of equal ones that which helps its cause most."""
+    """Each remedy once; first what probably helps most.
+
+    A remedy counts for each of its causes by the time that this took: wholly where it is the first that helps against
+    it, for half as the second, and so on. One of which nobody knows whether it is in effect counts for half of that.
+    """
     where: dict[Remedy, list[tuple[int, int]]] = {}
     for number, complaint in enumerate(found.complaints, 1):
         for place, remedy in enumerate(complaint.remedies):
             if remedy.in_effect is not True:
                 where.setdefault(remedy, []).append((number, place))
-    made = [
-        (min(place for _, place in places), Treatment(remedy, numbers, _sum(found, numbers)))
-        for remedy, places in where.items()
-        for numbers in [tuple(number for number, _ in places)]
-    ]
-    return tuple(each for _, each in sorted(made, key=lambda item: (-item[1].share, item[0], item[1].numbers)))
+    made = []
+    for remedy, places in where.items():
+        numbers = tuple(number for number, _ in places)
+        score = sum(found.complaints[number - 1].stolen_ns / (1 + place) for number, place in places)
+        made.append(
+            (score if remedy.in_effect is False else score / 2, Treatment(remedy, numbers, _sum(found, numbers)))
+        )
+    return tuple(each for _, each in sorted(made, key=lambda item: (-item[0], item[1].numbers)))
 
 
 def _sum(found: Diagnosis, numbers: Iterable[int]) -> float:
