@@ -42,7 +42,13 @@ def kinds_of_the_probe() -> set[str]:
     """Without those that say nothing of why: the end of an event, and where another one was sent from."""
     table = (CSRC / "trace_event.c").read_text().partition("trace_kinds[TRACE_KINDS]")[2].partition("};")[0]
     rows = re.findall(r'= \{ "([a-z]+)", (\w+), \w+, ([0-9]+) \}', table)
-    return {kind for kind, implies, weight in rows if (implies, weight) != ("CLASS_UNEXPLAINED", "0")}
+    found = {kind for kind, implies, weight in rows if (implies, weight) != ("CLASS_UNEXPLAINED", "0")}
+    return found | {label.partition(":")[0] for label in made_up()}
+
+
+def made_up() -> set[str]:
+    """Labels of no event, that the probe spells out."""
+    return set(re.findall(r'"([a-z]+:[a-z]+)"', (CSRC / "trace_names.c").read_text()))
 
 
 def labels_of_the_probe() -> set[str]:
@@ -126,6 +132,7 @@ def _by_name(cause: str) -> bool:
         ("hrtimer:sched_rt_period_timer", "throttle", "rt-throttling"),
         ("tick:POSIX_TIMER", "CPU time", "no-cpu-timers"),
         ("softirq:RCU", "RCU", "rcu-nocbs"),
+        ("idle:exit", "idle state", "cpu-dma-latency"),
         ("unexplained", "host", "pin-vcpu"),
         (None, "host", "pin-vcpu"),
         ("other", "more different", "more-events"),

@@ -40,6 +40,12 @@ KNOWN: tuple[Known, ...] = (
         "the task ran into what it may not do, and was told by a signal",
         "look-up no-syscalls",
     ),
+    known(
+        "idle",
+        "*",
+        "nobody: the CPU took so long to leave its idle state, or the host to give it back",
+        "cpu-dma-latency pin-vcpu turbo governor",
+    ),
     known("other", "*", "more different causes than were told apart", "more-events"),
     known("signal", "*", "a signal came for the measured task", "no-signals no-timers"),
     known(
