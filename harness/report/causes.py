@@ -16,6 +16,8 @@ from .view import Advised, ModeView, Section
 
 #: Bars of a decade in the histogram of a cause.
 PER_DECADE = 5
+#: The class of gaps in which no event lies.
+UNEXPLAINED = "unexplained"
 #: What a sentence names.
 NAMED = 3
 #: Causes whose remedies are listed, and of each how many; what took less than this share asks for none.
@@ -53,7 +55,7 @@ def adding() -> Sum:
 def name_of(row: Row | Beside) -> str:
     """In a few words: ``timer tick``."""
     if row.cause is None:
-        return "unexplained" if row.class_ == "unexplained" else f"{row.class_} without a cause"
+        return UNEXPLAINED if row.class_ == UNEXPLAINED else f"{row.class_} without a cause"
     return "further causes" if row.cause == OTHER else in_words(row.cause)
 
 
@@ -93,10 +95,10 @@ def lost(causes: Causes, late: bool) -> str:
 def answer(causes: Causes) -> str:
     """What took most, and what came next: ``72 % of it by device interrupt virtio1-req.0, 9.2 % by timer tick, …``."""
     named = by_name(causes)
-    parts = [
-        f"{percent(causes.share(ns))} {'by' if place else 'of it by'} {name}"
-        for place, (name, ns) in enumerate(named[:NAMED])
-    ]
+    parts = []
+    for place, (name, ns) in enumerate(named[:NAMED]):
+        by = name if name == UNEXPLAINED else f"by {name}"
+        parts.append(f"{percent(causes.share(ns))} {by if place else f'of it {by}'}")
     if rest := sum(ns for _, ns in named[NAMED:]):
         parts.append(f"{percent(causes.share(rest))} by {plural(len(named) - NAMED, 'other')}")
     return ", ".join(parts)
@@ -185,12 +187,12 @@ def _instruments(causes: Causes, late: bool) -> Iterable[Note]:
     disturbed = own.own + own.wakeups
     yield Note("", f"{text}; {plural(disturbed, 'interrupt') if disturbed else 'no interrupt'} of theirs meanwhile.")
     if own.others:
-        yield Note("suspect", f"Others opened {plural(own.others, 'perf event')} on the machine meanwhile.")
+        yield Note("suspect", f"Others opened {plural(own.others, 'perf event')} on the machine meanwhile.", True)
 
 
 def _steal(causes: Causes) -> Iterable[Note]:
     if causes.steal_ns:
-        unexplained = causes.classes["unexplained"].stolen_ns
+        unexplained = causes.classes[UNEXPLAINED].stolen_ns
         yield Note("", f"The host took {duration(causes.steal_ns)} (steal); unexplained are {duration(unexplained)}.")
 
 

@@ -21,6 +21,7 @@ _KNOWN = {
     "fault:kernel": "page fault in the kernel",
     "switch:preempted": "preempted by another task",
     "switch:slept": "slept",
+    "idle:exit": "leaving idle",
 }
 _KINDS = {
     "work": "kernel work {}",

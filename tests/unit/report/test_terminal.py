@@ -293,7 +293,7 @@ def test_a_cell_says_in_a_line_what_took_its_time(tmp_path):
     text = uncoloured(printed(summary, fake_causes.realistic(tmp_path, 2)))
     own = text[text.index("stolen time by cause") :]
     assert re.search(r"shared: 0\.2\d % of the time was stolen, 6\d % of it by timer tick, \d+ % by device", own)
-    assert re.search(r"fifo: \d\d\.\d µs of each second was stolen, 8\d % of it by unexplained", own)
+    assert re.search(r"fifo: \d\d\.\d µs of each second was stolen, 8\d % of it unexplained", own)
     blind = own[own.index("box:") :]
     assert "pinned: Causes were asked for, and none could be had: perf_event_paranoid is 3" in blind
     assert "% of the time" not in blind
