@@ -18,7 +18,7 @@ from ..stats.quantiles import QUANTILES, enough, samples_needed
 from ..store.hdr import Counts
 from ..store.runs import Run, load_attempt, load_run
 from ..store.values import quantile_with_missed, samples
-from . import account, cause_tables
+from . import account, cause_tables, longest
 from . import facts as fact_rows
 from .grouping import compact
 from .layout import Column, advice, heading, item, line, plain, table
@@ -52,8 +52,9 @@ def show(run_dir: Path, console: Console) -> None:
             _histogram(run, metric, console)
     results = objects(document.get("results"))
     if (found := of_results(results)) is not None:
-        noun = next((name for each in results for name, _ in event_lists(each)), "gaps")
-        cause_tables.of_run(found, noun, console)
+        kept = next((name for each in results for name, _ in event_lists(each)), "gaps")
+        cause_tables.of_run(found, kept, console)
+    longest.longest(run, console)
     scalars = [m for m in run.metrics if m.get("kind") == "scalar"]
     if scalars:
         heading(console, "other metrics")
@@ -66,7 +67,7 @@ def show(run_dir: Path, console: Console) -> None:
     heading(console, "facts")
     for label, text in fact_rows.rows({}, document):
         item(console, label, text)
-    _files(run.path, console)
+    longest.files(run.path, console)
 
 
 def show_attempt(attempt_dir: Path, console: Console) -> None:
@@ -89,7 +90,7 @@ def show_attempt(attempt_dir: Path, console: Console) -> None:
     heading(console, f"log, the last {_LOG_LINES} of {len(lines)} lines" if len(lines) > _LOG_LINES else "log")
     for text in lines[-_LOG_LINES:] or ["empty"]:
         line(console, text, indent=4)
-    _files(folder, console)
+    longest.files(folder, console)
 
 
 def _control(control: Mapping[str, Any], console: Console) -> None:
@@ -114,11 +115,6 @@ def _group(group: account.Group, console: Console) -> None:
         heading(console, group.title)
         for label, text in group.rows:
             item(console, label, text)
-
-
-def _files(folder: Path, console: Console) -> None:
-    heading(console, "files")
-    line(console, str(folder), indent=4)
 
 
 def _histogram(run: Run, metric: Mapping[str, Any], console: Console) -> None:
