@@ -16,6 +16,9 @@
  *
  * The work of all quanta is counted in the lines themselves: the sum must be what was asked.
  *
+ * A quantum that takes longer than the shortest so far by `excess` is kept with its time; of what
+ * made it so, only the time beyond the shortest is stolen.
+ *
  * Quanta are contiguous: one read of the counter ends one and begins the next, so recording
  * a quantum is in the next one (own_cost_ns, of some 20 to 300 us).
  */
@@ -35,15 +38,19 @@
 /* Of the 5 s that the safety timer gives a probe beside its duration and a half. */
 #define SETUP_MOST_S 4.0
 
-enum { PARAM_BUFFER, PARAM_STEPS, PARAM_DIGITS };
+enum { PARAM_BUFFER, PARAM_STEPS, PARAM_EXCESS, PARAM_DIGITS, PARAM_RING };
 
 static const struct param params[] = {
 	[PARAM_BUFFER] = { "buffer-bytes", PARAM_INT, "0", "0", "67108864",
 			   "the memory to work on; 0: half of the measured CPU's L2 cache", NULL },
 	[PARAM_STEPS] = { "steps", PARAM_INT, "0", "0", "1099511627776",
 			  "lines visited by one piece of work; 0: four times the buffer's", NULL },
+	[PARAM_EXCESS] = { "excess", PARAM_DURATION, "5us", "100ns", "10s",
+			   "a piece that takes so much longer than the shortest is kept one by one", NULL },
 	[PARAM_DIGITS] = { "digits", PARAM_INT, "3", "2", "3",
 			   "significant digits of the histogram", NULL },
+	[PARAM_RING] = { "ring", PARAM_INT, "65536", "1", "16777216",
+			 "slow pieces kept; later ones are only counted", NULL },
 };
 
 enum { METRIC_WORK, METRIC_SPREAD };
@@ -60,6 +67,11 @@ struct line {
 };
 
 static struct recorder recorder;
+static struct ring ring;
+static struct trace_queue *queue;	/* NULL: nobody asks for the causes */
+static uint64_t least_units;		/* the shortest piece so far: what one takes by itself */
+static uint64_t excess_units;
+static uint64_t slow;			/* pieces that took so much longer */
 static struct line *lines;
 static size_t count;			/* of lines */
 static uint64_t l2_bytes;		/* 0: unknown */
@@ -110,7 +122,9 @@ static void prepare(struct run *run)
 	count = (size_t)bytes / sizeof(struct line);
 	if (count < 2)
 		fault_usage("--buffer-bytes: at least two lines of %d bytes", LINE_BYTES);
+	probe_attribute(run, run->params[PARAM_RING]);
 	probe_recorder(&recorder, run->params[PARAM_DIGITS]);
+	probe_ring(&ring, run->params[PARAM_RING]);
 	steps = run->params[PARAM_STEPS] ? run->params[PARAM_STEPS] : ROUNDS * count;
 	lines = placement_allocate_huge(count * sizeof(struct line));
 	link_lines();
@@ -136,6 +150,14 @@ static __attribute__((noinline)) void quantum(uint64_t n)
 	__asm__ volatile("" : : "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
 
+static __attribute__((noinline, cold)) void keep(uint64_t start, uint64_t units)
+{
+	slow++;
+	ring_push(&ring, start, units);
+	if (queue)
+		trace_queue_push_beyond(queue, start, units, start, least_units);
+}
+
 /* One copy, so that what is warmed is what is measured with. */
 static __attribute__((noinline)) void work(struct run *run, uint64_t n, uint64_t duration_units)
 {
@@ -146,11 +168,18 @@ static __attribute__((noinline)) void work(struct run *run, uint64_t n, uint64_t
 
 	run->first = previous;
 	do {
-		uint64_t now;
+		uint64_t now, units;
 
 		quantum(n);
 		now = counter_read_ordered();
-		probe_record(&recorder, mult, now - previous);
+		units = now - previous;
+		probe_record(&recorder, mult, units);
+		if (__builtin_expect((int64_t)(units - least_units) >= (int64_t)excess_units, 0))
+			keep(previous, units);
+		else if ((int64_t)units > 0 && units < least_units)
+			least_units = units;
+		if (queue)
+			trace_queue_progress(queue, now);
 		iterations++;
 		previous = now;
 	} while ((int64_t)(previous - end) < 0);
@@ -189,11 +218,16 @@ static void warm(struct run *run)
 	/* Twice around: the lines are then in the cache. */
 	quantum(2 * count);
 	refuse_endless(run);
+	least_units = INT64_MAX;
+	excess_units = probe_units(run, (double)run->params[PARAM_EXCESS]);
 	work(run, 0, probe_units(run, COST_QUANTA * 20.0));
 	cost_ns = (double)clock_ns(run->scale.mult, run->last - run->first) /
 		  (double)run->iterations;
+	least_units = INT64_MAX;
 	work(run, steps, 0);
 	recorder_reset(&recorder);
+	ring_reset(&ring);
+	slow = 0;
 	for (size_t i = 0; i < count; i++)
 		lines[i].steps = 0;
 	done = 0;
@@ -201,7 +235,15 @@ static void warm(struct run *run)
 
 static void measure(struct run *run)
 {
+	queue = run->trace.queue;
+	if (queue)
+		trace_queue_begin(queue, counter_read_ordered());
 	work(run, steps, probe_units(run, (double)run->options.duration_ns));
+}
+
+static uint64_t usual_ns(const struct run *run)
+{
+	return clock_ns(run->scale.mult, least_units);
 }
 
 static void collect(struct run *run)
@@ -218,6 +260,14 @@ static void collect(struct run *run)
 	if (sum != done || done != run->iterations * steps)
 		fault_internal("%llu steps of work, but %llu in the lines",
 			       (unsigned long long)done, (unsigned long long)sum);
+	run->events = (struct event_list){
+		.name = "slow",
+		.at_key = "at_ns",
+		.length_key = "work_ns",
+		.ring = &ring,
+		.count = slow,
+		.threshold_ns = usual_ns(run) + run->params[PARAM_EXCESS],
+	};
 	run->own_cost_ns = cost_ns;
 	run->values[METRIC_WORK].recorder = &recorder;
 	run->values[METRIC_SPREAD].value = (double)recorder_percentile(&recorder, 99.0) /
@@ -233,7 +283,7 @@ static void detail(const struct run *run, struct json *json)
 	json_u64(json, "lines", count);
 	json_u64(json, "line_bytes", LINE_BYTES);
 	json_u64(json, "steps_done", done);
-	(void)run;
+	json_u64(json, "usual_ns", usual_ns(run));
 }
 
 static void identity(const struct run *run, struct json *json)
@@ -251,6 +301,7 @@ static const struct probe work_probe = {
 	.param_count = sizeof(params) / sizeof(params[0]),
 	.metrics = metrics,
 	.metric_count = sizeof(metrics) / sizeof(metrics[0]),
+	.attributes = true,
 	.own_cost = "reading the counter and recording, the mean of pieces without work: in every value",
 	.prepare = prepare,
 	.warm = warm,

@@ -19,7 +19,7 @@ from .units import duration, three_digits
 SHOWN = 5
 #: Events of a chain that are said here; the rest is in the file.
 _EVENTS = 6
-_TITLES = {"gaps": "the longest gaps", "late": "the latest wake-ups"}
+_TITLES = {"gaps": "the longest gaps", "late": "the latest wake-ups", "slow": "the slowest pieces"}
 _FILES = {
     "run.json": "all of the run but its histograms",
     "histograms.hlog": "opens in any HdrHistogram tool",

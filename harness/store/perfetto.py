@@ -25,7 +25,7 @@ COUNTED = 12
 _LANES = 8
 _OTHER = "other causes"
 #: Lists by name: what is in them, and one of it.
-_KINDS = {"gaps": ("gaps", "gap"), "late": ("late wake-ups", "late wake-up")}
+_KINDS = {"gaps": ("gaps", "gap"), "late": ("late wake-ups", "late wake-up"), "slow": ("slow pieces", "slow piece")}
 _NO_MORE_THAN = 1 << 62
 #: A clock that ran faster or slower than this, beside another one, was set in between.
 _LARGEST_SLEW = 1 / 500
@@ -290,7 +290,7 @@ def _facts(run: Run, clock: str) -> dict[str, int | str]:
         if isinstance(told, Mapping):
             reason = f": {told['reason']}" if isinstance(told.get("reason"), str) else ""
             found[f"attribution, {named(_cpu(result))}"] = f"{told.get('level')}{reason}"
-        for name in ("gaps", "late"):
+        for name in _KINDS:
             dropped = _at(result, name, "dropped")
             if _whole(dropped):
                 found[f"{name} counted and not kept, {named(_cpu(result))}"] = _whole(dropped)

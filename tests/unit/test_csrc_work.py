@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -51,6 +52,25 @@ def test_a_run_and_its_files_agree(work, tmp_path):
     assert result["scalars"]["work_spread"]["value"] == pytest.approx(p99 / p50)
 
 
+def test_slow_pieces_are_kept_with_their_time(work, tmp_path):
+    """Where all but the shortest are slow: contiguous but for those, and none shorter than what is said."""
+    result = measured(work, tmp_path, "--cpu", a_cpu(), "--duration", "200ms", "--excess", "100ns", "--ring", 20)
+    slow = [json.loads(line) for line in (tmp_path / "slow.jsonl").read_text().splitlines()]
+    told = result["slow"]
+    assert told["threshold_ns"] == result["detail"]["usual_ns"] + 100
+    assert result["detail"]["usual_ns"] <= result["histograms"]["work_ns"]["min"]
+    assert len(slow) == told["stored"] == min(20, told["count"])
+    assert told["stored"] + told["dropped"] == told["count"] <= result["loop"]["iterations"]
+    assert all(piece["work_ns"] >= told["threshold_ns"] - 1 for piece in slow)
+    for before, after in itertools.pairwise(slow):
+        assert before["at_ns"] + before["work_ns"] <= after["at_ns"] + 1
+
+
+def test_without_slow_pieces_none_is_kept(work, tmp_path):
+    result = measured(work, tmp_path, "--cpu", a_cpu(), "--duration", "100ms", "--excess", "10s")
+    assert (result["slow"]["count"], (tmp_path / "slow.jsonl").read_text()) == (0, "")
+
+
 @pytest.mark.parametrize(("extra", "close"), [((), 2e-3), (("--steps", 1, "--buffer-bytes", 128), 5e-2)])
 def test_quanta_are_contiguous(work, tmp_path, extra, close):
     """Their sum is the duration, as far as buckets and whole ns can tell: no time lies between two, however short."""
@@ -65,7 +85,9 @@ def test_steps_and_buffer_may_be_fixed(work, tmp_path):
     assert (result["identity"]["steps"], result["identity"]["buffer_bytes"]) == (1000, 1562 * 64)
     assert result["detail"]["lines"] == 1562
     assert result["detail"]["steps_done"] == 1000 * result["loop"]["iterations"]
-    assert result["params"] == {"buffer_bytes": 100_000, "steps": 1000, "digits": 3}
+    assert result["params"] == {
+        "buffer_bytes": 100_000, "steps": 1000, "excess_ns": 5000, "digits": 3, "ring": 65536,
+    }  # fmt: skip
 
 
 def test_the_smallest_buffer(work, tmp_path):
