@@ -129,7 +129,7 @@ def test_a_clock_that_is_off(
     for run in found:  # the target's own word is kept as it is
         assert abs(run["started"]["realtime_ns"] / 1e9 - (time.time() + offset_s)) < 600
     assert abs(skew_s(lab) - offset_s) < 60
-    doctor = lab.cli("doctor", "box", "-i", str(lab.inventory))
+    doctor = lab.cli("doctor", "box", "--facts", "-i", str(lab.inventory))
     word = "behind" if offset_s < 0 else "ahead of"
     assert f"days {word} this controller" in " ".join(doctor.out.split())
     assert doctor.code == 0

@@ -49,7 +49,7 @@ def test_busybox_dropbear_and_a_root_that_is_read_only(
     assert contact["deploy_root"] == deploy_root
     assert contact["python"].startswith("3.9.")
     assert any("Read-only file system" in note for note in contact["notes"])
-    doctor = lab.cli("doctor", "box", "-i", str(lab.inventory), "--json")
+    doctor = lab.cli("doctor", "box", "--facts", "-i", str(lab.inventory), "--json")
     spool = [each["text"] for each in json.loads(doctor.out)["targets"]["box"] if each["topic"] == "spool"]
     assert [text.startswith("in memory (/") for text in spool] == [True]
 

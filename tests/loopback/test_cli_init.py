@@ -65,7 +65,7 @@ def test_a_reinstalled_machine_is_pinned_anew(
     inventory = tmp_path / "lab.yaml"
     who = f"user: {pwd.getpwuid(os.getuid()).pw_name}, port: {sshd.port}, identity: {user_key}"
     inventory.write_text(f'targets:\n  box: {{address: 127.0.0.1, {who}, host_key: "{old}"}}\n')
-    done = isolbench("doctor", "box", "-i", "lab.yaml", cwd=tmp_path)
+    done = isolbench("doctor", "box", "--facts", "-i", "lab.yaml", cwd=tmp_path)
     assert done.returncode == 3
     assert "host key" in done.stdout
     assert "isolbench init --repin box" in done.stdout
@@ -99,7 +99,7 @@ def test_a_board_is_pinned_by_its_serial_number(
     assert done.returncode == 0, done.stdout + done.stderr
     box = load_inventory(inventory).targets["box"]
     assert (box.serial, box.host_key) == ("0013", swapped.host_key)
-    done = isolbench("doctor", "box", "-i", "lab.yaml", "--json", cwd=tmp_path)
+    done = isolbench("doctor", "box", "--facts", "-i", "lab.yaml", "--json", cwd=tmp_path)
     (found,) = (each for each in json.loads(done.stdout)["targets"]["box"] if each["topic"] == "board")
     assert "serial 0013" in found["text"]
 
@@ -126,7 +126,7 @@ def test_two_names_of_one_machine_and_a_disk_that_was_copied(
             (tmp_path / "lab.yaml").write_text(json.dumps({"targets": targets}))
             campaign = {"campaign": "c", "targets": list(targets), "benches": ["gap"], "duration": "1s"}
             (tmp_path / "c.yaml").write_text(json.dumps(campaign))
-            doctor = isolbench("doctor", *targets, "-i", "lab.yaml", "--json", cwd=tmp_path)
+            doctor = isolbench("doctor", *targets, "--facts", "-i", "lab.yaml", "--json", cwd=tmp_path)
             plan = isolbench("plan", "c.yaml", "-i", "lab.yaml", "--contact", cwd=tmp_path)
             apart = isolbench("plan", "c.yaml", "-i", "lab.yaml", "--contact", "-t", "one", "-t", "copy", cwd=tmp_path)
     found = json.loads(doctor.stdout)["targets"]

@@ -18,9 +18,11 @@ KNOWN: tuple[Known, ...] = (
         "a task's sleep ended: it had fallen asleep on this CPU",
         "no-timers pin-away isolcpus timer-migration",
     ),
-    known("hrtimer", "posix_timer_fn", "a timer of timer_create(2) went off", "no-timers no-signals"),
-    known("hrtimer", "it_real_fn", "a timer of setitimer(2) or alarm(2) went off", "no-timers no-signals"),
-    known("hrtimer", "timerfd_*", "a timer of timerfd_create(2) went off", "no-timers pin-away"),
+    known("hrtimer", "posix_timer_fn", "a timer of timer_create(2) went off", "no-timers no-signals timer-migration"),
+    known(
+        "hrtimer", "it_real_fn", "a timer of setitimer(2) or alarm(2) went off", "no-timers no-signals timer-migration"
+    ),
+    known("hrtimer", "timerfd_*", "a timer of timerfd_create(2) went off", "no-timers pin-away timer-migration"),
     known(
         "hrtimer",
         "perf_mux_hrtimer_handler perf_swevent_hrtimer",
