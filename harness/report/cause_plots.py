@@ -87,7 +87,7 @@ def time_plot(timeline: Timeline, axis: Axis, parts: int = PARTS) -> TimePlot:
         tuple((CLASSES[class_], "".join(drawn[class_])) for class_ in sorted(drawn)),
         "".join(f"M0 {y(value):g}h{parts}" for value in axis.decades),
         tuple((y(value), setting(value)) for value in axis.decades),
-        tuple(setting(round(end)) if end else "0" for end in ends),
+        tuple(setting(float(f"{end:.3g}")) if end else "0" for end in ends),
     )
 
 

@@ -35,13 +35,13 @@ def summarise(section: Section, console: Console) -> None:
         item(console, "not comparable", differ, indent=6)
 
 
-def of_run(causes: Causes, noun: str, console: Console) -> None:
-    """The causes of one run: ``noun`` is what they are of, ``gaps`` or ``late``."""
-    late = noun == "late"
+def of_run(causes: Causes, kept: str, console: Console) -> None:
+    """The causes of one run: ``kept`` is the name of the probe's list of what they are of, ``gaps`` or ``late``."""
+    late = kept == "late"
     heading(console, f"{'lateness' if late else 'stolen time'} by cause")
     if causes.rows:
         line(console, f"{told.lost(causes, late)}, {told.answer(causes)}", indent=4)
-        rows, rest = told.shown(causes, ROWS, noun)
+        rows, rest = told.shown(causes, ROWS, "late wake-ups" if late else kept)
         titles = ("share", "per s", "count/s", "longest")
         columns = [*(Column(name, right=True) for name in titles), Column("class"), Column("cause")]
         cells: list[list[Text] | Text] = [
@@ -62,6 +62,10 @@ def of_run(causes: Causes, noun: str, console: Console) -> None:
 
 def beside(found: BesideTable, console: Console) -> None:
     """Sides beside each other, by what changed most: ns taken in a second, and times that of the first side."""
+    if found.differ:
+        line(console, plain(f"{found.title}: {found.differ}", "yellow"), indent=2)
+    if not found.rows:
+        return
     line(console, plain(f"{found.title}: stolen a second by cause, and x times that of {found.columns[0]}"), indent=2)
     columns = [Column("cause")]
     for place, name in enumerate(found.columns):
@@ -79,8 +83,6 @@ def beside(found: BesideTable, console: Console) -> None:
     table(console, columns, rows, indent=2)
     if more := found.of - len(rows):
         line(console, plain(f"and {more} more", "dim"), indent=2)
-    if found.differ:
-        line(console, plain(found.differ, "yellow"), indent=2)
 
 
 def _change(text: str) -> Text:

@@ -14,6 +14,7 @@ from ..advice import explain
 from ..stats.causes import CLASSES, Beside, Causes, Row, beside
 from . import causes as told
 from .cause_plots import Axis, TimePlot, axis_of, bars, time_plot, width
+from .figures import events_of
 from .kernel_view import Booted
 from .rundata import RunCollection
 from .timelines import PARTS, Timeline
@@ -103,7 +104,7 @@ def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], Secti
         )
         named = [(mode.name, mode.causes) for mode in section.modes if mode.basis]
         differ = told.instruments_differ(named)
-        side_by_side = beside_of(named, "") if len(named) > 1 and not view.boots and len(every) <= COMPARISONS else None
+        side_by_side = beside_of(named, "") if not view.boots and len(every) <= COMPARISONS else None
         came = [cell.causes for cell in cells]
         classes = tuple(name for name in CLASSES if any(name in c.classes and c.classes[name].count for c in came))
         found[key(section)] = SectionCauses(
@@ -119,12 +120,13 @@ def key(section: Section) -> tuple[str, str, str, str]:
 def _cell(
     section: Section, mode: ModeView, causes: Causes, runs: RunCollection, axis: Axis, most: int, parts: int, late: bool
 ) -> CellCauses:
-    rows, rest = told.shown(causes, most, section.events or "events")
+    noun = events_of(section) or "events"
+    rows, rest = told.shown(causes, most, noun)
     timeline = runs.timelines.of(section.target, mode.cell, mode.basis)
     plot = time_plot(timeline, axis, parts) if timeline else None
     thinned = ""
     if plot is not None and timeline is not None:
-        thinned = _thinned(timeline, plot.parts, len(mode.used), section.events or "events")
+        thinned = _thinned(timeline, plot.parts, len(mode.used), noun)
     return CellCauses(
         mode=mode,
         causes=causes,
@@ -140,17 +142,18 @@ def _cell(
 
 def _thinned(timeline: Timeline, parts: int, runs: int, noun: str) -> str:
     """What a timeline shows, and of what."""
-    which = f"Run {timeline.repeat}, which lost the most" if runs > 1 else "The run"
+    which = f"Run {timeline.repeat}, the worst" if runs > 1 else "The run"
     where = "" if timeline.cpu is None else f", CPU {timeline.cpu}"
     text = f"{which}{where}: the longest of each class in each 1/{parts} of its time, of {timeline.told:,} {noun}"
     return f"{text}; {timeline.more:,} later ones were counted and not kept" if timeline.more else text
 
 
 def beside_of(named: Sequence[tuple[str, Causes | None]], title: str) -> BesideTable | None:
-    """Causes side by side, those of the first name what the others are held against; None with fewer than two sides."""
+    """Causes side by side; without rows where fewer than two sides have any, and None where nothing is to be said."""
     known = [(name, causes) for name, causes in named if causes is not None and causes.observed_s > 0]
+    differ = told.instruments_differ(named)
     if len(known) < 2:
-        return None
+        return BesideTable(title, tuple(name for name, _ in named), (), 0, "", differ) if differ else None
     found = [each for each in beside([causes for _, causes in known]) if any(side.count for side in each.sides)]
     rest = ""
     if len(found) > COMPARED_ROWS:
@@ -158,7 +161,7 @@ def beside_of(named: Sequence[tuple[str, Causes | None]], title: str) -> BesideT
         others = plural(len(found) - COMPARED_ROWS, "cause")
         rest = f"and {others} more, each of which changed by at most {duration(most)}/s"
     rows = tuple((told.name_of(each), each) for each in found[:COMPARED_ROWS])
-    return BesideTable(title, tuple(name for name, _ in known), rows, len(found), rest, told.instruments_differ(named))
+    return BesideTable(title, tuple(name for name, _ in known), rows, len(found), rest, differ)
 
 
 def compared(one: Comparison) -> list[BesideTable]:

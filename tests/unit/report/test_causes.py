@@ -213,7 +213,7 @@ def test_a_timeline_is_of_the_run_that_lost_the_most(tmp_path):
     fake_causes.attributed(tmp_path, causes=fake_causes.NOISY, repeat=2)
     fake_causes.attributed(tmp_path, causes=quiet, repeat=3)
     page = Page(render(tmp_path))
-    assert "Run 2, which lost the most, CPU 3: the longest of each class in each 1/160 of its time, of 3," in page.text
+    assert "Run 2, the worst, CPU 3: the longest of each class in each 1/160 of its time, of 3," in page.text
     drawn = {attrs.get("class"): attrs["d"] for tag, attrs in page.tags if tag == "path" and "V" in attrs.get("d", "")}
     assert {"k-interrupt", "k-exception", "k-syscall", "k-unexplained"} <= set(drawn)
 

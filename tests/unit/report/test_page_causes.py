@@ -63,7 +63,7 @@ def test_a_timeline_is_as_wide_as_its_place_and_has_the_colours_of_the_legend(br
             colour.format(f".bars .k-{name}", "fill")
         )  # fmt: skip
     said = page.js("document.querySelector('.timeline .time').getAttribute('aria-label')")
-    assert re.match(r"shared, over the time of a run: Run [12], which lost the most, CPU 3: the longest of each", said)
+    assert re.match(r"shared, over the time of a run: Run [12], the worst, CPU 3: the longest of each", said)
 
 
 def test_without_scripts_all_of_it_is_there(browser, reports):
