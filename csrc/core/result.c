@@ -62,7 +62,10 @@ void result_describe(const struct probe *probe, struct json *json)
 		json_string(json, "helper", options_helper(probe->scope));
 	else
 		json_null(json, "helper");
-	json_bool(json, "attributes", probe->attributes);
+	if (probe->attributes_always)
+		json_string(json, "attributes", "always");
+	else
+		json_bool(json, "attributes", probe->attributes);
 	json_open(json, "params", '{');
 	for (size_t i = 0; i < probe->param_count; i++) {
 		const struct param *param = &probe->params[i];

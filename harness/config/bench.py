@@ -190,6 +190,11 @@ class Metric(Model):
     description: Text | None = None
 
 
+@accepts({"enum": [True, False, "always"]})
+def to_attributes(value: Any) -> bool | str:
+    return "always" if value == "always" else to_bool(value)
+
+
 class Bench(Model):
     """``name`` is the file's."""
 
@@ -202,7 +207,8 @@ class Bench(Model):
     #: It never sleeps: SCHED_DEADLINE would throttle it in each period.
     polls: Annotated[bool, BeforeValidator(to_bool)] = False
 
-    attributes: Annotated[bool, BeforeValidator(to_bool)] = False  # it can find out what caused what it measures
+    #: It can find out what caused what it measures; ``always``: it does, whether or not a campaign asks for it.
+    attributes: Annotated[bool | Literal["always"], BeforeValidator(to_attributes)] = False
 
     @model_validator(mode="after")
     def _helper_is_no_parameter(self) -> Bench:

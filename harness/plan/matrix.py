@@ -63,6 +63,8 @@ def build_cells(
     for target in targets:
         for each, use, opts, mode, load in points:
             names = (target, use.bench, mode.name, load.name, each)
+            bench = benches[use.bench]
+            attribution = "perf" if bench.attributes == "always" else campaign.attribution
             if include and not any(one.takes(*names) for one in include):
                 not_included += 1
                 continue
@@ -80,7 +82,7 @@ def build_cells(
                 duration_ns=campaign.duration_ns,
                 cpus=campaign.cpus,
                 control=campaign.control,
-                attribution=campaign.attribution,
+                attribution=attribution,
                 tune=campaign.tune,
                 kernel=each.kernel,
                 boot=each.boot,
@@ -97,11 +99,11 @@ def build_cells(
                     duration_ns=campaign.duration_ns,
                     cpus=campaign.cpus,
                     control=campaign.control,
-                    attribution=campaign.attribution,
+                    attribution=attribution,
                     tune=tuple(sorted(campaign.tune)),
-                    helper=benches[use.bench].helper,
-                    polls=benches[use.bench].polls,
-                    attributes=benches[use.bench].attributes,
+                    helper=bench.helper,
+                    polls=bench.polls,
+                    attributes=bool(bench.attributes),
                     kernel=each.kernel,
                     boot=each.boot,
                 )

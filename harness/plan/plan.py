@@ -172,7 +172,7 @@ def _cell(
     if cell.bench not in benches:
         raise ValueError(f"a cell's bench {cell.bench!r} is not defined in it")
     bench = benches[cell.bench]
-    return replace(cell, helper=bench.helper, polls=bench.polls, attributes=bench.attributes)
+    return replace(cell, helper=bench.helper, polls=bench.polls, attributes=bool(bench.attributes))
 
 
 def build_plan(

@@ -138,8 +138,16 @@ def test_what_is_done_is_found(everything):
     told = result["attribution"]
     if told["level"] != "tracepoints":
         pytest.skip(f"no tracepoints: {told['reason']}")
-    tid, error_ns = result["detail"]["injector"]["tid"], int(told["clock_error_ns"]) + 1
-    found = score([Observed(gaps, done, result["duration_ns"], told["events"]["open"], tid, clock_error_ns=error_ns)])
+    observed = Observed(
+        gaps=gaps,
+        disturbances=done,
+        end_ns=result["duration_ns"],
+        events=told["events"]["open"],
+        injector=result["detail"]["injector"]["tid"],
+        task=result["detail"]["task"]["tid"],
+        clock_error_ns=round(told["clock_error_ns"]),
+    )
+    found = score([observed])
     assert {each.kind for each in found.scores} == set(result["disturbances"]["made"]) - {"none"}
     for each in found.scores:
         assert each.effective > 0

@@ -325,6 +325,16 @@ def test_probes_that_begin_together_take_a_little_longer(lab: Lab) -> None:
     assert lab.plan("attribution: perf").estimate.seconds > alone + 0.5
 
 
+def test_a_probe_that_always_attributes(lab: Lab) -> None:
+    """It is one cell, whether or not attribution is asked for, with the time and the events that it takes."""
+    (lab.folder / "wake.yaml").write_text(BENCH + "attributes: always\n")
+    (cell,) = lab.plan("benches: [wake]").cells
+    assert (cell.attribution, cell.attributes) == ("perf", True)
+    assert [cell] == list(lab.plan("benches: [wake]\nattribution: perf").cells)
+    assert lab.plan("benches: [gap]").cells[0].attribution == "off"
+    assert Plan.from_json(lab.plan("benches: [wake]").to_json()).cells == (cell,)
+
+
 def test_a_plan_of_before_there_were_controls(lab: Lab) -> None:
     plan = lab.plan("")
     data = plan.to_json()
