@@ -308,11 +308,11 @@ def _causes(result: Mapping[str, Any]) -> list[str]:
 
 
 def _with_monotonic(begin: Moment, run: Run) -> Moment:
-    """And CLOCK_MONOTONIC, of which the agent says how far it lay behind CLOCK_BOOTTIME right before."""
+    """And CLOCK_MONOTONIC, which lies behind CLOCK_BOOTTIME by the time asleep: the agent read both, one by one."""
     boottime, monotonic = (_at(run.document, "facts_before", f"{name}_ns") for name in ("boottime", "monotonic"))
-    if not (_whole(boottime) and _whole(monotonic)) or boottime < monotonic:
+    if not (_whole(boottime) and _whole(monotonic)):
         return begin
-    return Moment({**begin.readings, "monotonic": begin["boottime"] - (boottime - monotonic)})
+    return Moment({**begin.readings, "monotonic": begin["boottime"] - max(0, boottime - monotonic)})
 
 
 def _moment(value: object) -> Moment | None:

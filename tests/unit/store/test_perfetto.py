@@ -224,6 +224,11 @@ def test_times_are_those_of_the_machines_other_traces(tmp_path):
         3_999_600,
     ]
     assert read.clocks[1]["BUILTIN_CLOCK_BOOTTIME"] == BEGIN["boottime_ns"] + 9_999_000
+    # Never asleep: both clocks are one, and were read one after the other.
+    document = json.loads((folder / "run.json").read_text())
+    document["facts_before"].update(boottime_ns=10_000, monotonic_ns=10_700)
+    (folder / "run.json").write_text(json.dumps(document))
+    assert exported(tmp_path).clocks[0]["BUILTIN_CLOCK_MONOTONIC"] == BEGIN["boottime_ns"]
     # A clock that was set meanwhile says nothing about its rate.
     change(folder, ended={key: BEGIN[key] + each * 2 ** (key != "monotonic_raw_ns") for key, each in later.items()})
     assert exported(tmp_path).of("gaps of CPU 3")[0].at_ns == BEGIN["boottime_ns"] + TICK["at_ns"]
