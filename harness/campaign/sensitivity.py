@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import __version__
@@ -20,7 +21,7 @@ from ..config.inventory import Inventory, Target
 from ..errors import IsolbenchError
 from ..plan import Plan, build_plan, place
 from ..stats.quantiles import CONFIDENCE
-from ..stats.sensitivity import BAR, MET, NOTHING, Observed, Score, Sensitivity, score
+from ..stats.sensitivity import BAR, MET, NOTHING, Observed, Score, Sensitivity, score, total
 from ..store.files import BrokenResult
 from ..store.runs import Run, load_run, read_events, read_gaps
 from ..store.sensitivity import CAMPAIGN, IDENTITY
@@ -107,66 +108,74 @@ class Watch:
         self.stop = Stop()
         self._execution = execution
         self._wanting = set(execution.plan.targets)
+        self._known: dict[Path, _One] = {}
 
     def listen(self, event: Event) -> None:
         kind, target = event["kind"], str(event.get("target"))
         stored = kind == "run-stored"
-        if kind == "lane-finished" or (stored and not scored(self._execution, target).sensitivity.wanting()):
+        if kind == "lane-finished" or (stored and not self._scored(target).sensitivity.wanting()):
             self._wanting.discard(target)
         if not self._wanting and not self.stop:
             self.stop.set(_ENOUGH, at_once=False)
 
+    def _scored(self, target: str) -> Scored:
+        return scored(self._execution, target, self._known)
 
-def scored(execution: Execution, target: str) -> Scored:
+
+@dataclass(frozen=True)
+class _One:
+    """A run: ``sensitivity`` is None of one that is not used."""
+
+    state: str | None
+    complete: bool = False
+    sensitivity: Sensitivity | None = None
+
+
+def scored(execution: Execution, target: str, known: dict[Path, _One] | None = None) -> Scored:
     """What lies in the folder now. A broken run is passed over: whoever reads the execution names it.
 
     Nothing is left out because events are missing: a disturbance that the kernel did not tell of is missed as well.
+    ``known``: runs that were looked at before.
     """
-    states: Counter[str] = Counter()
-    observed: list[Observed] = []
-    usable = complete = 0
-    last: Run | None = None
-    finished = sorted(execution.finished(target))
-    for name in finished:
-        try:
-            run = load_run(execution.path / "runs" / target / name)
-            states[run.state] += 1
-            if run.state == "invalid":
-                continue
-            observed += observed_of(run)
-        except BrokenResult:
-            continue
-        usable += 1
-        complete += is_complete(run)
-        last = run
-    return Scored(len(finished), usable, complete, states, score(observed), last)
+    known = {} if known is None else known
+    names = sorted(execution.finished(target), key=lambda name: (len(name), name))
+    paths = [execution.path / "runs" / target / name for name in names]
+    for path in paths:
+        if path not in known:
+            known[path] = _one(path)
+    used = [path for path in paths if known[path].sensitivity is not None]
+    return Scored(
+        finished=len(paths),
+        usable=len(used),
+        complete=sum(known[path].complete for path in used),
+        states=Counter(state for path in paths if (state := known[path].state) is not None),
+        sensitivity=total(one for path in used if (one := known[path].sensitivity) is not None),
+        last=load_run(used[-1]) if used else None,
+    )
+
+
+def _one(path: Path) -> _One:
+    try:
+        run = load_run(path)
+        return _One(run.state, is_complete(run), None if run.state == "invalid" else score(observed_of(run)))
+    except BrokenResult:
+        return _One(None)
 
 
 def observed_of(run: Run) -> list[Observed]:
     """The measurements of a run, one for each CPU. Raises :class:`BrokenResult`, naming the file."""
     gaps, disturbances = list(read_gaps(run.path)), list(read_events(run.path, "disturbances"))
     try:
-        return [_observed(each, gaps, disturbances) for each in run.document.get("results") or []]
+        return [
+            Observed.of(
+                each,
+                (line for line in gaps if line["cpu"] == each["cpu"]),
+                (line for line in disturbances if line["cpu"] == each["cpu"]),
+            )
+            for each in run.document.get("results") or []
+        ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenResult(f"{run.path}: not a run of {BENCH}: {type(error).__name__}: {error}") from error
-
-
-def _observed(
-    result: Mapping[str, Any], gaps: Sequence[Mapping[str, Any]], disturbances: Sequence[Mapping[str, Any]]
-) -> Observed:
-    cpu, told, made, detail = (result[key] for key in ("cpu", "attribution", "disturbances", "detail"))
-    return Observed(
-        gaps=[line for line in gaps if line["cpu"] == cpu],
-        disturbances=[line for line in disturbances if line["cpu"] == cpu],
-        end_ns=int(result["duration_ns"]),
-        events=tuple((told.get("events") or {}).get("open") or ()),
-        injector=detail["injector"]["tid"],
-        task=(detail.get("task") or {}).get("tid"),
-        made={str(kind): int(number) for kind, number in made["made"].items()},
-        gaps_lost=bool(result["gaps"]["dropped"]),
-        disturbances_lost=bool(made["dropped"]),
-        clock_error_ns=round(told.get("clock_error_ns") or 0),
-    )
 
 
 def is_complete(run: Run) -> bool:
@@ -224,6 +233,8 @@ def _kind(each: Score) -> dict[str, Any]:
     return {
         **asdict(each),
         "missed": each.missed,
+        "of_all": each.of_all,
+        "trials": list(each.trials),
         "recall": each.recall,
         "precision": each.precision,
         "by_chance": each.by_chance,

@@ -18,6 +18,7 @@ _COLUMNS = (
     Column("made", right=True),
     Column("effective", right=True),
     Column("found", right=True),
+    Column("of", right=True),
     Column("at least", right=True),
     Column("named", right=True, group=1),
     Column("false", right=True, group=1),
@@ -75,11 +76,13 @@ def _row(kind: Mapping[str, Any]) -> list[Text]:
     word, style = _VERDICTS[kind["verdict"]]
     judged = not kind["blind"]
     precise = judged and kind["precise"]
+    found, of = kind["trials"]
     return [
         plain(kind["kind"]),
         plain(f"{kind['made']:,}"),
         plain(f"{kind['effective']:,}" if judged else "-"),
-        plain(f"{kind['found']:,}" if judged else "-"),
+        plain(f"{found:,}" if judged else "-"),
+        plain(f"{of:,}" if judged else "-"),
         plain(percent(kind["recall"]) if judged else "-"),
         plain(f"{kind['named']:,}" if precise else "-"),
         plain(f"{kind['false']:,}" if precise else "-"),

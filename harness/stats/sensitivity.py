@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import accumulate, cycle
 from typing import Any
 
@@ -58,16 +58,37 @@ class Observed:
     disturbances_lost: bool = False
     clock_error_ns: int = 0
 
+    @classmethod
+    def of(
+        cls, result: Mapping[str, Any], gaps: Iterable[Mapping[str, Any]], disturbances: Iterable[Mapping[str, Any]]
+    ) -> Observed:
+        """Of what `sense` left: its result.json, and the lines of both files, of that CPU. Raises what a document of
+        another shape does: KeyError, TypeError, ValueError, AttributeError."""
+        told, made, detail = (result[key] for key in ("attribution", "disturbances", "detail"))
+        return cls(
+            gaps=list(gaps),
+            disturbances=list(disturbances),
+            end_ns=int(result["duration_ns"]),
+            events=tuple((told.get("events") or {}).get("open") or ()),
+            injector=detail["injector"]["tid"],
+            task=(detail.get("task") or {}).get("tid"),
+            made={str(kind): int(number) for kind, number in made["made"].items()},
+            gaps_lost=bool(result["gaps"]["dropped"]),
+            disturbances_lost=bool(made["dropped"]),
+            clock_error_ns=round(told.get("clock_error_ns") or 0),
+        )
+
 
 @dataclass(frozen=True)
 class Score:
     """One kind. ``made`` = ``not_judged`` + ``crowded`` + ``not_effective`` + ``effective``; of these ``found``
     (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap held
-    more events than its chain keeps, mostly of a task that ran for long, and may have named it there.
+    more events than its chain keeps, mostly of a task that ran for long, and may have named it there. Of those that
+    were not effective some are ``also_found``: the gap that was open names them; and some ``also_crowded``.
 
     ``named``: gaps that name the kind in either way, of which ``false`` were not made by us; both 0 where that cannot
-    be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found. ``blind``: no event
-    of this kernel shows the kind.
+    be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found; ``also_``: those that
+    lay in an open gap. ``blind``: no event of this kernel shows the kind.
     """
 
     kind: str
@@ -75,6 +96,8 @@ class Score:
     not_judged: int = 0
     crowded: int = 0
     not_effective: int = 0
+    also_found: int = 0
+    also_crowded: int = 0
     effective: int = 0
     found: int = 0
     in_chain: int = 0
@@ -84,6 +107,8 @@ class Score:
     false: int = 0
     shams: int = 0
     chance: int = 0
+    also_shams: int = 0
+    also_chance: int = 0
     blind: bool = False
 
     @property
@@ -91,9 +116,30 @@ class Score:
         return self.effective - self.found
 
     @property
+    def of_all(self) -> bool:
+        """Whether what is shown is shown of all of them, effective or not: the harder trial, and the only one where the
+        host takes an emulated CPU away at each disturbance."""
+        return at_least(*self._every) > at_least(self.found, self.effective)
+
+    @property
+    def trials(self) -> tuple[int, int]:
+        """How many were found, of how many: of the effective ones, or of all, whichever shows more."""
+        return self._every if self.of_all else (self.found, self.effective)
+
+    @property
+    def _every(self) -> tuple[int, int]:
+        return self.found + self.also_found, self.effective + self.not_effective - self.also_crowded
+
+    @property
+    def _shams(self) -> tuple[int, int]:
+        """How many would have been counted as found, of how many."""
+        more = (self.also_chance, self.also_shams) if self.of_all else (0, 0)
+        return self.chance + more[0], self.shams + more[1]
+
+    @property
     def recall(self) -> float:
-        """The share of the effective ones that are found, at least: 0..1, with 95 % confidence."""
-        return at_least(self.found, self.effective)
+        """The share that is found, at least: 0..1, with 95 % confidence."""
+        return at_least(*self.trials)
 
     @property
     def precision(self) -> float | None:
@@ -103,13 +149,13 @@ class Score:
     @property
     def by_chance(self) -> float | None:
         """The share of shams that would be counted as found, at most; ``None`` without shams."""
-        return at_most(self.chance, self.shams) if self.shams and not self.blind else None
+        return at_most(*self._shams) if self._shams[1] and not self.blind else None
 
     @property
     def shares(self) -> tuple[tuple[int, int], ...]:
         """What has to reach the bar, as (good, of all): what is found; what is named, else what shams leave alone."""
-        right = (self.named - self.false, self.named) if self.precise else (self.shams - self.chance, self.shams)
-        return ((self.found, self.effective), right)
+        wrong, of = (self.false, self.named) if self.precise else self._shams
+        return self.trials, (of - wrong, of)
 
     def verdict(self, bar: float = BAR) -> str:
         """``met``; ``below``: surely under it; ``too few`` for either; ``nothing`` can be seen of the kind."""
@@ -133,8 +179,8 @@ class Sensitivity:
     measurements: int = 0
 
     def verdict(self, bar: float = BAR) -> str:
-        """Of all kinds that can be seen: the worst; ``nothing`` where no disturbance of any was effective."""
-        if not any(score.effective for score in self.scores):
+        """Of all kinds that can be seen: the worst; ``nothing`` where none was judged of any."""
+        if not any(score.trials[1] for score in self.scores):
             return NOTHING
         found = {score.verdict(bar) for score in self.scores}
         return next((word for word in (BELOW, TOO_FEW, MET) if word in found), NOTHING)
@@ -146,14 +192,23 @@ class Sensitivity:
 
 def score(observed: Iterable[Observed]) -> Sensitivity:
     """All measurements together."""
+    return total(_Measurement(each).sensitivity() for each in observed)
+
+
+def total(several: Iterable[Sensitivity]) -> Sensitivity:
+    """What was counted in each, added up."""
     tallies: dict[str, _Tally] = {}
-    count = 0
-    for each in observed:
-        count += 1
-        _Measurement(each).add_to(tallies)
+    measurements = 0
+    for one in several:
+        measurements += one.measurements
+        for each in one.scores:
+            tallies.setdefault(each.kind, _Tally()).add(each)
     order = {kind: place for place, kind in enumerate(KINDS)}
-    kinds = sorted((kind for kind in tallies if kind != SHAM), key=lambda kind: (order.get(kind, len(order)), kind))
-    return Sensitivity(tuple(tallies[kind].score(kind) for kind in kinds), count)
+    kinds = sorted(tallies, key=lambda kind: (order.get(kind, len(order)), kind))
+    return Sensitivity(tuple(tallies[kind].score(kind) for kind in kinds), measurements)
+
+
+_COUNTS = tuple(each.name for each in fields(Score) if each.type == "int")
 
 
 @dataclass
@@ -163,8 +218,14 @@ class _Tally:
     precise: bool = True
     blind: bool = False
 
+    def add(self, score: Score) -> None:
+        self.counts.update({name: getattr(score, name) for name in _COUNTS})
+        self.called.update(score.called)
+        self.precise &= score.precise
+        self.blind |= score.blind
+
     def score(self, kind: str) -> Score:
-        numbers = {key: value for key, value in self.counts.items() if value}
+        numbers = {name: self.counts[name] for name in _COUNTS}
         if not self.precise:
             numbers |= {"named": 0, "false": 0}
         return Score(kind, **numbers, called=dict(self.called.most_common()), precise=self.precise, blind=self.blind)
@@ -216,15 +277,16 @@ class _Measurement:
         if observed.disturbances_lost:
             self._end = min(self._end, max((each.at for each in self._done), default=0))
 
-    def add_to(self, tallies: dict[str, _Tally]) -> None:
+    def sensitivity(self) -> Sensitivity:
         by_kind: dict[str, list[_Disturbance]] = {kind: [] for kind in self._made}
         for each in self._done:
             by_kind.setdefault(each.kind, []).append(each)
-        shams = [each for each in by_kind.get(SHAM, ()) if self._judged(each) and not self._is_open(each.at)]
+        shams = [each for each in by_kind.get(SHAM, ()) if self._judged(each)]
+        tallies: dict[str, _Tally] = {}
         for kind, several in by_kind.items():
             if kind == SHAM or not (several or self._made.get(kind)):
                 continue
-            tally = tallies.setdefault(kind, _Tally())
+            tally = tallies[kind] = _Tally()
             tally.counts["made"] += max(len(several), self._made.get(kind, 0))
             tally.counts["not_judged"] += max(0, self._made.get(kind, 0) - len(several))
             mark = self._marks.get(kind)
@@ -240,34 +302,39 @@ class _Measurement:
             if mark.precise:
                 self._precision(mark, labels, covered, tally)
             self._shams(shams, several, mark, labels, covered, tally)
+        return Sensitivity(tuple(tally.score(kind) for kind, tally in tallies.items()), 1)
 
     # -- is it found? -----------------------------------------------------------------------------------------------
 
     def _recall(self, several: Iterable[_Disturbance], mark: Mark, tally: _Tally) -> None:
-        taken: set[int] = set()
+        taken: Counter[int] = Counter()
         for each in several:
             if not self._judged(each):
                 tally.counts["not_judged"] += 1
                 continue
-            if each.kind not in _ALWAYS_EFFECTIVE and self._is_open(each.at):
-                tally.counts["not_effective"] += 1
-                continue
+            effective = each.kind in _ALWAYS_EFFECTIVE or not self._is_open(each.at)
             labels = mark.labels if each.label is None else (each.label,)
-            theirs = [i for i in self._overlapping(each.since, each.until) if i not in taken]
-            by_cause = next((i for i in theirs if self._named(self._gaps[i], mark, labels)), None)
-            found = by_cause
-            if found is None:
-                found = next((i for i in theirs if self._in_chain(self._gaps[i], mark, labels)), None)
-                tally.counts["in_chain"] += found is not None
-            if found is None and any(self._gaps[i].more for i in theirs):
+            theirs = list(self._overlapping(each.since, each.until))
+            free = [i for i in theirs if taken[i] < max(1, sum(label in labels for label in self._gaps[i].chain))]
+            found, by_cause = self._found(free, mark, labels)
+            crowded = found is None and any(self._gaps[i].more for i in theirs)
+            if found is not None:
+                taken[found] += 1
+            if not effective:
+                tally.counts.update(not_effective=1, also_found=found is not None, also_crowded=crowded)
+            elif crowded:
                 tally.counts["crowded"] += 1
-                continue
-            tally.counts["effective"] += 1
-            if found is None:
-                tally.called[self._longest(theirs)] += 1
             else:
-                tally.counts["found"] += 1
-                taken.add(found)
+                tally.counts.update(effective=1, found=found is not None, in_chain=found is not None and not by_cause)
+                if found is None:
+                    tally.called[self._longest(theirs)] += 1
+
+    def _found(self, several: Sequence[int], mark: Mark, labels: Sequence[str]) -> tuple[int | None, bool]:
+        """The first of these gaps that names it, and whether by its cause; one that does is taken before others."""
+        for i in several:
+            if self._named(self._gaps[i], mark, labels):
+                return i, True
+        return next((i for i in several if self._in_chain(self._gaps[i], mark, labels)), None), False
 
     def _judged(self, each: _Disturbance) -> bool:
         return each.span[0] >= 0 and each.span[1] <= self._end
@@ -344,8 +411,8 @@ class _Measurement:
                 and not covered.touches(gap.begin, gap.end)
                 for gap in gaps
             )
-            tally.counts["shams"] += 1
-            tally.counts["chance"] += hit
+            also = "also_" if self._is_open(sham.at) else ""
+            tally.counts.update({f"{also}shams": 1, f"{also}chance": hit})
 
 
 def _kind_of(label: str) -> str:

@@ -34,13 +34,14 @@ _MACHINES = ("uuid", "machine_id", "serial")
 class Kind:
     """What is known of one kind of disturbance, as :class:`~harness.stats.sensitivity.Score` says it.
 
-    ``recall`` and ``precision`` are lower bounds, 0..1; ``precision`` is ``None`` where the kernel does not tell who
-    sent an interrupt, and then ``by_chance`` bounds what is taken for found without having been.
+    ``found``, ``of`` so many; ``recall`` and ``precision`` are lower bounds, 0..1; ``precision`` is ``None`` where the
+    kernel does not tell who sent an interrupt, and then ``by_chance`` bounds what is taken for found without having
+    been.
     """
 
     kind: str
     verdict: str
-    effective: int
+    of: int
     found: int
     recall: float
     named: int
@@ -72,7 +73,7 @@ class Measured:
 
     @property
     def seen(self) -> tuple[Kind, ...]:
-        return tuple(kind for kind in self.kinds if not kind.blind and kind.effective)
+        return tuple(kind for kind in self.kinds if not kind.blind and kind.of)
 
 
 def write(execution: Path, document: Mapping[str, Any]) -> Path:
@@ -88,7 +89,7 @@ def read(path: Path) -> dict[str, Measured]:
     try:
         at, bar = str(document["measured"]), float(document["bar"])
         return {name: _measured(path, name, at, bar, entry) for name, entry in document["targets"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise BrokenResult(f"{path}: not of its shape: {type(error).__name__}: {error}") from error
 
 
@@ -123,10 +124,10 @@ def sentence(measured: Measured | None, target: str) -> str:
         return f"sensitivity: never measured on this kernel: isolbench doctor --sensitivity {target}"
     seen = measured.seen
     worst = min(seen, key=lambda kind: (kind.recall, kind.kind))
-    found, effective = sum(kind.found for kind in seen), sum(kind.effective for kind in seen)
+    found, of = sum(kind.found for kind in seen), sum(kind.of for kind in seen)
     kinds = f"{len(seen)} kinds" if len(seen) > 1 else f"kind {worst.kind}"
-    least = f", least of {worst.kind}: {worst.found:,} of {worst.effective:,}" if len(seen) > 1 else ""
-    parts = [f"found {found:,} of {effective:,} disturbances of {kinds}{least}, >= {percent(worst.recall)}"]
+    least = f", least of {worst.kind}: {worst.found:,} of {worst.of:,}" if len(seen) > 1 else ""
+    parts = [f"found {found:,} of {of:,} disturbances of {kinds}{least}, >= {percent(worst.recall)}"]
     precise = [kind.precision for kind in seen if kind.precision is not None]
     if precise:
         parts.append(f"named rightly >= {percent(min(precise))}")
@@ -169,7 +170,7 @@ def _measured(path: Path, name: str, at: str, bar: float, entry: Mapping[str, An
 
 def _kinds(entries: Sequence[Mapping[str, Any]]) -> Iterator[Kind]:
     for each in entries:
-        numbers = {key: int(each[key]) for key in ("effective", "found", "named", "false")}
+        numbers = {key: int(each[key]) for key in ("named", "false")}
         yield Kind(
             kind=str(each["kind"]),
             verdict=str(each["verdict"]),
@@ -177,6 +178,8 @@ def _kinds(entries: Sequence[Mapping[str, Any]]) -> Iterator[Kind]:
             precision=_bound(each["precision"]),
             by_chance=_bound(each["by_chance"]),
             blind=bool(each["blind"]),
+            found=int(each["trials"][0]),
+            of=int(each["trials"][1]),
             **numbers,
         )
 

@@ -82,6 +82,27 @@ def test_within_an_open_gap_nothing_is_effective():
     assert (at_its_end.effective, at_its_end.found) == (1, 1)
 
 
+def test_what_an_open_gap_names_shows_more_where_nothing_is_effective():
+    """A board whose host takes its CPU away at each disturbance: all that is done lies in one gap or another."""
+    held = [gap(at - 500, 9_000, "call:ipi_mb", sender=OURS) for at in range(10**6, 301 * 10**6, 10**6)]
+    all_done = [done("membarrier", at, at + 3_000) for at in range(10**6, 301 * 10**6, 10**6)]
+    found = only(held, all_done)
+    assert (found.effective, found.not_effective, found.also_found) == (0, 300, 300)
+    assert (found.of_all, found.trials, found.verdict()) == (True, (300, 300), MET)
+    # Of all of them those that it does not name are missed.
+    quiet = [{**each, "cause": None, "class": "unexplained", "chain": []} for each in held[:5]]
+    assert only([*quiet, *held[5:]], all_done).trials == (295, 300)
+    cut = [{**each, "more": 3} for each in quiet]
+    assert only([*cut, *held[5:]], all_done).trials == (295, 295)
+    # One gap may name several, as often as they are in its chain.
+    several = gap(999_000, 90_000, "call:ipi_mb", sender=OURS, chain=["call:ipi_mb", "call:ipi_mb"])
+    three = [done("membarrier", at, at + 3_000) for at in (10**6, 10**6 + 20_000, 10**6 + 40_000)]
+    assert only([several], three).also_found == 2
+    # Where enough were effective, it is of those.
+    good = Score("membarrier", 600, effective=300, found=300, not_effective=300, also_found=290, named=590)
+    assert (good.of_all, good.trials, good.verdict()) == (False, (300, 300), MET)
+
+
 def test_where_something_else_came_too_the_chain_names_it():
     shared = gap(
         100_500, 9_000, "task:kworker", sender=OURS, chain=["vector:call_function", "call:ipi_mb", "task:kworker"]
@@ -201,6 +222,7 @@ def test_without_senders_shams_say_what_comes_by_chance():
     found = only([ours, theirs], [done("reschedule", 100_000), *shams], X86_61)
     assert (found.precise, found.precision, found.named) == (False, None, 0)
     assert (found.shams, found.chance) == (2, 1)  # the third lies in an open gap
+    assert (found.also_shams, found.also_chance) == (1, 1)
     assert found.shares == ((1, 1), (1, 2))
     # A gap that a disturbance of that kind made is no chance, even beside a sham.
     beside = only([ours], [done("reschedule", 100_000), done("none", 99_000, 99_000)], X86_61)
