@@ -38,6 +38,16 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
         raise click.BadParameter(str(error)) from error
 
 
+def _mode(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from ..agent.modes import MODES
+    from ..config.yaml import suggest
+
+    names = [mode.name for mode in MODES]
+    if value is not None and value not in names:
+        raise click.BadParameter(f"unknown mode {value!r}{suggest(value, names, most=len(names))}")
+    return value
+
+
 @click.command(
     help="Check the controller and TARGETs (names, globs, tag:NAME): tools, keys, sudo, knobs, isolation; with advice. "
     "Then a run of a few seconds on each says why its core is not quiet, and what to do about it. Without a TARGET "
@@ -53,6 +63,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
 @click.option(
     "--mode",
     shell_complete=complete.modes,
+    callback=_mode,
     help="How the task is isolated.  [default: the quietest of nohz-full, pinned and shared that the target can do]",
 )
 @click.option("--duration", default="5s", show_default=True, callback=_duration, help="How long each run takes.")

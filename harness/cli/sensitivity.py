@@ -37,6 +37,8 @@ def run(
     modes = {target.name: mode for target in chosen} if mode else sensitivity.modes_of(chosen)
     plan = sensitivity.plan_of(modes, known, duration_ns)
     execution = executions.create(plan, results, known.path)
+    if not as_json:
+        click.echo("isolbench: it ends as soon as each kind has as many disturbances as its bound needs", err=True)
     with Progress(execution, quiet=as_json) as progress:
         outcome, found = sensitivity.measure(execution, known, progress.listen)
     document = sensitivity.document_of(execution, found, outcome)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a sensitivity reads, and what the command line refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from harness.campaign.outcome import LaneOutcome, Outcome
+from harness.campaign.sensitivity import RUNS, document_of, scored
+from harness.cli.doctor import doctor
+from harness.report.sensitivity import print_sensitivity
+
+from ..campaign import fake_sense
+
+
+def said(root: Path, *, width: int | None = None, failure: str | None = None, **run: object) -> str:
+    """What is printed of an execution of one run, or of none."""
+    execution = fake_sense.execution(root)
+    if run:
+        fake_sense.run(execution, **run)  # type: ignore[arg-type]
+    lane = LaneOutcome("local", RUNS, 1, 1, failure=failure)
+    document = document_of(execution, {"local": scored(execution, "local")}, Outcome((lane,), 1.0))
+    out = io.StringIO()
+    print_sensitivity(
+        json.loads(json.dumps(document)), Console(file=out, width=width or 10_000, force_terminal=bool(width))
+    )
+    return out.getvalue()
+
+
+def test_a_line_a_kind(tmp_path: Path) -> None:
+    text = said(tmp_path, kinds={"membarrier": 600, "syscall": 300, "none": 9}, missed={"membarrier": 1}, false=2)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["membarrier", "600", "600", "599", "600", "99.21", "%", "601", "2", "98.95", "%", "not", "shown"] in lines
+    assert ["syscall", "300", "300", "300", "300", "99.00", "%", "300", "0", "99.00", "%", "met"] in lines
+    assert "local: 6.18.5-rt2 · x86_64 · level tracepoints" in text
+    assert "1 run; by the kernel's counts no event is missing" in text
+    assert "membarrier: unexplained (1)" in text
+
+
+def test_what_cannot_be_said_is_no_number(tmp_path: Path) -> None:
+    events = ("irq_vectors/call_function_entry", "raw_syscalls/sys_enter")
+    text = said(
+        tmp_path,
+        kinds={"membarrier": 30, "signal": 9, "none": 40},
+        events=events,
+        unavailable={"tlb": "no interrupt is needed for it"},
+        holds=False,
+    )
+    assert ["signal", "9", "-", "-", "-", "-", "-", "-", "-", "not", "seen"] in [
+        line.split() for line in text.splitlines()
+    ]
+    assert "signal: no event of this kernel shows it (level tracepoints)" in text
+    assert "tlb: no interrupt is needed for it" in text
+    assert "this kernel does not say who sends these" in text
+    assert "events are missing in 1: what the kernel did not tell of counts as missed" in text
+
+
+def test_nothing_measured_says_why(tmp_path: Path) -> None:
+    text = said(tmp_path, failure="cannot connect: \x1b[31mred")
+    assert "0 runs" in text
+    assert "nothing was measured: cannot connect: \\x1b[31mred" in text
+
+
+def test_a_terminal_of_80_columns_is_enough(tmp_path: Path) -> None:
+    text = said(tmp_path, width=80, kinds={"membarrier": 6_000})
+    assert max(len(click.unstyle(line)) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--sensitivity", "--fix", "local"], "without --facts and --fix"),
+        (["--sensitivity", "nobody"], "nobody"),
+        (["--sensitivity", "local", "--mode", "no-such-mode"], "no-such-mode"),
+        (["--sensitivity", "local", "--duration", "0s"], "--duration"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_anything_is_left(
+    words: list[str], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(doctor, words)
+    assert done.exit_code != 0
+    assert why in f"{done.output}{done.exception}"
+    assert list(tmp_path.iterdir()) == []
