@@ -3,13 +3,14 @@
  * What does recording every interval cost? Times, in one process and in interleaved
  * blocks, (a) a loop that only reads the counter, (b) the loop of the probe `gap`, as it
  * is, (c) an iteration as other latency testers write it: a fenced read, a 64-bit
- * division, an array of one-microsecond buckets.
+ * division, an array of one-microsecond buckets, (d) the loop of the probe `sense`, in which
+ * nothing is due.
  *
  * A block runs for a fixed time, by the counter, and each kind checks the time as the probe
  * does. Judged by the ratio of the medians; the bar is 1.10. On a machine without that
  * peace (emulation), read the figure and do not judge by it.
  *
- * With --attribution, (d) is the probe's loop while the kernel's events are on and their reader
+ * With --attribution, (e) is the probe's loop while the kernel's events are on and their reader
  * takes its gaps. They are on during the other blocks as well then: what they do to those shows
  * against a run without.
  *
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/disturb.h"
 #include "core/fault.h"
 #include "core/json.h"
 #include "core/options.h"
@@ -35,9 +37,9 @@
 #define BLOCKS_MAX 1001
 #define DIVIDED_BUCKETS 4096
 
-enum kind { BARE, GAP, DIVIDED, TRACED, KINDS };
+enum kind { BARE, GAP, DIVIDED, SENSE, TRACED, KINDS };
 
-static const char *const kind_names[KINDS] = { "bare", "gap", "divided", "traced" };
+static const char *const kind_names[KINDS] = { "bare", "gap", "divided", "sense", "traced" };
 
 static struct recorder recorder;
 static struct ring ring;
@@ -85,6 +87,16 @@ static struct block run_traced(void)
 	return run_loop(trace.queue);
 }
 
+static __attribute__((noinline)) struct block run_sense(void)
+{
+	struct gap_loop loop;
+
+	atomic_store(&disturb_shared.due, counter_read() + INT64_MAX / 2);
+	gap_loop_init(&loop, &recorder, &ring, scale, 1000, block_units);
+	gap_loop_run(&loop, disturb_counter, NULL);
+	return (struct block){ loop.iterations, loop.last - loop.first };
+}
+
 /* One fence before the read, as they have it. */
 static inline __attribute__((always_inline)) uint64_t fenced_read(void)
 {
@@ -124,7 +136,9 @@ static __attribute__((noinline)) struct block run_divided(void)
 	return (struct block){ iterations, now - first };
 }
 
-static struct block (*const runs[KINDS])(void) = { run_bare, run_gap, run_divided, run_traced };
+static struct block (*const runs[KINDS])(void) = {
+	run_bare, run_gap, run_divided, run_sense, run_traced,
+};
 
 static int compare_double(const void *a, const void *b)
 {
@@ -235,6 +249,7 @@ int main(int argc, char **argv)
 	json_close(&json, '}');
 	json_double(&json, "ratio", ratio);
 	json_double(&json, "divided_ratio", medians[DIVIDED] / medians[BARE]);
+	json_double(&json, "sense_ratio", medians[SENSE] / medians[BARE]);
 	if (trace.asked) {
 		json_string(&json, "level", trace_level_names[trace.report ? trace.report->opening.level : 0]);
 		json_double(&json, "traced_ratio", medians[TRACED] / medians[BARE]);

@@ -21,17 +21,26 @@ ROUNDS = 5
 
 
 def loop_speed(before: Callable[[], None]) -> list[Figure]:
-    """The loop whose gaps are attributed, against one that only reads the counter, without events: in alternation."""
+    """The loop whose gaps are attributed, against one that only reads the counter, without events: in alternation.
+
+    And the loop of ``sense``, while it is not disturbed.
+    """
     bench = str(build_program("bench/gap_speed.c", native_arch()).path)
     argv = [bench, "--cpu", str(measured_cpu()), "--blocks", "31"]
-    bare, traced = [], []
+    bare, sense, traced = [], [], []
     for _ in range(ROUNDS):
-        bare.append(last_json(run(argv, preexec_fn=before))["median_ns"]["bare"])
+        without = last_json(run(argv, preexec_fn=before))["median_ns"]
+        bare.append(without["bare"])
+        sense.append(without["sense"])
         said = last_json(run([*argv, "--attribution"], preexec_fn=before))
         traced.append(said["median_ns"]["traced"])
     ratio = median(traced) / median(bare)
     text = f"{ratio:.3f} x ({median(traced):.2f} / {median(bare):.2f} ns, level {said['level']})"
-    return [Figure("gap's loop with attribution / the counter alone", text, ratio, 1.15)]
+    undisturbed = median(sense) / median(bare)
+    return [
+        Figure("gap's loop with attribution / the counter alone", text, ratio, 1.15),
+        Figure("sense's loop, not disturbed / the counter alone", f"{undisturbed:.3f} x", undisturbed, 1.15),
+    ]
 
 
 def _run(gap: str, before: Callable[[], None], *extra: str) -> dict[str, Any]:

@@ -328,9 +328,10 @@ def test_the_speed_bench_reports(tmp_path):
     first, second = done.stdout.splitlines()
     report = json.loads(first)
     assert report["blocks"] == 31
-    assert set(report["median_ns"]) == {"bare", "gap", "divided"}
+    assert set(report["median_ns"]) == {"bare", "gap", "divided", "sense"}
     assert all(value > 0 for value in report["median_ns"].values())
     assert report["ratio"] == pytest.approx(report["median_ns"]["gap"] / report["median_ns"]["bare"])
+    assert report["sense_ratio"] == pytest.approx(report["median_ns"]["sense"] / report["median_ns"]["bare"])
     assert report["within"] == (report["ratio"] <= report["bar"] == 1.1)
     assert re.search(r"gap/bare \d+\.\d+ \(bar 1\.10", second)
     done = subprocess.run([*argv, "--attribution"], capture_output=True, text=True, timeout=120, check=True)
