@@ -77,9 +77,10 @@ class HeldEvents:
                 env={**os.environ, "LC_ALL": "C"},
                 start_new_session=True,
             )
-            found = _read_told(self._hear(self._child))
         except OSError as error:
             found = {"reason": f"it cannot be executed: {error.strerror}"}
+        else:
+            found = _read_told(self._hear(self._child))
         told = {"scope": self._scope, "level": "nothing", "events": 0, "reason": None, **found}
         if told["level"] == "nothing":
             self.close()
