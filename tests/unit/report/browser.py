@@ -27,7 +27,7 @@ _OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-quic",
     "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # the browser itself would look for updates
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the browser itself would look for updates
 )  # fmt: skip
 _KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "Escape": 27, "Enter": 13, "Tab": 9}
 
