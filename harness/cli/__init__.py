@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("run", "Continue an execution: what has finished is not repeated."),
     "status": ("status", "How far executions are."),
     "show": ("show", "One run, or one execution, in detail."),
+    "compare": ("compare", "Two executions beside each other: numbers, causes, what else changed."),
     "report": ("report", "Write the HTML report of an execution."),
     "init": ("init", "Add a target to the inventory and pin its host key."),
     "trend": ("trend", "A campaign's figures over its executions."),
@@ -59,8 +60,8 @@ class Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        daily = [(name, text) for name, (_, text) in list(COMMANDS.items())[:7]]
-        sometimes = [(name, text) for name, (_, text) in list(COMMANDS.items())[7:]]
+        daily = [(name, text) for name, (_, text) in list(COMMANDS.items())[:8]]
+        sometimes = [(name, text) for name, (_, text) in list(COMMANDS.items())[8:]]
         for title, rows in (("Daily", daily), ("Sometimes", sometimes)):
             with formatter.section(title):
                 formatter.write_dl(rows)

@@ -15,11 +15,11 @@ from ..stats.causes import CLASSES, Beside, Causes, Row, beside
 from . import causes as told
 from .cause_plots import Axis, TimePlot, axis_of, bars, time_plot, width
 from .figures import events_of
-from .kernel_view import Booted
+from .kernel_view import name_of
 from .rundata import RunCollection
 from .timelines import PARTS, Timeline
 from .units import duration, plural, printable, setting
-from .view import Comparison, ModeView, Section, TargetView, View
+from .view import ComparedRow, Comparison, ModeView, Section, TargetView, View
 
 #: Rows of the tables of causes in a page, and in one of them at least and at most; the same of columns of timelines.
 ROWS, FEWEST_ROWS, MOST_ROWS = 400, 3, 10
@@ -169,18 +169,18 @@ def compared(one: Comparison) -> list[BesideTable]:
     found = []
     for row in one.rows:
         named = [
-            (_booted(booted), cell.mode.causes)
+            (name_of(booted), cell.mode.causes)
             for booted, cell in zip(one.columns, row.cells, strict=True)
             if cell.mode is not None and cell.mode.basis
         ]
-        table = beside_of(named, f"{row.mode}, load {row.load}")
+        table = beside_of(named, row_title(row))
         if table is not None:
             found.append(table)
     return found
 
 
-def _booted(booted: Booted) -> str:
-    return " ".join(booted)
+def row_title(row: ComparedRow) -> str:
+    return f"{row.mode}, load {row.load}"
 
 
 def headline(target: TargetView, section: Section) -> str:

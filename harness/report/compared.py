@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from . import cause_tables, cause_view, words
-from .kernel_view import BootedView, KernelView
+from .kernel_view import BootedView, KernelView, name_of
 from .layout import Column, item, line, plain, table
 from .tables import state_text
 from .units import printable, quantity
@@ -31,7 +31,7 @@ def print_kernels(target: TargetView, console: Console) -> None:
     if target.comparisons and target.virtual is not None:
         item(console, "virtual machine", "compare kernels by counts, not by latencies", indent=2)
     for one in target.comparisons:
-        _comparison(one, console)
+        print_comparison(one, console, "kernel and boot")
         for found in cause_view.compared(one):
             console.print()
             cause_tables.beside(found, console)
@@ -54,16 +54,16 @@ def _booted(booted: BootedView) -> str:
     return "; ".join(filter(None, [about, words.boots(booted), words.took(booted)]))
 
 
-def _comparison(one: Comparison, console: Console) -> None:
-    """A row for each of what was booted, below each mode and load. ``x`` is the ratio to the first."""
+def print_comparison(one: Comparison, console: Console, key: str) -> None:
+    """A row for each of its columns, each of which is a ``key``, below mode and load. ``x``: the ratio to the first."""
     console.print()
-    first = " ".join(one.columns[0])
+    first = name_of(one.columns[0])
     title = f"{one.title}: {one.metric}, median of runs, and x times that of {first} (worst: of any run)"
     line(console, title, indent=2)
     # in the order of a row that has them all: some modes have no count of interrupts
     rows_by_labels = sorted(one.rows, key=lambda row: -len(row.labels))
     labels = tuple(dict.fromkeys(label for row in rows_by_labels for label in row.labels))
-    columns = [Column("kernel and boot")]
+    columns = [Column(key)]
     for place, label in enumerate(labels):
         columns += [Column(label, right=True, group=place), Column("x", right=True, group=place)]
         if label == "max":
@@ -75,7 +75,7 @@ def _comparison(one: Comparison, console: Console) -> None:
         headings.add(len(rows))
         rows.append(plain(f"{row.mode}, load {row.load}", "bold"))
         for booted, cell in zip(one.columns, row.cells, strict=True):
-            name = f"  {' '.join(booted)}"
+            name = f"  {name_of(booted)}"
             if cell.numbers:
                 rows.append([plain(name), *_numbers(cell, labels), _runs(cell)])
             else:

@@ -80,7 +80,7 @@ def comparisons(
             by_boot, ids = places.get(place, {}), known.get(place, {})
             first = by_boot.get(columns[0])
             compared = tuple(
-                _measured(*by_boot[each], None if first is None or each == columns[0] else first[1], virtual)
+                compared_cell(*by_boot[each], None if first is None or each == columns[0] else first[1], virtual)
                 if each in by_boot
                 else _missing(ids.get(each), unsupported, lost)
                 for each in columns
@@ -91,7 +91,8 @@ def comparisons(
     return tuple(found)
 
 
-def _measured(section: Section, mode: ModeView, first: ModeView | None, virtual: bool) -> ComparedCell:
+def compared_cell(section: Section, mode: ModeView, first: ModeView | None, virtual: bool) -> ComparedCell:
+    """The numbers of a cell, and their ratios to those of ``first``, if it is not that itself."""
     if mode.basis is None:
         return ComparedCell(section, mode, (), "no usable run")
     gate = mode.quantile(section.gate)

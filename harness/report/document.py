@@ -39,7 +39,9 @@ def _target(target: TargetView) -> dict[str, Any]:
         "notes": list(target.notes),
         "kernels": [asdict(kernel) for kernel in target.kernels],
         "boots": [_booted(booted) for booted in target.booted],
-        "cells": [_cell(section, mode) for section in (*target.sections, *target.controls) for mode in section.modes],
+        "cells": [
+            cell_document(section, mode) for section in (*target.sections, *target.controls) for mode in section.modes
+        ],
         "unsupported": [asdict(each) for each in target.unsupported],
         "attempts": [asdict(each) for each in target.attempts],
     }
@@ -60,7 +62,7 @@ def _booted(booted: BootedView) -> dict[str, Any]:
     }
 
 
-def _cell(section: Section, mode: ModeView) -> dict[str, Any]:
+def cell_document(section: Section, mode: ModeView) -> dict[str, Any]:
     """``role`` tells a control, which ran beside the measured task, from the measured task itself."""
     units = {scalar.metric: scalar.unit for scalar in section.scalars}
     return {

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 Booted = tuple[str, str]
 
 
+def name_of(booted: Booted) -> str:
+    """In one word or two."""
+    return " ".join(filter(None, booted))
+
+
 @dataclass(frozen=True)
 class KernelView:
     """Who a kernel is, as its runs and the proofs of its boots say. Texts are empty where nothing is known."""

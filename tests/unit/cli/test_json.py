@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "resume": ("resume stopped --results stopped -i i.yaml", 3),
     "status": ("status nightly", 0),
     "show": ("show nightly", 0),
+    "compare": ("compare nightly nightly", 0),
     "report": ("report nightly -o page.html", 0),
     "init": ("init a@127.0.0.1:9", 3),  # of success: tests/loopback/test_cli_init.py
     "trend": ("trend nightly", 0),

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two executions beside each other: what both measured, cell by cell, and what else changed between them. Pure.
+
+A cell's id is made of what was asked, so cells of one id are the same measurement; everything else is not compared, and
+is named. Medians, ranges, their ratios, and causes: no judgement of significance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .comparison import compared_cell
+from .kernel_view import Booted
+from .view import ComparedRow, Comparison, ModeView, Section, TargetView, View
+
+#: Of a machine, what says nothing about how it measures.
+_IGNORED = ("Measured on", "Probe")
+
+_Cells = dict[tuple[str, str], tuple[Section, ModeView]]
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Cells that only one side has. ``instead``: what the other measured of the same mode and load, by title."""
+
+    title: str
+    mode: str
+    load: str
+    side: int
+    instead: str
+
+
+@dataclass(frozen=True)
+class TargetSides:
+    """``changed``: label, what it was on the first side, and on the second."""
+
+    name: str
+    virtual: bool
+    changed: tuple[tuple[str, str, str], ...]
+    comparisons: tuple[Comparison, ...]
+    apart: tuple[Apart, ...]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """``names``: campaign and execution of each. ``only``: targets of one side alone, with its place."""
+
+    names: tuple[Booted, Booted]
+    targets: tuple[TargetSides, ...]
+    only: tuple[tuple[str, int], ...]
+
+
+def sides_of(first: View, second: View) -> Sides:
+    names = (first.campaign, first.execution), (second.campaign, second.execution)
+    ours, theirs = ({target.name: target for target in view.targets} for view in (first, second))
+    both = [name for name in ours if name in theirs]
+    only = [(name, 0) for name in ours if name not in theirs] + [(name, 1) for name in theirs if name not in ours]
+    # A campaign's name that both have tells nothing.
+    columns = (("", names[0][1]), ("", names[1][1])) if names[0][0] == names[1][0] else names
+    return Sides(names, tuple(_target(ours[name], theirs[name], columns) for name in both), tuple(only))
+
+
+def _target(first: TargetView, second: TargetView, columns: tuple[Booted, Booted]) -> TargetSides:
+    ours, theirs = (_cells(each.sections) for each in (first, second))
+    virtual = first.virtual is not None
+    rows: dict[tuple[str, str], list[ComparedRow]] = {}
+    about: dict[tuple[str, str], Section] = {}
+    for key, (section, mode) in ours.items():
+        if key not in theirs:
+            continue
+        place = (section.title, section.metric)
+        about.setdefault(place, section)
+        cells = (compared_cell(section, mode, None, virtual), compared_cell(*theirs[key], mode, virtual))
+        rows.setdefault(place, []).append(ComparedRow(mode.name, section.load, cells))
+    comparisons = tuple(
+        Comparison(first.name, title, metric, about[title, metric].unit, about[title, metric].gate, columns, tuple(own))
+        for (title, metric), own in rows.items()
+    )
+    apart = [*_apart(ours, theirs, 0), *_apart(theirs, ours, 1)]
+    return TargetSides(first.name, virtual, _changed(first, second), comparisons, tuple(apart))
+
+
+def _cells(sections: Iterable[Section]) -> _Cells:
+    return {(mode.cell, section.metric): (section, mode) for section in sections for mode in section.modes}
+
+
+def _apart(own: _Cells, other: _Cells, side: int) -> Iterable[Apart]:
+    """Each cell once, however many metrics it has."""
+    others = {cell for cell, _ in other}
+    alike: dict[tuple[str, str, str, Booted], str] = {}
+    for section, mode in other.values():
+        alike.setdefault((section.bench, mode.name, section.load, section.booted), section.title)
+    for cell, (section, mode) in {cell: found for (cell, _), found in own.items()}.items():
+        if cell not in others:
+            instead = alike.get((section.bench, mode.name, section.load, section.booted), "")
+            yield Apart(section.title, mode.name, section.load, side, instead if instead != section.title else "")
+
+
+def _changed(first: TargetView, second: TargetView) -> tuple[tuple[str, str, str], ...]:
+    before: Mapping[str, str] = dict(first.facts)
+    after: Mapping[str, str] = dict(second.facts)
+    return tuple(
+        (label, before.get(label, "not known"), after.get(label, "not known"))
+        for label in dict.fromkeys([*before, *after])
+        if label not in _IGNORED and before.get(label) != after.get(label)
+    )
