@@ -23,6 +23,8 @@ from .spec import RunSpec
 _OPEN_S = 20.0
 #: Closing waits for every CPU (RCU).
 _CLOSE_S = 30.0
+#: A second after a task's last event the kernel patches what changes tasks (perf_sched_work): not in the next run.
+_LATER_S = 1.25
 _MAX_SAID = 4096
 
 
@@ -44,7 +46,13 @@ class HeldEvents:
 
     def before(self, spec: RunSpec, binary: str) -> None:
         """For an attributed run they are open, by ``binary``; for another they are not: it would pay for them."""
-        if spec.attribution == "off" or (self._child is not None and ended(self._child.pid) is not None):
+        if spec.attribution == "off":
+            late = self._child is not None and self._told is not None and _of_a_task(self._told)
+            self.close()
+            end_s = time.monotonic() + _LATER_S
+            while late and time.monotonic() < end_s:
+                self._wait(end_s, ())
+        elif self._child is not None and ended(self._child.pid) is not None:
             self.close()
         if spec.attribution != "off":
             if self._told is None:
@@ -105,6 +113,10 @@ class HeldEvents:
                     break
                 said += data
         return said
+
+
+def _of_a_task(told: Mapping[str, Any]) -> bool:
+    return bool(told["scope"] == "task" or told["level"] == "software")
 
 
 def _read_told(said: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -143,3 +144,29 @@ def test_one_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.Mon
     held.close()
     assert held.told is None
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "waits"),
+    [("pinned", "tracepoints", False), ("shared", "tracepoints", True), ("pinned", "software", True)],
+)
+def test_what_the_kernel_does_a_second_later_is_waited_for(
+    tmp_path: Path, holding: list[HeldEvents], monkeypatch: pytest.MonkeyPatch, mode: str, level: str, waits: bool
+) -> None:
+    """Before a run without attribution: it would be in the middle of that."""
+    asked: list[float] = []
+
+    def until(until_s: float, fds: tuple[int, ...]) -> set[int]:
+        if fds:
+            return wait(until_s, fds)
+        asked.append(until_s)
+        time.sleep(max(0.0, until_s - time.monotonic()))
+        return set()
+
+    monkeypatch.setattr(held_module, "_LATER_S", 0.05)
+    held = HeldEvents([run("perf", mode), run("off"), run("off")], until)
+    holding.append(held)
+    held.before(run("perf", mode), script(tmp_path, SAYS, level=level))
+    held.before(run("off"), "")
+    held.before(run("off"), "")
+    assert bool(asked) == waits
