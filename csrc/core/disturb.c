@@ -194,7 +194,7 @@ static bool is_over(void)
 }
 
 /* The task did what it was asked to. False: the loop is over. */
-static bool await_done(struct disturbance *made)
+static bool await_done(void)
 {
 	while ((int64_t)(atomic_load_explicit(&disturb_shared.due, memory_order_acquire) - counter_read()) <
 	       INT64_MAX / 4) {
@@ -202,7 +202,26 @@ static bool await_done(struct disturbance *made)
 			return false;
 		nap(NAP_NS);
 	}
+	return true;
+}
+
+/* It does it between its own stamps. */
+static bool disturb_itself(struct disturbance *made)
+{
+	post(made->kind, made->call);
+	if (!await_done())
+		return false;
 	made->at = disturb_shared.at;
+	made->end = disturb_shared.end;
+	return true;
+}
+
+/* Whoever only sends an interrupt does not know when it is there: not after the task runs again. */
+static bool await_answer(struct disturbance *made)
+{
+	post(DISTURB_ANSWER, 0);
+	if (!await_done())
+		return false;
 	made->end = disturb_shared.end;
 	return true;
 }
@@ -235,17 +254,24 @@ static void disturb_from_here(struct disturbance *made)
 /* Returns when its effects are over. False: the loop was before. */
 static bool disturb(struct disturbance *made)
 {
-	const bool by_task = made->kind == DISTURB_TICK || made->kind == DISTURB_FAULT ||
-			     made->kind == DISTURB_SYSCALL;
-	const bool stamped = made->kind == DISTURB_SIGNAL || made->kind == DISTURB_TICK ||
-			     made->kind == DISTURB_TASK;
-
 	atomic_store_explicit(&disturb_shared.effect, 0, memory_order_relaxed);
-	if (by_task)
-		post(made->kind, made->call);
-	else
+	switch (made->kind) {
+	case DISTURB_FAULT:
+	case DISTURB_SYSCALL:
+		return disturb_itself(made);
+	case DISTURB_TICK:
+		return disturb_itself(made) && await_effect(made);
+	case DISTURB_RESCHEDULE:
 		disturb_from_here(made);
-	return (!by_task || await_done(made)) && (!stamped || await_effect(made));
+		return await_answer(made);
+	case DISTURB_SIGNAL:
+	case DISTURB_TASK:
+		disturb_from_here(made);
+		return await_effect(made);
+	default:
+		disturb_from_here(made);
+		return true;
+	}
 }
 
 /* ---- the injector ---- */

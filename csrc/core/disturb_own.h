@@ -12,6 +12,9 @@
 #define DISTURB_CALLS 4
 #define DISTURB_TASK_NAME "disturber"
 
+/* What the task may be asked to do beside the kinds: to say that it runs. */
+#define DISTURB_ANSWER DISTURB_KINDS
+
 /* So far away from `now` that it never is. */
 static inline uint64_t disturb_never(uint64_t now)
 {

@@ -89,6 +89,11 @@ __attribute__((noinline, cold)) uint64_t disturb_act(uint64_t now)
 	kind = disturb_shared.kind;
 	call = calls[disturb_shared.call];
 	now = counter_read_ordered();
+	if (kind == DISTURB_ANSWER) {
+		disturb_shared.end = now;
+		atomic_store_explicit(&disturb_shared.due, disturb_never(now), memory_order_release);
+		return now;
+	}
 	if (!armed || (now - armed > clean && ++tries < TRIES_MAX)) {
 		armed = now;
 		return now;
