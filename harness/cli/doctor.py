@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import complete, doctor_lab, options
+from . import complete, doctor_fix, doctor_lab, options
+from .doctor_measure import Examination, worst_of
 from .render import console, echo_json, printable, restored
 
 if TYPE_CHECKING:
@@ -91,7 +92,6 @@ def doctor(
     from ..campaign.visit import visit
     from ..config.inventory import load_inventory
     from ..plan.select import select_targets
-    from .doctor_measure import Examination, worst_of
 
     if sensitivity:
         from .sensitivity import run
@@ -123,12 +123,14 @@ def doctor(
         duration,
         mode,
         quiet=as_json,
+        fixes=fix,
     )
+    fixed: list[dict[str, Any]] = []
     if measures:
         out = console()
         measured = examined.measure(out)
         if fix and measured is not None:
-            examined.fix(measured, out)
+            fixed = doctor_fix.fix(examined, measured, out)
     if as_json:
         told = {name: [asdict(finding) for finding in found] for name, found in findings.items()}
         echo_json(
@@ -136,7 +138,7 @@ def doctor(
                 "controller": told.pop(_CONTROLLER),
                 "targets": told,
                 "measured": examined.told,
-                "fixed": examined.fixed,
+                "fixed": fixed,
             }
         )
     return worst_of([*codes, *examined.codes])

@@ -31,24 +31,33 @@ _WHOSE = {"application": "in the application", "host": "below the kernel, or aro
 # ---- one diagnosis
 
 
-def print_diagnosis(found: Diagnosis, advice: str, out: Console) -> None:
-    """``advice``: what would raise the level of attribution; empty where it is the best."""
+def print_diagnosis(found: Diagnosis, advice: str, out: Console, *notes: str) -> None:
+    """``advice``: what would raise the level of attribution; empty where it is the best. ``notes`` follow."""
     from rich.text import Text
 
     head = f"{found.target}: CPU {found.cpu}, mode {found.mode}, {three_digits(found.seconds)} s of gap, "
     out.print(Text(printable(head + _LEVELS.get(found.level, found.level)), style="bold"))
-    for line in [*_how_quiet(found), *_how_sure(found, advice)]:
-        out.print(_indented(line))
+    for line in [*_how_quiet(found), *_how_sure(found, advice), *notes]:
+        print_line(line, out)
     if found.complaints:
         out.print(_causes(found))
         _print_treatments(found, out)
 
 
-def _indented(text: str, style: str = "") -> Any:
+def print_line(line: str, out: Console, style: str = "") -> None:
+    """Indented, on as many lines as it takes."""
     from rich.padding import Padding
     from rich.text import Text
 
-    return Padding(Text(printable(text), style=style), (0, 0, 0, 2), expand=False)
+    out.print(Padding(Text(printable(line), style=style), (0, 0, 0, 2), expand=False))
+
+
+def print_to_copy(what: str, line: str, out: Console) -> None:
+    """``line`` on one line, however narrow the terminal is."""
+    from rich.text import Text
+
+    print_line(f"{what}:", out)
+    out.print(Text(f"    {printable(line)}", style="bold"), soft_wrap=True)
 
 
 def _how_quiet(found: Diagnosis) -> Iterable[str]:
@@ -120,7 +129,7 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
     table.add_column(ratio=1, overflow="fold")
     for each in made[:SHOWN_TREATMENTS]:
         table.add_row(
-            Text(f"  {each.share:.0%}", style="bold"),
+            Text(f"  {_percent(each.share)}", style="bold"),
             Text.assemble(
                 printable(each.remedy.text),
                 "\n",
@@ -131,12 +140,16 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
             ),
         )
     if made:
-        out.print(_indented("what to do, and the share of the stolen time that it is about:", "bold"))
+        print_line("what to do, and the share of the stolen time that it is about:", out, "bold")
         out.print(table)
     if len(made) > SHOWN_TREATMENTS:
-        out.print(_indented(f"{len(made) - SHOWN_TREATMENTS} more: --json has all"))
+        print_line(f"{len(made) - SHOWN_TREATMENTS} more: --json has all", out)
     if there := [each for each in in_effect(found) if each.kind not in _WHOSE]:
-        out.print(_indented(f"in effect already: {', '.join(_short(each) for each in there)}"))
+        print_line(f"in effect already: {', '.join(_short(each) for each in there)}", out)
+
+
+def _percent(share: float) -> str:
+    return "<1%" if share < 0.005 else f"{share:.0%}"
 
 
 def _state(remedy: Remedy, found: Diagnosis) -> str:

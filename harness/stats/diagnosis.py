@@ -42,7 +42,8 @@ class Diagnosis:
     """``count`` gaps of ``threshold_ns`` and more in ``seconds``, ``stolen_ns`` in all; ``at_most_hz``: with 95 %
     confidence there are no more in a second. ``complaints``: the most stolen time first.
 
-    ``state`` and ``reasons`` are the run's validity; ``knobs`` what was set for it, by name.
+    ``state`` and ``reasons`` are the run's validity; ``knobs`` what was set for it, by name; ``identity`` what it
+    was measured on.
     """
 
     target: str
@@ -59,6 +60,7 @@ class Diagnosis:
     causes: Causes
     complaints: tuple[Complaint, ...]
     knobs: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def level(self) -> str:
@@ -100,6 +102,7 @@ def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis
         causes=found,
         complaints=tuple(_complaints(found, facts, knobs, cpu)),
         knobs=knobs,
+        identity=document.get("identity") or {},
     )
 
 
