@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def run(
     """A run on CPU 3, ten disturbances a millisecond; the first ``missed`` of a kind make a gap without a cause, and
     ``false`` gaps name a membarrier that was not."""
     gaps, disturbances = [], []
+    earlier: Counter[str] = Counter()
     for number, kind in enumerate([kind for kind, made in kinds.items() for _ in range(made)]):
-        at, earlier = 10**6 + 100_000 * number, sum(each["kind"] == kind for each in disturbances)
+        at = 10**6 + 100_000 * number
         disturbances.append({"kind": kind, "at_ns": at, "end_ns": at + 4_000})
         if kind == "none":
             continue
@@ -63,7 +65,8 @@ def run(
         if kind == "syscall":
             disturbances[-1]["name"] = "getppid"
         gaps.append(_gap(at if kind == "syscall" else at + 500, class_, cause))
-        if earlier < missed.get(kind, 0):
+        earlier[kind] += 1
+        if earlier[kind] <= missed.get(kind, 0):
             gaps[-1].update({"class": "unexplained", "cause": None, "chain": []})
     gaps += [_gap(4 * 10**9 + 10**6 * number, *_LOOKS["membarrier"]) for number in range(false)]
     cell = into.plan.cells_of(target)[0]

@@ -69,7 +69,7 @@ def test_nothing_measured_says_why(tmp_path: Path) -> None:
 
 
 def test_a_terminal_of_80_columns_is_enough(tmp_path: Path) -> None:
-    text = said(tmp_path, width=80, kinds={"membarrier": 6_000})
+    text = said(tmp_path, width=80, kinds={"membarrier": 2_000})
     assert max(len(click.unstyle(line)) for line in text.splitlines()) <= 80
 
 
