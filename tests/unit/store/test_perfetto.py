@@ -193,6 +193,8 @@ def test_a_run_is_a_group_and_says_what_it_is(tmp_path):
     top = f"nuc {folder.name}"
     assert read.tracks[0] == top
     assert all(path.startswith(f"{top}/") for path in read.tracks[1:])
+    told = [each.track_descriptor for each in read.packets if each.HasField("track_descriptor")]
+    assert {each.sibling_merge_behavior for each in told} == {proto.TrackDescriptor.SIBLING_MERGE_BEHAVIOR_NONE}
     [(event, length, _)] = slices(read, folder.name)
     assert (event.name, event.category, length) == ("gap shared idle", "suspect", 10_000_000)
     assert event.args["reasons"] == "steal"
@@ -364,9 +366,10 @@ def test_names_without_end_do_not_fill_the_memory():
     for at in range(10_000):
         writer.plain_instant(at, 1, f"name {at}", "event", f"label {at}")
         assert len(writer._names) < 5_000
+    writer.plain_instant(10_000, 1, "name 0", "event", "label 0")  # long forgotten, and told again
     events = parse(out.getvalue()).events
     assert [(each.name, each.args) for each in events] == [
-        (f"name {at}", {"event": f"label {at}"}) for at in range(10_000)
+        (f"name {at}", {"event": f"label {at}"}) for at in [*range(10_000), 0]
     ]
 
 
