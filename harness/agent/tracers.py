@@ -53,20 +53,25 @@ def _held_by(tree: Tree, pid: int) -> list[str]:
         what = _meaning(tree, f"/proc/{pid}/fdinfo/{fd}", link)
         if what:
             counts[what] = counts.get(what, 0) + 1
-    return [f"{count} {what}" for what, count in sorted(counts.items())]
+    return [f"{count} {what if count == 1 else _several(what)}" for what, count in sorted(counts.items())]
 
 
 def _meaning(tree: Tree, info: str, link: str) -> str | None:
     """What a descriptor says of tracing; None: nothing."""
     if link == _PERF_EVENT:
-        return "perf events"
+        return "perf event"
     kind = _BPF_FILES.get(link)
     if link == _BPF_LINK:
         facts = _facts(tree.read(info) or "")
         kind = facts.get("link_type", "")
         if kind not in _TRACING_LINKS and not (kind == "tracing" and facts.get("attach_type") in _ATTACH_TYPES):
             return None
-    return f"BPF programs ({kind})" if kind else None
+    return f"BPF program of type {kind}" if kind else None
+
+
+def _several(what: str) -> str:
+    noun, of, kind = what.partition(" of ")
+    return f"{noun}s{of}{kind}"
 
 
 def _facts(text: str) -> Mapping[str, str]:

@@ -15,6 +15,8 @@ def attribution(seen: Evidence) -> Iterator[Finding]:
     for result in seen.results:
         told = result.get("attribution") or {}
         where = "the task" if result.get("cpu") is None else f"CPU {result['cpu']}"
+        if told.get("cpu_gone"):
+            yield Finding("events-lost", f"{where} was taken away in mid-run, and there were no events from then on")
         lost = _lost(told)
         if lost:
             yield Finding("events-lost", f"attribution of {where}: {lost}")
@@ -23,7 +25,7 @@ def attribution(seen: Evidence) -> Iterator[Finding]:
             yield Finding("events-not-conserved", f"attribution of {where}: {wrong}")
         opened = (told.get("instruments") or {}).get("opened_by_others") or 0
         if opened > 2 * max(together - 1, 0):
-            text = f"{opened} perf events were opened by others while {where} was measured"
+            text = f"others opened perf events while {where} was measured: {opened}"
             yield Finding("tracer-active", text, "stop perf, bpftrace and what monitors with them")
         if told.get("tracer") or told.get("other_events"):
             who = f"the tracer {told['tracer']}" if told.get("tracer") else "somebody else's events"

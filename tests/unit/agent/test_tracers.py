@@ -35,11 +35,11 @@ def process(root: Path, pid: int, comm: str, fds: list[tuple[str, str]], *, pare
     ("link", "info", "what"),
     [
         (PERF, "", "2 perf events"),
-        (LINK, "link_type:\traw_tracepoint\nlink_id:\t3\n", "2 BPF programs (raw_tracepoint)"),
-        (LINK, "link_type:\tkprobe_multi\n", "2 BPF programs (kprobe_multi)"),
-        (LINK, "link_type:\tperf_event\n", "2 BPF programs (perf_event)"),
-        (LINK, "link_type:\ttracing\nattach_type:\t24\n", "2 BPF programs (tracing)"),
-        ("anon_inode:bpf-raw-tracepoint", "", "2 BPF programs (raw_tracepoint)"),
+        (LINK, "link_type:\traw_tracepoint\nlink_id:\t3\n", "2 BPF programs of type raw_tracepoint"),
+        (LINK, "link_type:\tkprobe_multi\n", "2 BPF programs of type kprobe_multi"),
+        (LINK, "link_type:\tperf_event\n", "2 BPF programs of type perf_event"),
+        (LINK, "link_type:\ttracing\nattach_type:\t24\n", "2 BPF programs of type tracing"),
+        ("anon_inode:bpf-raw-tracepoint", "", "2 BPF programs of type raw_tracepoint"),
         (LINK, "link_type:\ttracing\nattach_type:\t27\n", None),  # a security module's: systemd has one
         (LINK, "link_type:\tcgroup\n", None),
         (LINK, "", None),
@@ -63,8 +63,8 @@ def test_ourselves_and_what_we_started_are_left_out(tmp_path: Path, monkeypatch:
     process(tmp_path, 105, "daemon", [(PERF, "")], mark="theirs")
     process(tmp_path, 99, "perf", [(PERF, ""), (LINK, "link_type:\tuprobe_multi\n")])
     assert tracers(Tree(str(tmp_path)), OWN) == {
-        "daemon (105)": ["1 perf events"],
-        "perf (99)": ["1 BPF programs (uprobe_multi)", "1 perf events"],
+        "daemon (105)": ["1 perf event"],
+        "perf (99)": ["1 BPF program of type uprobe_multi", "1 perf event"],
     }
 
 
