@@ -61,6 +61,8 @@ def carried_out(execution: Execution, known: Inventory, *listeners: Listener) ->
 
 def _why(execution: Execution, outcome: Outcome, target: str) -> tuple[str, str]:
     """Why nothing was measured there, and what would help."""
+    if target in {run.target for run in iter_runs(execution.path)}:
+        return "its run tells nothing of gaps", ""
     lane = next((each for each in outcome.lanes if each.target == target), None)
     if lane is not None and lane.failure:
         return lane.failure, lane.advice or ""

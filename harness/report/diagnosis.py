@@ -35,7 +35,8 @@ def print_diagnosis(found: Diagnosis, advice: str, out: Console, *notes: str) ->
     """``advice``: what would raise the level of attribution; empty where it is the best. ``notes`` follow."""
     from rich.text import Text
 
-    head = f"{found.target}: CPU {found.cpu}, mode {found.mode}, {three_digits(found.seconds)} s of gap, "
+    cpu = "any CPU" if found.cpu is None else f"CPU {found.cpu}"
+    head = f"{found.target}: {cpu}, mode {found.mode}, {three_digits(found.seconds)} s of gap, "
     out.print(Text(printable(head + _LEVELS.get(found.level, found.level)), style="bold"))
     for line in [*_how_quiet(found), *_how_sure(found, advice), *notes]:
         print_line(line, out)

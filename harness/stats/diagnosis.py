@@ -42,14 +42,14 @@ class Diagnosis:
     """``count`` gaps of ``threshold_ns`` and more in ``seconds``, ``stolen_ns`` in all; ``at_most_hz``: with 95 %
     confidence there are no more in a second. ``complaints``: the most stolen time first.
 
-    ``state`` and ``reasons`` are the run's validity; ``knobs`` what was set for it, by name; ``identity`` what it
-    was measured on.
+    ``cpu`` is None where the task might run on any. ``state`` and ``reasons`` are the run's validity; ``knobs`` what was
+    set for it, by name; ``identity`` what it was measured on.
     """
 
     target: str
     run: str
     mode: str
-    cpu: int
+    cpu: int | None
     seconds: float
     threshold_ns: int
     count: int
@@ -79,13 +79,19 @@ class Diagnosis:
 
 
 def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis | None:
-    """None for a run that has no gaps: of another probe."""
-    result = next((each for each in document["results"] if isinstance(each.get("gaps"), Mapping)), None)
-    if result is None:
+    """None for a run that tells nothing of gaps: of another probe, or of a target that says what it likes."""
+    try:
+        result = next(each for each in document["results"] if isinstance(each.get("gaps"), Mapping))
+        return _diagnosis(document, result, facts)
+    except (StopIteration, LookupError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _diagnosis(document: Mapping[str, Any], result: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis:
     found = causes.of_results([result]) or Causes()
     knobs = {str(each["name"]): each for each in document.get("knobs") or () if "name" in each}
-    cpu, seconds = int(result["cpu"]), result["duration_ns"] / 1e9
+    cpu = None if result["cpu"] is None else int(result["cpu"])
+    seconds = result["duration_ns"] / 1e9
     rate = result["scalars"]["gap_rate_hz"]
     return Diagnosis(
         target=str(document["target"]),
@@ -106,7 +112,9 @@ def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis
     )
 
 
-def _complaints(found: Causes, facts: Mapping[str, Any], knobs: Mapping[str, Any], cpu: int) -> Iterable[Complaint]:
+def _complaints(
+    found: Causes, facts: Mapping[str, Any], knobs: Mapping[str, Any], cpu: int | None
+) -> Iterable[Complaint]:
     """The rows of one name as one, whatever began them."""
     by_name: dict[str, list[causes.Row]] = {}
     for row in found.rows:

@@ -161,6 +161,30 @@ def test_without_attribution_gaps_are_counted_all_the_same() -> None:
     assert made.causes.reasons == ("perf_event_paranoid is 3, and no CAP_PERFMON",)
 
 
+def test_a_task_that_is_not_pinned_has_no_cpu() -> None:
+    shared = document(FOUND)
+    shared["results"][0]["cpu"] = None
+    made = diagnose(shared, FACTS)
+    assert made is not None
+    assert made.cpu is None
+    assert any("isolcpus=domain,1," in each.text for each in made.complaints[0].remedies)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    each = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(leaf for key, inner in each for leaf in leaves(inner, (*path, key)))]
+
+
+@given(st.sampled_from(leaves(document(FOUND))[1:]), st.none() | st.text() | st.integers() | st.lists(st.integers()))
+def test_no_run_is_an_error_whatever_it_says(path: tuple[Any, ...], value: Any) -> None:
+    changed = document(FOUND)
+    inner: Any = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    diagnose(changed, FACTS)
+
+
 def test_a_run_of_another_probe_is_none() -> None:
     assert diagnose({**document(FOUND), "results": [{"cpu": 1, "duration_ns": 1}]}, FACTS) is None
 
