@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of causes as SVG paths: gaps over the time of a run, coloured by class, and a histogram a cause. Pure.
 
+A bar is a line as wide as the style sheet says, in the middle of its unit.
+
 They are drawn here, not by the page's script, so that they are there without scripts as well, and their size is bounded
 however many gaps there are: a column of a timeline has a bar for each class at most.
 """
@@ -41,7 +43,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class TimePlot:
-    """``paths``: for each class that came the outline of its bars, ``parts`` wide. ``labels`` are (y, text) of decades,
+    """``paths``: for each class that came its bars, ``parts`` wide. ``labels`` are (y, text) of decades,
     where ``lines`` go across.
     """
 
@@ -49,7 +51,7 @@ class TimePlot:
     parts: int
     paths: tuple[tuple[str, str], ...]
     lines: str
-    labels: tuple[tuple[float, str], ...]
+    labels: tuple[tuple[int, str], ...]
     times: tuple[str, ...]
 
 
@@ -65,8 +67,8 @@ def axis_of(found: Iterable[Causes]) -> Axis:
 def time_plot(timeline: Timeline, axis: Axis, parts: int = PARTS) -> TimePlot:
     """In each of ``parts`` columns (at most :data:`PARTS`) the longest of each class, the shorter in front."""
 
-    def y(length_ns: float) -> float:
-        return round(HEIGHT - (HEIGHT - TOP) * axis.share(length_ns), 1)
+    def y(length_ns: float) -> int:
+        return round(HEIGHT - (HEIGHT - TOP) * axis.share(length_ns))
 
     columns: dict[int, dict[int, int]] = {}
     for part, class_, length in timeline.marks.tolist():
@@ -74,18 +76,18 @@ def time_plot(timeline: Timeline, axis: Axis, parts: int = PARTS) -> TimePlot:
         own[class_] = max(own.get(class_, 0), length)
     drawn: dict[int, list[str]] = {}
     for part, own in sorted(columns.items()):
-        below = float(HEIGHT)
+        below = HEIGHT
         for length, class_ in sorted((length, class_) for class_, length in own.items()):
-            top = min(y(length), HEIGHT - 1.0)
+            top = min(y(length), HEIGHT - 1)
             if top < below:
-                drawn.setdefault(class_, []).append(f"M{part} {below:g}V{top:g}h.8V{below:g}z")
+                drawn.setdefault(class_, []).append(f"M{part} {below}V{top}")
                 below = top
     ends = (timeline.duration_ns * place / _MARKS_X for place in range(_MARKS_X + 1))
     return TimePlot(
         timeline,
         parts,
         tuple((CLASSES[class_], "".join(drawn[class_])) for class_ in sorted(drawn)),
-        "".join(f"M0 {y(value):g}h{parts}" for value in axis.decades),
+        "".join(f"M0 {y(value)}h{parts}" for value in axis.decades),
         tuple((y(value), setting(value)) for value in axis.decades),
         tuple(setting(float(f"{end:.3g}")) if end else "0" for end in ends),
     )
@@ -99,7 +101,7 @@ def bars(row: Row, axis: Axis) -> str:
         heights[min(last, max(first, _bar(low))) - first] += count
     most = max(heights, default=0)
     return "".join(
-        f"M{place} {BAR_HEIGHT}v-{max(1, round(BAR_HEIGHT * count / most))}h.8V{BAR_HEIGHT}z"
+        f"M{place} {BAR_HEIGHT}v-{max(1, round(BAR_HEIGHT * count / most))}"
         for place, count in enumerate(heights)
         if count
     )

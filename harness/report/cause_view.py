@@ -24,6 +24,8 @@ from .view import ComparedRow, Comparison, ModeView, Section, TargetView, View
 #: Rows of the tables of causes in a page, and in one of them at least and at most; the same of columns of timelines.
 ROWS, FEWEST_ROWS, MOST_ROWS = 400, 3, 10
 COLUMNS, FEWEST_COLUMNS = 5_000, 20
+#: Causes in a page for which advice is listed, and cells that are shown open.
+ADVISED, OPEN = 100, 6
 #: Rows of a comparison, and comparisons in a page.
 COMPARED_ROWS, COMPARISONS = 10, 40
 CLASS_WORDS = {
@@ -84,6 +86,7 @@ class SectionCauses:
     beside: BesideTable | None
     differ: str
     open: bool
+    advised: int
 
 
 def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], SectionCauses]:
@@ -108,7 +111,15 @@ def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], Secti
         came = [cell.causes for cell in cells]
         classes = tuple(name for name in CLASSES if any(name in c.classes and c.classes[name].count for c in came))
         found[key(section)] = SectionCauses(
-            cells, classes, axis, width(axis), late, side_by_side, differ, open=len(every) <= 6
+            cells,
+            classes,
+            axis,
+            width(axis),
+            late,
+            side_by_side,
+            differ,
+            open=len(every) <= OPEN,
+            advised=max(1, ADVISED // len(attributed)),
         )
     return found
 

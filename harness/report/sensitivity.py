@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..store.sensitivity import percent
-from .layout import Column, heading, item, line, plain, table
+from .layout import Column, advice, heading, item, line, plain, table
 from .units import plural
 
 _COLUMNS = (
@@ -51,6 +51,8 @@ def _target(name: str, entry: Mapping[str, Any], console: Console) -> None:
         item(console, "not more", entry["level_reason"], indent=2)
     if entry["reason"]:
         item(console, "nothing was measured", entry["reason"], indent=2)
+    if entry["advice"]:
+        advice(console, entry["advice"], indent=4)
     table(console, _COLUMNS, [_row(kind) for kind in entry["kinds"]])
     _missed(entry, console)
     _chance(entry, console)
