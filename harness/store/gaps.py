@@ -93,7 +93,7 @@ def _checked(run: Run, name: str, read: Any, warnings: list[str]) -> Iterator[An
     except (BrokenResult, ValueError) as error:
         warnings.append(str(error))
     if strange:
-        warnings.append(f"{run.path / name}.jsonl.gz: {strange} lines are not of their shape")
+        warnings.append(f"{run.path / name}.jsonl.gz: lines that are not of their shape: {strange}")
 
 
 def gap_of(line: object) -> Gap | None:

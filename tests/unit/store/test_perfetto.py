@@ -340,7 +340,7 @@ def test_what_a_target_says_is_data(tmp_path):
     ]
     assert found[1][0].args == {"length (ns)": 5, "chain": "1 irq:ok"}
     assert found[2][0].args["sender task"] == "y" * 5_000
-    assert [each.partition(": ")[2] for each in warnings] == ["9 lines are not of their shape"]
+    assert [each.partition(": ")[2] for each in warnings] == ["lines that are not of their shape: 9"]
     write_list(folder, "gaps", ['{"cpu":3,"at_ns":1,"gap_ns":2}', "{"])
     read = exported(tmp_path, warnings := [])
     assert len(slices(read, "gaps of CPU 3")) == 1
