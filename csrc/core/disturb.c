@@ -54,6 +54,7 @@ static double rate;			/* units per ns; published by `begun` */
 static _Atomic uint32_t wake_word;	/* the futex that the task sleeps on */
 static _Atomic bool leave;		/* published by wake_word: it is to end */
 static uint64_t random_state;
+static struct disturbance latest;	/* of those that were made */
 
 void disturb_cannot(enum disturb_kind kind, int error, const char *what)
 {
@@ -302,6 +303,21 @@ static void keep(const struct disturbance *made)
 	report->count++;
 	if (report->stored < asked.capacity)
 		asked.kept[report->stored++] = *made;
+	latest = *made;
+}
+
+/* The last one may have been at work when the loop ended: then it is none of its. */
+static void leave_out_latest(uint64_t last)
+{
+	struct disturb_report *report = &disturb_report;
+
+	if (!report->count || ((int64_t)(latest.end - last) <= 0 &&
+			       (!latest.effect || (int64_t)(latest.effect - last) <= 0)))
+		return;
+	report->made[latest.kind]--;
+	report->unanswered++;
+	if (report->stored == report->count--)
+		report->stored--;
 }
 
 static void inject(uint64_t first)
@@ -352,10 +368,13 @@ static void try_kinds(void)
 
 static void *be_injector(void *unused)
 {
+	const struct sched_param lowest = { .sched_priority = 1 };
 	uint64_t first;
 
 	(void)unused;
 	placement_pin(asked.injector_cpu);
+	/* It sleeps nearly always; between its stamps nobody should come, if that is allowed. */
+	(void)syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &lowest);
 	disturb_report.injector_tid = (int32_t)syscall(SYS_gettid);
 	placement_read(&disturb_report.injector);
 	placement_prefault_stack();
@@ -445,10 +464,11 @@ void disturb_begin(double units_per_ns)
 	atomic_store_explicit(&begun, counter_read(), memory_order_release);
 }
 
-void disturb_end(void)
+void disturb_end(uint64_t last)
 {
 	atomic_store_explicit(&ended, true, memory_order_release);
 	pthread_join(injector_thread, NULL);
+	leave_out_latest(last);
 	if (!has_task)
 		return;
 	atomic_store_explicit(&leave, true, memory_order_relaxed);

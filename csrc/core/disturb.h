@@ -82,11 +82,14 @@ void disturb_prepare(const struct disturb_request *request);
 void disturb_warm(uint64_t clean_units);
 
 /*
- * Right before the loop and after it. When disturb_end() returns nothing is disturbed any more,
- * and the task is as it was.
+ * Right before the loop and after it, whose last reading was `last`. When disturb_end() returns
+ * nothing is disturbed any more, and the task is as it was.
  */
 void disturb_begin(double units_per_ns);
-void disturb_end(void);
+void disturb_end(uint64_t last);
+
+/* The page faults that were made, those beyond the loop's end included. */
+uint64_t disturb_faults(void);
 
 /* ---- the loop's counter ---- */
 

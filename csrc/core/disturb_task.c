@@ -47,6 +47,11 @@ bool disturb_page_left(void)
 	return pages_used < page_count;
 }
 
+uint64_t disturb_faults(void)
+{
+	return pages_used;
+}
+
 static void stamp(int number)
 {
 	(void)number;

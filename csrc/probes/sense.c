@@ -114,7 +114,7 @@ static void measure(struct run *run)
 	run->first = loop.first;
 	run->last = loop.last;
 	run->iterations = loop.iterations;
-	disturb_end();
+	disturb_end(run->last);
 	if (run->options.cpu < 0)
 		placement_stay_off(&run->origin, -1);
 }
@@ -126,7 +126,7 @@ static void collect(struct run *run)
 	run->own_cost_ns = loop.gaps > others || recorder.negative ?
 			   (double)recorder_percentile(&recorder, 50.0) :
 			   probe_ns(run, run->last - run->first - loop.gap_units) / (double)others;
-	run->injected_faults = disturb_report.made[DISTURB_FAULT];
+	run->injected_faults = disturb_faults();
 	run->values[METRIC_GAP].recorder = &recorder;
 	probe_rate(run, METRIC_GAP_RATE, loop.gaps);
 	run->events = (struct event_list){

@@ -101,7 +101,8 @@ def test_what_cannot_be_made_has_its_reason(everything):
 
 def test_the_faults_that_are_made_are_told_from_others(everything):
     result = everything[1]
-    assert result["faults"]["injected"] == result["disturbances"]["made"]["fault"]
+    told = result["disturbances"]
+    assert 0 <= result["faults"]["injected"] - told["made"]["fault"] <= told["unanswered"]
     assert result["faults"]["minor"] >= result["faults"]["injected"]
 
 
@@ -113,6 +114,7 @@ def test_who_did_it_says_where_it_was(everything):
     assert (task["affinity"], task["cpu"]) == (str(a_cpu()), a_cpu())
     if IS_ROOT:
         assert (task["policy"], task["priority"]) == ("fifo", 2)
+        assert (injector["policy"], injector["priority"]) == ("fifo", 1)
     assert len({injector["tid"], task["tid"], 0}) == 3
     assert re.fullmatch("[0-9a-f]{16}", result["detail"]["seed"])
 
@@ -164,10 +166,11 @@ def test_one_kind_alone(sense, tmp_path, kind):
 
 
 def test_what_there_is_no_room_for_is_counted(sense, tmp_path):
-    result, gaps, done = sensed(sense, tmp_path, "--cpu", a_cpu(), "--duration", "200ms", "--ring", "3")
+    argv = ["--cpu", a_cpu(), "--duration", "500ms", "--ring", "1", "--kinds", "none", "--threshold", "50ns"]
+    result, gaps, done = sensed(sense, tmp_path, *argv)
     assert_agree(result, done)
-    assert (len(done), len(gaps)) == (3, 3)
-    assert result["disturbances"]["dropped"] == result["disturbances"]["count"] - 3 > 0
+    assert (len(done), len(gaps)) == (1, 1)
+    assert result["disturbances"]["dropped"] == result["disturbances"]["count"] - 1 > 0
 
 
 @as_root
