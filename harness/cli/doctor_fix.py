@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .doctor_measure import BOOTS, Examination
-
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..campaign.diagnosis import Measured
     from ..stats.diagnosis import Diagnosis
+    from .doctor_measure import Examination
 
 _NO_VERDICT = "one run each: for a verdict repeat both in a campaign"
 
@@ -30,7 +29,7 @@ def fix(examined: Examination, before: Measured, out: Console) -> list[dict[str,
             examined.codes.append(3)
         told.append(_error(name, (), why))
         examined.print(out, f"{name}: {why}")
-        _print_boots(examined, found, out)
+        examined.print_boots(found, out)
     for knobs, names in groups.items():
         if any(code > 128 for code in examined.codes):  # a signal ended a round
             break
@@ -74,7 +73,7 @@ def _compared(
     }
     if not examined.quiet:
         _print(first, second, knobs, _afterwards(second, refused, left), out)
-        _print_boots(examined, first, out)
+        examined.print_boots(first, out)
     examined.say(str(after.execution.path))
     return {
         "target": name,
@@ -128,12 +127,3 @@ def _print(first: Diagnosis, second: Diagnosis, knobs: Sequence[str], lines: Seq
         for line in lines:
             print_line(line, out)
         print_to_copy("to keep it, in a campaign", tune_line(knobs), out)
-
-
-def _print_boots(examined: Examination, found: Diagnosis, out: Console) -> None:
-    from ..report.diagnosis import boots_line, print_to_copy
-    from .render import unheard
-
-    if (line := boots_line(found)) and not examined.quiet:
-        with unheard():
-            print_to_copy(BOOTS, line, out)

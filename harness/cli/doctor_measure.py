@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ..config.inventory import Inventory
     from ..stats.diagnosis import Diagnosis
 
-#: Over a line to copy.
-BOOTS = "what needs a boot, in the inventory"
 #: Which exit code says it all where several would fit: the first of these.
 _PRECEDENCE = (2, 130, 143, 1, 3, 4, 5, 0)
 
@@ -114,7 +112,33 @@ class Examination:
         with unheard():
             print_diagnosis(found, advice, out, *self._sensitivity(found))
             if found.complaints and not self.fixes:
-                _hint(found, measured.facts[found.target], out)
+                self._hint(found, measured.facts[found.target], out)
+
+    def _hint(self, found: Diagnosis, facts: Mapping[str, Any], out: Console) -> None:
+        """What to do next."""
+        from ..report.diagnosis import print_line, tune_line
+        from ..stats.diagnosis import fixable
+
+        if knobs := fixable(found, facts):
+            print_line(f"what can be set now, and --fix tries: {tune_line(knobs)}", out)
+        self.print_boots(found, out)
+
+    def print_boots(self, found: Diagnosis, out: Console) -> None:
+        """What to copy into the inventory; of this machine, which no inventory boots, into its boot loader's file."""
+        from ..config.inventory import LOCAL
+        from ..report.diagnosis import boots_line, command_line, print_to_copy
+        from .render import unheard
+
+        line = boots_line(found)
+        if self.quiet or not line:
+            return
+        with unheard():
+            if found.target == LOCAL:
+                print_to_copy("what needs a boot, on the kernel's command line", command_line(found), out)
+                return
+            listed = isinstance(self.known.targets[found.target].isolated, list | tuple)
+            also = "" if listed or "{isolated}" not in line else f" (and isolated: {found.cpu} for {found.target})"
+            print_to_copy(f"what needs a boot, in the inventory{also}", line, out)
 
     def _sensitivity(self, found: Diagnosis) -> list[str]:
         """How far the causes are to be trusted, as far as that was measured there."""
@@ -129,17 +153,6 @@ class Examination:
         self.print(out, f"{target}: not measured: {why}")
         if advice:
             self.print(out, f"  advice: {advice}")
-
-
-def _hint(found: Diagnosis, facts: Mapping[str, Any], out: Console) -> None:
-    """What to do next."""
-    from ..report.diagnosis import boots_line, print_line, print_to_copy, tune_line
-    from ..stats.diagnosis import fixable
-
-    if knobs := fixable(found, facts):
-        print_line(f"what can be set now, and --fix tries: {tune_line(knobs)}", out)
-    if line := boots_line(found):
-        print_to_copy(BOOTS, line, out)
 
 
 def _raise(found: Diagnosis, facts: Mapping[str, Any]) -> str:

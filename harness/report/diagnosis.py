@@ -249,6 +249,11 @@ def boots_line(found: Diagnosis) -> str:
     return f'boots: {{quiet: {{add: "{" ".join(words)}"}}}}' if words else ""
 
 
+def command_line(found: Diagnosis) -> str:
+    """The same for whoever edits a boot loader's file: with the CPU that was measured."""
+    return " ".join(parameters(found)).replace("{isolated}", str(found.cpu if found.cpu is not None else "CPU"))
+
+
 # ---- JSON
 
 
@@ -274,6 +279,7 @@ def to_json(found: Diagnosis, advice: str) -> dict[str, Any]:
         "causes": [_cause(found, each) for each in found.complaints],
         "treatments": [_treatment(each) for each in treatments(found)],
         "boots": boots_line(found) or None,
+        "cmdline": command_line(found) or None,
     }
 
 

@@ -42,8 +42,8 @@ class Diagnosis:
     """``count`` gaps of ``threshold_ns`` and more in ``seconds``, ``stolen_ns`` in all; ``at_most_hz``: with 95 %
     confidence there are no more in a second. ``complaints``: the most stolen time first.
 
-    ``cpu`` is None where the task might run on any. ``state`` and ``reasons`` are the run's validity; ``knobs`` what was
-    set for it, by name; ``identity`` what it was measured on.
+    ``cpu`` is None where the task might run on any. ``state`` and ``reasons`` are the run's validity; ``knobs`` what
+    was set for it, by name; ``identity`` what it was measured on.
     """
 
     target: str

@@ -89,5 +89,5 @@ def test_what_is_not_fixed_says_why_and_measures_nothing(
     assert told["error"]["message"].startswith(why)
     out = capsys.readouterr().out
     assert f"box: {why}" in out
-    assert ("boots: {quiet:" in out) is bool(gaps)
+    assert ("(and isolated: 1 for box):" in out and "boots: {quiet:" in out) is bool(gaps)
     assert not (tmp_path / "results").exists()

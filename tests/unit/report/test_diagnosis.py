@@ -14,6 +14,7 @@ from harness.report.diagnosis import (
     SHOWN_CAUSES,
     boots_line,
     changes_json,
+    command_line,
     print_changes,
     print_diagnosis,
     to_json,
@@ -102,7 +103,8 @@ def test_lines_to_copy() -> None:
     assert tune_line(["workqueues", "thp"]) == "tune: [workqueues, thp]"
     line = boots_line(found())
     assert line.startswith('boots: {quiet: {add: "isolcpus=managed_irq,domain,{isolated} nohz_full={isolated}')
-    assert boots_line(found({})) == ""
+    assert boots_line(found({})) == command_line(found({})) == ""
+    assert command_line(found()) == "isolcpus=managed_irq,domain,1 nohz_full=1"
 
 
 def test_the_line_for_an_inventory_is_one(tmp_path: Any) -> None:
