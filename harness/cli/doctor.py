@@ -30,7 +30,9 @@ _IN_MEMORY = ("/tmp/", "/dev/shm/", "/run/")  # noqa: S108 (only looked at)
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+def _duration(context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    if context.resilient_parsing:  # a Tab: nobody wants to know
+        return 0
     from ..config.campaign import to_run_duration
 
     try:
@@ -40,11 +42,13 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
 
 
 def _mode(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
     from ..agent.modes import MODES
     from ..config.yaml import suggest
 
     names = [mode.name for mode in MODES]
-    if value is not None and value not in names:
+    if value not in names:
         raise click.BadParameter(f"unknown mode {value!r}{suggest(value, names, most=len(names))}")
     return value
 
