@@ -47,9 +47,7 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "cpus": cpus(tree),
         "cgroup": cgroups.gather(tree),
         "privileges": privileges(tree),
-        "tracefs": any(
-            tree.exists(f"{at}/current_tracer") for at in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-        ),
+        "tracefs": tracing.folder(tree) is not None,
         "attribution": tracing.gather(tree),
         "debugfs": bool(tree.names("/sys/kernel/debug")),
         "perf_event_paranoid": tree.number("/proc/sys/kernel/perf_event_paranoid"),

@@ -12,7 +12,7 @@ import re
 import time
 from typing import Any, Sequence
 
-from . import partition, services
+from . import partition, services, tracing
 from .system import Tree, format_cpus, parse_cpus
 from .tracers import tracers
 
@@ -201,22 +201,22 @@ def _modules_digest(tree: Tree) -> str | None:
 
 def _tracing(tree: Tree) -> dict[str, Any] | None:
     """Tracer, events and probes of all instances; of the events a digest, how many, and the first few names."""
-    for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing"):
-        tracer = tree.read(f"{folder}/current_tracer")
-        if tracer is not None:
-            instances = [f"{folder}/instances/{name}" for name in tree.names(f"{folder}/instances")]
-            events = "\n".join(tree.read(f"{at}/set_event") or "" for at in (folder, *instances)).strip()
-            probes = "\n".join(tree.read(f"{folder}/{kind}_events") or "" for kind in ("kprobe", "uprobe", "dynamic"))
-            return {
-                "tracer": tracer,
-                "instances": [f"{os.path.basename(at)}: {tree.read(f'{at}/current_tracer')}" for at in instances],
-                "events_sha256": hashlib.sha256(events.encode()).hexdigest(),
-                "events": len(events.split("\n")) if events else 0,
-                "on": [name for name in events.split("\n") if name and not _RARE_EVENTS.match(name)][:8],
-                "probes_sha256": hashlib.sha256(probes.encode()).hexdigest(),
-                "kprobes": tree.read("/sys/kernel/debug/kprobes/enabled"),
-            }
-    return None
+    folder = tracing.folder(tree)
+    tracer = tree.read(f"{folder}/current_tracer") if folder is not None else None
+    if tracer is None:
+        return None
+    instances = [f"{folder}/instances/{name}" for name in tree.names(f"{folder}/instances")]
+    events = "\n".join(tree.read(f"{at}/set_event") or "" for at in (folder, *instances)).strip()
+    probes = "\n".join(tree.read(f"{folder}/{kind}_events") or "" for kind in ("kprobe", "uprobe", "dynamic"))
+    return {
+        "tracer": tracer,
+        "instances": [f"{os.path.basename(at)}: {tree.read(f'{at}/current_tracer')}" for at in instances],
+        "events_sha256": hashlib.sha256(events.encode()).hexdigest(),
+        "events": len(events.split("\n")) if events else 0,
+        "on": [name for name in events.split("\n") if name and not _RARE_EVENTS.match(name)][:8],
+        "probes_sha256": hashlib.sha256(probes.encode()).hexdigest(),
+        "kprobes": tree.read("/sys/kernel/debug/kprobes/enabled"),
+    }
 
 
 def _swap(tree: Tree) -> dict[str, int]:

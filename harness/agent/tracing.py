@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional
 
 from .system import Tree
 
-_TRACEFS = "/sys/kernel/tracing"
+_TRACEFS, _BELOW_DEBUGFS = "/sys/kernel/tracing", "/sys/kernel/debug/tracing"
 #: Kernels with tracepoints have these.
 _EVENTS = ("sched/sched_switch", "irq/irq_handler_entry", "raw_syscalls/sys_enter")
 _CAP_SYS_ADMIN = 1 << 21
@@ -40,11 +40,24 @@ def gather(tree: Tree) -> Dict[str, Any]:
     }
 
 
+def folder(tree: Tree) -> Optional[str]:
+    """Where tracefs lies that we may read; None: nowhere. Below debugfs only where it is mounted: a look mounts it."""
+    if tree.exists(f"{_TRACEFS}/current_tracer"):
+        return _TRACEFS
+    return (
+        _BELOW_DEBUGFS if _mounted(tree, _BELOW_DEBUGFS) and tree.exists(f"{_BELOW_DEBUGFS}/current_tracer") else None
+    )
+
+
+def _mounted(tree: Tree, where: str) -> bool:
+    return f" {where} tracefs " in (tree.read("/proc/self/mounts") or "")
+
+
 def _tracefs(tree: Tree) -> str:
-    """Looked at where it belongs alone: to look for it below debugfs mounts it there."""
+    """Of where it belongs, and where probes look for it."""
     if any(tree.read(f"{_TRACEFS}/events/{event}/format") for event in _EVENTS):
         return "readable"
-    if f" {_TRACEFS} tracefs " not in (tree.read("/proc/self/mounts") or ""):
+    if not _mounted(tree, _TRACEFS):
         return "unmounted"
     return "empty" if tree.names(_TRACEFS) and not tree.exists(f"{_TRACEFS}/events") else "denied"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness import build
 from harness.advice import findings
 from harness.advice.attribution import NOTHING, SOFTWARE, TRACEPOINTS, WORTH, forecast
-from harness.agent import tracing
+from harness.agent import facts, snapshot, tracing
 from harness.agent.system import Tree
 
 from .csrc_kit import IS_ROOT, a_cpu, run
@@ -127,6 +127,42 @@ def test_what_is_read_of_a_machine(tmp_path):
     files["sys__kernel__tracing__events__sched__sched_switch__format"] = "name: sched_switch\nID: 300\n"
     told = tracing.gather(tree(tmp_path, **files))
     assert (told["tracefs"], told["perfmon"], told["sys_admin"]) == ("readable", True, False)
+
+
+class Watched(Tree):
+    """Notes what is looked at."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.seen: list[str] = []
+
+    def path(self, path: str) -> str:
+        self.seen.append(path)
+        return super().path(path)
+
+    def read_bytes(self, path: str, limit: int = 1 << 22) -> bytes | None:
+        self.seen.append(path)
+        return super().read_bytes(path, limit)
+
+    def names(self, path: str) -> list[str]:
+        self.seen.append(path)
+        return super().names(path)
+
+    def exists(self, path: str) -> bool:
+        self.seen.append(path)
+        return super().exists(path)
+
+
+def test_looking_mounts_nothing(tmp_path):
+    """The folder `tracing` of debugfs mounts tracefs for everybody, as soon as somebody looks into it."""
+    tree(tmp_path, sys__kernel__debug__tracing__current_tracer="nop\n", proc__self__mounts="x /sys sysfs rw 0 0\n")
+    machine = Watched(str(tmp_path))
+    assert facts.gather(machine)["tracefs"] is False
+    assert snapshot.take(machine, [0])["tracing"] is None
+    assert [path for path in machine.seen if path.startswith("/sys/kernel/debug/tracing")] == []
+    tree(tmp_path, proc__self__mounts="tracefs /sys/kernel/debug/tracing tracefs rw 0 0\n")
+    assert facts.gather(machine)["tracefs"] is True
+    assert snapshot.take(machine, [0])["tracing"]["tracer"] == "nop"
 
 
 def test_a_machine_that_says_nothing(tmp_path):
