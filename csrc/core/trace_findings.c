@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/trace_findings.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 size_t trace_findings_bytes(size_t kept_max)
@@ -34,26 +35,45 @@ static void key_of(const struct trace_event *event, struct trace_link *key)
 		key->text[i] = '\0';
 }
 
+static bool is_link(const struct trace_link *link, const struct trace_link *key)
+{
+	return link->source == key->source && link->value == key->value &&
+	       !memcmp(link->text, key->text, sizeof(key->text));
+}
+
+/* Where those lately used are remembered. */
+static size_t place_of(const struct trace_link *key)
+{
+	uint64_t hash = key->value + key->source;
+
+	for (size_t i = 0; i < sizeof(key->text) && key->text[i]; i++)
+		hash = hash * 31 + (unsigned char)key->text[i];
+	return (size_t)(hash * UINT64_C(0x9e3779b97f4a7c15) >> 54) % TRACE_RECENT;
+}
+
 uint16_t trace_findings_link(struct trace_findings *findings, const struct trace_event *event)
 {
+	uint16_t *recent;
 	struct trace_link key;
 	size_t i;
 
 	key_of(event, &key);
-	for (i = LINKS_FIXED; i < findings->links_used; i++) {
-		const struct trace_link *link = &findings->links[i];
-
-		if (link->source == key.source && link->value == key.value &&
-		    !memcmp(link->text, key.text, sizeof(key.text)))
-			return (uint16_t)i;
-	}
+	recent = &findings->recent[place_of(&key)];
+	if (*recent >= LINKS_FIXED && is_link(&findings->links[*recent], &key))
+		return *recent;
+	i = LINKS_FIXED;
+	while (i < findings->links_used && !is_link(&findings->links[i], &key))
+		i++;
 	if (i == TRACE_LINKS) {
 		findings->link_overflow++;
 		return LINK_OTHER;
 	}
-	findings->links[i] = key;
-	findings->links_used++;
-	return (uint16_t)i;
+	if (i == findings->links_used) {
+		findings->links[i] = key;
+		findings->links_used++;
+	}
+	*recent = (uint16_t)i;
+	return *recent;
 }
 
 uint16_t trace_findings_cause(struct trace_findings *findings, uint16_t class, uint16_t entry,

@@ -246,6 +246,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 		json_double(json, "sample_ns", trace->sample_ns);
 	else
 		json_null(json, "sample_ns");
+	json_bool(json, "cpu_gone", report->cpu_gone);
 	put_steal(report, json);
 	put_classes(findings, json);
 	put_causes(findings, json);

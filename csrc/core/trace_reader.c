@@ -218,6 +218,14 @@ static void account(bool watched)
 		instruments->elsewhere = number - reader.event_number - 1;
 }
 
+static bool is_gone(int cpu)
+{
+	char online[1024];
+
+	return sysfs_line(online, sizeof(online), "/sys/devices/system/cpu/online") &&
+	       !sysfs_list_has(online, cpu);
+}
+
 /* What the ring held, and what it should have. */
 static void sum_up(struct trace_report *report)
 {
@@ -225,6 +233,7 @@ static void sum_up(struct trace_report *report)
 	report->unknown = reader.drain.unknown;
 	report->throttled = reader.drain.throttled;
 	trace_drain_account(&reader.drain, &report->lost, &report->missing);
+	report->cpu_gone = of_a_cpu() && is_gone(reader.setup->request.cpu);
 	report->instruments.own = reader.senders.own;
 	report->steal_known = reader.drain.begin.steal_known && reader.drain.end.steal_known;
 	report->steal_ns = reader.drain.end.steal_ns - reader.drain.begin.steal_ns;

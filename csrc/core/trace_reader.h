@@ -48,6 +48,7 @@ struct trace_report {
 	uint64_t missing;		/* that the kernel counted beyond those */
 	uint64_t unknown;		/* records that could not be read */
 	uint64_t throttled;		/* how often the kernel held events back: too many */
+	bool cpu_gone;			/* taken away in mid-run, and its events with it */
 	bool steal_known;
 	uint64_t steal_ns;		/* the host took from the CPU while the loop ran */
 	uint64_t dropped_gaps;		/* for which the queue had no room */

@@ -102,6 +102,11 @@ def test_the_gaps_of_a_run_have_causes(gap, tmp_path, traced):
     # No gap's beginning or end is off by more than an event's own time: none lies between two gaps.
     assert told["placed"]["inside"] > 100 * told["placed"]["outside"]
     assert told["sample_ns"] is None or 0 < told["sample_ns"] < 1e6
+    assert told["cpu_gone"] is False
+    tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
+    assert told["steal_resolution_ns"] == tick_ns
+    assert told["steal_ns"] % tick_ns == 0
+    assert told["steal_ns"] <= result["duration_ns"] + 5 * tick_ns
 
 
 def test_conservation(gap, tmp_path, traced):
