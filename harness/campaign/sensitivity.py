@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..agent.modes import MODES as SHIPPED
+from ..agent.spec import STATES
 from ..config.bench import load_bench
 from ..config.campaign import campaign_from_data
 from ..config.inventory import Inventory, Target
 from ..errors import IsolbenchError
 from ..plan import Plan, build_plan, place
+from ..stats.causes import LEVELS
 from ..stats.quantiles import CONFIDENCE
 from ..stats.sensitivity import BAR, MET, NOTHING, Observed, Score, Sensitivity, score, total
 from ..store.files import BrokenResult
@@ -29,7 +31,7 @@ from ..target.session import open_session
 from .carry_out import carry_out
 from .events import Event, Listener, now
 from .execution import Execution, Stop
-from .outcome import Outcome
+from .outcome import LaneOutcome, Outcome
 from .visit import visit
 
 BENCH = "sense"
@@ -45,6 +47,18 @@ _ENOUGH = "each kind has as many effective disturbances as the bound needs"
 
 
 @dataclass(frozen=True)
+class About:
+    """Of the newest run of the highest level of attribution: what was asked and had, and on what."""
+
+    level: str = LEVELS[0]
+    level_reason: str | None = None
+    mode: str = ""
+    threshold_ns: int | None = None
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Scored:
     """The runs of a target: how many ``finished``, by their ``states``; of those that are not invalid, which
     ``sensitivity`` is of, the ``usable``, and of these the ``complete``: no event is missing by the kernel's counts.
@@ -55,7 +69,7 @@ class Scored:
     complete: int
     states: Counter[str]
     sensitivity: Sensitivity
-    last: Run | None = None
+    about: About
 
 
 def modes_of(targets: Sequence[Target]) -> dict[str, str]:
@@ -129,6 +143,7 @@ class _One:
     state: str | None
     complete: bool = False
     sensitivity: Sensitivity | None = None
+    about: About = About()
 
 
 def scored(execution: Execution, target: str, known: dict[Path, _One] | None = None) -> Scored:
@@ -143,45 +158,63 @@ def scored(execution: Execution, target: str, known: dict[Path, _One] | None = N
     for path in paths:
         if path not in known:
             known[path] = _one(path)
-    used = [path for path in paths if known[path].sensitivity is not None]
+    runs = [known[path] for path in paths]
+    used = [(run, run.sensitivity) for run in runs if run.sensitivity is not None]
     return Scored(
-        finished=len(paths),
+        finished=len(runs),
         usable=len(used),
-        complete=sum(known[path].complete for path in used),
-        states=Counter(state for path in paths if (state := known[path].state) is not None),
-        sensitivity=total(one for path in used if (one := known[path].sensitivity) is not None),
-        last=load_run(used[-1]) if used else None,
+        complete=sum(run.complete for run, _ in used),
+        states=Counter(run.state for run in runs if run.state is not None),
+        sensitivity=total(sensitivity for _, sensitivity in used),
+        about=max(
+            (run.about for run, _ in reversed(used)), key=lambda about: LEVELS.index(about.level), default=About()
+        ),
     )
 
 
 def _one(path: Path) -> _One:
+    """What a target sent is believed in nothing: of another shape than `sense` gives it, it is a broken run."""
     try:
         run = load_run(path)
-        return _One(run.state, is_complete(run), None if run.state == "invalid" else score(observed_of(run)))
-    except BrokenResult:
+        if run.state == "invalid":
+            return _One(run.state)
+        return _One(run.state, is_complete(run), score(observed_of(run)), about(run))
+    except (BrokenResult, LookupError, TypeError, ValueError, AttributeError):
         return _One(None)
 
 
 def observed_of(run: Run) -> list[Observed]:
-    """The measurements of a run, one for each CPU. Raises :class:`BrokenResult`, naming the file."""
+    """The measurements of a run, one for each CPU. Raises as :meth:`Observed.of`, and BrokenResult."""
     gaps, disturbances = list(read_gaps(run.path)), list(read_events(run.path, "disturbances"))
-    try:
-        return [
-            Observed.of(
-                each,
-                (line for line in gaps if line["cpu"] == each["cpu"]),
-                (line for line in disturbances if line["cpu"] == each["cpu"]),
-            )
-            for each in run.document.get("results") or []
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenResult(f"{run.path}: not a run of {BENCH}: {type(error).__name__}: {error}") from error
+    return [
+        Observed.of(
+            each,
+            [line for line in gaps if line["cpu"] == each["cpu"]],
+            [line for line in disturbances if line["cpu"] == each["cpu"]],
+        )
+        for each in run.document["results"]
+    ]
+
+
+def about(run: Run) -> About:
+    """Raises as :func:`observed_of`."""
+    first, identity = run.document["results"][0], run.document["identity"]
+    told, done, threshold_ns = first["attribution"], first["disturbances"], first["disturbances"].get("threshold_ns")
+    reason = told.get("reason")
+    return About(
+        level=LEVELS[LEVELS.index(told["level"])],
+        level_reason=None if reason is None else str(reason),
+        mode=str(run.document["spec"]["mode"]["name"]),
+        threshold_ns=None if threshold_ns is None else int(threshold_ns),
+        unavailable={str(kind): str(why) for kind, why in (done.get("unavailable") or {}).items()},
+        identity={key: identity.get(key) for key in IDENTITY},
+    )
 
 
 def is_complete(run: Run) -> bool:
     """Whether no event is missing, as far as the kernel's own counts tell: see docs/probes.md#attribution."""
-    for result in run.document.get("results") or []:
-        told = result.get("attribution") or {}
+    for result in run.document["results"]:
+        told = result["attribution"]
         ring = told.get("ring") or {}
         if (told.get("conservation") or {}).get("holds") is False or any(ring.get(key) for key in ("lost", "missing")):
             return False
@@ -190,42 +223,43 @@ def is_complete(run: Run) -> bool:
 
 def document_of(execution: Execution, found: Mapping[str, Scored], outcome: Outcome) -> dict[str, Any]:
     """What sensitivity.json says."""
-    failures = {lane.target: lane.failure for lane in outcome.lanes}
+    lanes = {lane.target: lane for lane in outcome.lanes}
     return {
         "version": __version__,
         "execution": execution.id,
         "measured": now(),
         "confidence": CONFIDENCE,
         "bar": BAR,
-        "targets": {target: _target(execution, target, each, failures.get(target)) for target, each in found.items()},
+        "targets": {target: _target(execution, target, each, lanes.get(target)) for target, each in found.items()},
     }
 
 
-def _target(execution: Execution, target: str, found: Scored, failure: str | None) -> dict[str, Any]:
-    document = {} if found.last is None else found.last.document
-    results = document.get("results") or [{}]
-    told = results[0].get("attribution") or {}
-    done = results[0].get("disturbances") or {}
+def _target(execution: Execution, target: str, found: Scored, lane: LaneOutcome | None) -> dict[str, Any]:
+    verdict, known = found.sensitivity.verdict(), found.about
+    failure, advice = (None, None) if lane is None else (lane.failure, lane.advice)
     unsupported = [str(entry.get("reason")) for entry in execution.lane(target).get("unsupported") or []]
-    level, scores = str(told.get("level") or "nothing"), found.sensitivity.scores
-    blind = {each.kind: f"no event of this kernel shows it (level {level})" for each in scores if each.blind}
-    verdict = found.sensitivity.verdict()
+    reason = failure or "; ".join(unsupported) or known.level_reason
+    blind = [each.kind for each in found.sensitivity.scores if each.blind]
     return {
         "verdict": verdict,
-        "reason": (failure or "; ".join(unsupported) or told.get("reason")) if verdict == NOTHING else None,
-        "level": level,
-        "level_reason": told.get("reason"),
-        "mode": str((document.get("spec") or {}).get("mode", {}).get("name", "")),
-        "threshold_ns": done.get("threshold_ns"),
+        "reason": reason if verdict == NOTHING else None,
+        "advice": advice if verdict == NOTHING else None,
+        "level": known.level,
+        "level_reason": known.level_reason,
+        "mode": known.mode,
+        "threshold_ns": known.threshold_ns,
         "runs": {
             "finished": found.finished,
-            **{state: found.states[state] for state in ("valid", "suspect", "invalid")},
+            **{state: found.states[state] for state in STATES},
             "scored": found.usable,
             "complete": found.complete,
         },
-        "kinds": [_kind(each) for each in scores],
-        "unavailable": {**{str(k): str(why) for k, why in (done.get("unavailable") or {}).items()}, **blind},
-        "identity": {key: (document.get("identity") or {}).get(key) for key in IDENTITY},
+        "kinds": [_kind(each) for each in found.sensitivity.scores],
+        "unavailable": {
+            **known.unavailable,
+            **dict.fromkeys(blind, f"no event of this kernel shows it (level {known.level})"),
+        },
+        "identity": {key: known.identity.get(key) for key in IDENTITY},
     }
 
 

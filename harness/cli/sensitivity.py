@@ -42,13 +42,17 @@ def run(
     with Progress(execution, quiet=as_json) as progress:
         outcome, found = sensitivity.measure(execution, known, progress.listen)
     document = sensitivity.document_of(execution, found, outcome)
-    path = write(execution.path, document)
+    # One that was interrupted says less than the one before it, which reports go on to state.
+    path = None if outcome.signum is not None else write(execution.path, document)
     code = sensitivity.exit_code(outcome, found)
     with unheard():
         if as_json:
-            echo_json({**document, "exit_code": code, "path": str(path)})
+            echo_json({**document, "exit_code": code, "path": None if path is None else str(path)})
             return code
         print_sensitivity(document, console())
+        if path is None:
+            click.echo(f"isolbench: {printable(outcome.sentence)}", err=True)
+            return code
         for name, measured in read(path).items():
             if measured.seen:
                 click.echo(f"isolbench: {printable(name)}: {printable(sentence(measured, name))}", err=True)

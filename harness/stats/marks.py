@@ -88,8 +88,8 @@ _SHOWN: dict[str, tuple[_Shown, ...]] = {
 
 #: In the order of reports.
 KINDS = tuple(_SHOWN)
-#: A gap of this kind may be theirs: they send the same interrupt, and what they are about may come later.
-SENT_BY = {"reschedule": ("signal", "task")}
+#: Where a label is not its own, a gap may be theirs: they send the same interrupt, and what it is about may come later.
+SENT_BY = {"membarrier": ("tlb",), "reschedule": ("signal", "task")}
 #: Done by the measured task itself: such a gap begins with it.
 BY_TASK = frozenset(("syscall", "fault"))
 

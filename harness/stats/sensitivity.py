@@ -216,13 +216,13 @@ class _Tally:
     counts: Counter[str] = field(default_factory=Counter)
     called: Counter[str] = field(default_factory=Counter)
     precise: bool = True
-    blind: bool = False
+    blind: bool = True
 
     def add(self, score: Score) -> None:
         self.counts.update({name: getattr(score, name) for name in _COUNTS})
         self.called.update(score.called)
         self.precise &= score.precise
-        self.blind |= score.blind
+        self.blind &= score.blind
 
     def score(self, kind: str) -> Score:
         numbers = {name: self.counts[name] for name in _COUNTS}
@@ -290,13 +290,14 @@ class _Measurement:
             tally.counts["made"] += max(len(several), self._made.get(kind, 0))
             tally.counts["not_judged"] += max(0, self._made.get(kind, 0) - len(several))
             mark = self._marks.get(kind)
+            tally.blind = mark is None
             if mark is None:
-                tally.blind = True
                 tally.counts["not_judged"] += len(several)
                 continue
             tally.precise &= mark.precise
             labels = _labels(mark, several)
-            sent = (each for by in (kind, *SENT_BY.get(kind, ())) for each in by_kind.get(by, ()))
+            others = () if mark.own else SENT_BY.get(kind, ())
+            sent = (each for by in (kind, *others) for each in by_kind.get(by, ()))
             covered = _Covered(each.span for each in sent)
             self._recall(several, mark, tally)
             if mark.precise:

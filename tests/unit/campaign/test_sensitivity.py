@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from harness.campaign import execution as executions
 from harness.campaign import sensitivity
 from harness.campaign.execution import Execution
 from harness.campaign.outcome import LaneOutcome, Outcome
@@ -141,6 +145,57 @@ def test_nothing_measured_is_never_a_pass(tmp_path: Path) -> None:
     assert code_of(execution) == 4
 
 
+def test_a_run_that_could_not_look_blinds_no_other(tmp_path: Path) -> None:
+    execution = fake_sense.execution(tmp_path)
+    fake_sense.run(execution, 1)
+    fake_sense.run(execution, 2, level="nothing", events=())
+    entry = kept(execution)["targets"]["local"]
+    assert (entry["verdict"], entry["level"], entry["level_reason"]) == ("met", "tracepoints", None)
+    assert (entry["kinds"][0]["made"], entry["kinds"][0]["not_judged"]) == (600, 300)
+
+
+JUNK = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.none(), max_size=1) | st.just({}) | st.floats()
+KEYS = ("cpu", "kind", "at_ns", "end_ns", "effect_ns", "name", "gap_ns", "class", "cause", "chain", "sender", "more")
+
+
+RESULT = ("attribution", "disturbances", "detail", "gaps", "duration_ns", "cpu")
+
+
+@settings(max_examples=60)
+@given(
+    lines=st.lists(st.dictionaries(st.sampled_from(KEYS), JUNK), max_size=3),
+    keys=st.dictionaries(st.sampled_from(RESULT), JUNK, max_size=2),
+    name=st.sampled_from(["gaps", "disturbances"]),
+)
+def test_whatever_a_target_sends_it_is_scored_or_passed_over(
+    lines: list[dict[str, Any]], keys: dict[str, Any], name: str, one: Path
+) -> None:
+    execution = executions.load(one)
+    (run,) = (one / "runs" / "local").iterdir()
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    try:
+        document = json.loads(before[run / "run.json"])
+        document["results"][0].update(keys)
+        (run / "run.json").write_text(json.dumps(document))
+        whole = gzip.decompress(before[run / f"{name}.jsonl.gz"])
+        more = "".join(json.dumps({"cpu": 3, **line}) + "\n" for line in lines)
+        (run / f"{name}.jsonl.gz").write_bytes(gzip.compress(whole + more.encode()))
+        entry = document_of(execution, {"local": scored(execution, "local")}, outcome())["targets"]["local"]
+        assert entry["runs"]["finished"] == 1
+        assert entry["runs"]["scored"] in (0, 1)
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An execution of one run."""
+    execution = fake_sense.execution(tmp_path_factory.mktemp("one"))
+    fake_sense.run(execution, kinds={"membarrier": 5, "signal": 5})
+    return execution.path
+
+
 def test_a_mistake_and_a_signal_come_first(tmp_path: Path) -> None:
     execution = fake_sense.execution(tmp_path)
     fake_sense.run(execution, missed={"membarrier": 30})
@@ -165,6 +220,7 @@ def test_the_newest_of_that_kernel_and_machine_is_taken(tmp_path: Path) -> None:
     fake_sense.run(newer, kinds={"membarrier": 1_198, "signal": 300})
     kept(newer)
     empty = fake_sense.execution(tmp_path)
+    fake_sense.run(empty, level="nothing", events=())
     kept(empty)
     found = store.newest(results, "local", IDENTITY)
     assert found is not None

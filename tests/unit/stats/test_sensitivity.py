@@ -185,6 +185,12 @@ def test_an_effect_with_a_stamp_of_its_own_is_looked_for_there():
     tick = gap(4_000_000, 9_000, "signal:SIGPROF")
     found = only([arming, tick], [done("tick", 100_000, effect_ns=4_008_000)])
     assert (found.effective, found.found, found.false) == (1, 1, 0)
+    # It is the tick that is to be found, whatever there was when it was asked for.
+    asked = only([arming, tick], [done("tick", 101_000, effect_ns=4_008_000)])
+    assert (asked.effective, asked.not_effective) == (1, 0)
+    # The class has to be right as well.
+    wrong = {**tick, "class": "exception", "chain": [[0, "fault:user"]]}
+    assert only([wrong], [done("tick", 100_000, effect_ns=4_008_000)]).called == {"exception signal:SIGPROF": 1}
 
 
 def test_what_the_task_does_itself_is_the_gap_that_begins_with_it():
@@ -224,6 +230,9 @@ def test_without_senders_shams_say_what_comes_by_chance():
     assert (found.shams, found.chance) == (2, 1)  # the third lies in an open gap
     assert (found.also_shams, found.also_chance) == (1, 1)
     assert found.shares == ((1, 1), (1, 2))
+    # So near the end there is not the time that one of the kind takes.
+    late = only([ours], [done("reschedule", 100_000), done("none", 999_900_000, 999_900_000)], X86_61)
+    assert (late.shams, late.also_shams) == (0, 0)
     # A gap that a disturbance of that kind made is no chance, even beside a sham.
     beside = only([ours], [done("reschedule", 100_000), done("none", 99_000, 99_000)], X86_61)
     assert (beside.shams, beside.chance) == (1, 0)
