@@ -42,11 +42,8 @@ def gather(tree: Tree) -> Dict[str, Any]:
 
 def folder(tree: Tree) -> Optional[str]:
     """Where tracefs lies that we may read; None: nowhere. Below debugfs only where it is mounted: a look mounts it."""
-    if tree.exists(f"{_TRACEFS}/current_tracer"):
-        return _TRACEFS
-    return (
-        _BELOW_DEBUGFS if _mounted(tree, _BELOW_DEBUGFS) and tree.exists(f"{_BELOW_DEBUGFS}/current_tracer") else None
-    )
+    places = [_TRACEFS, *([_BELOW_DEBUGFS] if _mounted(tree, _BELOW_DEBUGFS) else [])]
+    return next((place for place in places if tree.exists(f"{place}/current_tracer")), None)
 
 
 def _mounted(tree: Tree, where: str) -> bool:
