@@ -131,6 +131,7 @@ static void await_closing(struct trace *trace, const struct trace_report *report
 	trace->reader = 0;
 	(void)sysfs_interrupts_read(&interrupts, trace->setup.request.cpu);
 	trace->instruments = report->instruments;
+	trace->instruments.inside = report->findings.inside;
 	trace->instruments.closing =
 		trace_calls_between(report->instruments.ended, trace_calls_of(&interrupts));
 	trace->instruments.closing_ns = (uint64_t)(clock_now_ns(CLOCK_MONOTONIC_RAW) - begun_ns);

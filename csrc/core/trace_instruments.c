@@ -85,7 +85,7 @@ void trace_instruments_json(const struct trace_instruments *instruments, uint64_
 		json_double(json, "cost_ns", cost_ns);
 	else
 		json_null(json, "cost_ns");
-	put_share(json, "share_of_stolen", cost_ns, stolen_ns);
+	put_share(json, "share_of_stolen", (double)instruments->inside * sample_ns, stolen_ns);
 	put_share(json, "share_of_run", cost_ns, instruments->loop_ns);
 	json_open(json, "interrupts", '{');
 	put_calls(json, "opening", instruments->opening);

@@ -29,6 +29,7 @@ struct trace_instruments {
 	uint64_t own;			/* while the loop ran: what the reader sent to its CPU */
 	uint64_t wakeups;		/* by the ring, each time it has been filled once more */
 	uint64_t loop_ns;
+	uint64_t inside;		/* events in gaps, whose time these have */
 	uint64_t reader_ns;		/* CPU time while the loop ran */
 	size_t cpus_used;
 	int16_t cpus[TRACE_READER_CPUS];	/* on which the reader was seen meanwhile */
@@ -51,7 +52,7 @@ void trace_instruments_note_cpu(struct trace_instruments *instruments);
 uint64_t trace_event_number(bool cpu);
 
 /*
- * Their object of the result. `events` is how many the task paid for, `sample_ns` what for each
+ * Their object of the result. `events` is how many the CPU paid for, `sample_ns` what for each
  * (0: not known), `stolen_ns` the time of all gaps; `senders`: the kernel says who interrupts.
  */
 void trace_instruments_json(const struct trace_instruments *instruments, uint64_t events,

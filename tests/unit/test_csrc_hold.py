@@ -80,7 +80,7 @@ sys.stdin.read()
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         holder, keeper = map(int, parent.stdout.readline().split())
         try:
-            assert state_of(holder) == "S"
+            assert wait_until(lambda: state_of(holder) == "S")
             parent.kill()
             parent.wait()
             assert wait_until(lambda: state_of(holder) in (None, "Z"))
@@ -99,8 +99,6 @@ def test_without_privilege_it_says_what_it_has(gap):
 
 def test_bad_usage(gap):
     assert run(gap, "--hold-events", "all").returncode == 2
-    work = build.build_probe("work", build.native_arch()).path
-    assert run(work, "--hold-events", "cpu", stdin=subprocess.DEVNULL).returncode == 2
 
 
 def attributed(gap, out, *argv):
@@ -136,7 +134,8 @@ def test_the_instruments_say_what_they_cost(gap, tmp_path):
     if told["sample_ns"] is not None:
         stolen_ns = sum(each["stolen_ns"] for each in told["classes"].values())
         assert instruments["cost_ns"] == pytest.approx(instruments["events"] * told["sample_ns"], rel=1e-3)
-        assert instruments["share_of_stolen"] == pytest.approx(instruments["cost_ns"] / stolen_ns, rel=1e-3)
+        own_ns = placed["inside"] * told["sample_ns"]
+        assert instruments["share_of_stolen"] == pytest.approx(own_ns / stolen_ns, rel=1e-3)
         assert instruments["share_of_run"] == pytest.approx(instruments["cost_ns"] / 300e6, rel=0.1)
     assert instruments["reader"]["cpu_ns"] > 0
     assert (cpu in instruments["reader"]["cpus"]) == (os.sched_getaffinity(0) == {cpu})
