@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from harness.store.runs import iter_runs
 
 from .campaign_kit import Lab, Said, measuring, wait_for
-from .conftest import Server
+from .conftest import Server, User
 
 TIMER = "hrtimer:timerfd_tmrproc"
 #: Timers that all go off on one CPU, where they were armed, though who armed them has left it.
@@ -92,6 +92,27 @@ def test_a_cause_is_found_a_knob_against_it_tried_and_put_back(lab: Lab, sshd: S
     knobs = {each["name"]: each for each in second["knobs"]}
     assert (knobs["timer-migration"]["ok"], knobs["timer-migration"]["effective"]) == (True, "0")
     assert knob.read_text() == before
+
+
+def test_without_privileges_it_says_what_there_is_and_what_would_help(
+    lab: Lab, start_sshd: Callable[..., Server], make_user: Callable[..., User]
+) -> None:
+    user = make_user()
+    lab.add(start_sshd(home=False), user=user.name, become="none")
+    said = doctor(lab, "--fix", "--duration", "300ms", "--json")
+    assert said.code in (0, 3), said.err  # 3: there was something to fix
+    told = json.loads(said.out)
+    [found], [fixed] = told["measured"], told["fixed"]
+    assert found["level"] in ("software", "nothing")
+    assert found["why"] != []
+    assert "become: sudo" in found["advice"]
+    assert {each["cause"].partition(":")[0] for each in found["causes"]} <= {"switch", "fault", "unexplained"}
+    assert fixed["tune"] == []
+    if said.code == 3:
+        assert fixed["error"]["message"].startswith("cannot fix without root (become: sudo)")
+    else:
+        assert fixed["error"]["message"].startswith("nothing to fix")
+    assert len(list((lab.results / "doctor").iterdir())) == 1
 
 
 def test_a_target_in_use_is_told_and_left_alone(lab: Lab, sshd: Server) -> None:
