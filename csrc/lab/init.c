@@ -75,10 +75,26 @@ static void say_file(const char *name, const char *path)
 	say(name, buffer, size);
 }
 
+/* "offline:1@1500": takes CPU 1 away after 1500 ms. */
+static int take_down(const char *word)
+{
+	char path[64];
+	int cpu, ms, fd;
+
+	if (sscanf(word, "offline:%d@%d", &cpu, &ms) != 2)
+		return 127;
+	usleep((useconds_t)ms * 1000);
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, "0", 1) != 1;
+}
+
 static pid_t start(char **argv)
 {
 	pid_t child = fork();
 
+	if (child == 0 && strncmp(argv[0], "offline:", 8) == 0)
+		_exit(take_down(argv[0]));
 	if (child == 0) {
 		int log = open("/out/stderr", O_WRONLY | O_CREAT | O_APPEND, 0600);
 

@@ -24,6 +24,8 @@ from .kernelimage import elf_with_pvh
 from .machine import Boot, Hardware
 from .recipes import File
 
+#: Of ``beside``: no probe, but a CPU that is taken away.
+OFFLINE = "offline:"
 #: With 256 MB an arm64 kernel of Debian's ends before its first word.
 _MEMORY_MB = 512
 #: The line of /proc/interrupts that counts ticks: of x86's local APIC, of arm64's architected timer.
@@ -74,7 +76,7 @@ def run(
 ) -> Counted:
     """Boot ``kernel`` with ``append`` on its command line, run ``job`` (a probe's name and its arguments), switch off.
 
-    ``beside`` is another that runs at the same time: a control.
+    ``beside`` is another that runs at the same time: a control. Or ``offline:1@1500``: CPU 1 goes after 1500 ms.
 
     Raises InfrastructureFault with a quote of the console when the board did not get that far.
     """
@@ -107,7 +109,9 @@ def _initrd(arch: str, job: Sequence[str], beside: Sequence[str]) -> bytes:
     if job:
         files[job[0]] = File(0o755, build_probe(job[0], arch).path.read_bytes())
         words = [f"/{job[0]}", *job[1:], "--out", "/out"]
-        if beside:
+        if beside and beside[0].startswith(OFFLINE):
+            words += ["&", *beside]
+        elif beside:
             files[beside[0]] = File(0o755, build_probe(beside[0], arch).path.read_bytes())
             words += ["&", f"/{beside[0]}", *beside[1:], "--out", "/beside"]
         files["job"] = File(0o644, "".join(f"{word}\n" for word in words).encode())
