@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.advice.attribution import forecast
 from harness.agent.processes import read_stat
 from harness.agent.spec import RunRecord, RunSpec
 from harness.agent.system import Tree
@@ -41,6 +42,8 @@ def test_gaps_come_back_with_their_causes(agent: Agent, gap: bytes) -> None:
     [result] = attributed.results
     told = result["attribution"]
     assert result["identity"] == {"attribution": told["level"]}
+    said = forecast(client.welcome["facts"])  # before anything was opened
+    assert said.level == told["level"] or not said.sure
     assert "attribution" not in plain.results[0]
     lines = heard.runs[attributed.run]["gaps.any.jsonl"].decode().splitlines()
     assert len(lines) == result["gaps"]["stored"]
