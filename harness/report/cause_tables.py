@@ -43,14 +43,16 @@ def of_run(causes: Causes, kept: str, console: Console) -> None:
         line(console, f"{told.lost(causes, late)}, {told.answer(causes)}", indent=4)
         rows, rest = told.shown(causes, ROWS, "late wake-ups" if late else kept)
         titles = ("share", "per s", "count/s", "longest")
-        columns = [*(Column(name, right=True) for name in titles), Column("class"), Column("cause")]
+        columns = [
+            *(Column(name, right=True) for name in titles),
+            Column("cause"),
+        ]  # which tells the class, by its entry
         cells: list[list[Text] | Text] = [
             [
                 plain(told.percent(causes.share(row.stolen_ns))),
                 plain(duration(causes.per_s(row.stolen_ns))),
                 plain(told.rate(causes.rate_hz(row.count)).removesuffix(" /s")),
                 plain(duration(row.max_ns)),
-                plain(row.class_),
                 plain(f"{row.name}{f' by {row.entry}' if row.entry and row.entry != row.cause else ''}"),
             ]
             for row in rows
