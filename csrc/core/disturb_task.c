@@ -15,6 +15,7 @@
 
 #define FAULT_PAGES_MAX ((size_t)1 << 18)
 #define TIMER_AFTER_NS 1000000	/* of CPU time: arming it is over by then. It expires in the tick after that */
+#define CALM 2		/* intervals without a gap: one to end in peace, one to begin what is done */
 #define TRIES_MAX 1000
 
 /* The kernel's struct sigevent: C libraries do not agree on the name of its last field. */
@@ -35,7 +36,7 @@ static int timer;
 static unsigned char *pages;	/* none of them ever touched before its time */
 static size_t page_bytes, page_count, pages_used;
 static uint64_t armed, clean;
-static unsigned int tries;
+static unsigned int calm, tries;
 
 const char *disturb_call_name(uint8_t call)
 {
@@ -79,9 +80,9 @@ static inline void act_as(uint8_t kind, long call)
 }
 
 /*
- * Called instead of a reading that is due. The first one only ends the interval so far; what is
- * done begins with the next, if nothing has come in between. So no gap is open at its instant,
- * and the loop's own reading is the begin of the gap that it makes. Where that never comes about
+ * Called instead of a reading that is due. The first ones only end the intervals so far; what is
+ * done begins with the next, if nothing has come in between. So no gap is open at its instant, nor
+ * ends there, and the loop's own reading is the begin of the gap that it makes. Where that never comes about
  * (everything is longer than a gap here), it is done all the same, and says that it was within one.
  */
 __attribute__((noinline, cold)) uint64_t disturb_act(uint64_t now)
@@ -99,16 +100,17 @@ __attribute__((noinline, cold)) uint64_t disturb_act(uint64_t now)
 		atomic_store_explicit(&disturb_shared.due, disturb_never(now), memory_order_release);
 		return now;
 	}
-	if (!armed || (now - armed > clean && ++tries < TRIES_MAX)) {
+	calm = armed && now - armed <= clean ? calm + 1 : 0;
+	if (calm < CALM && ++tries < TRIES_MAX) {
 		armed = now;
 		return now;
 	}
-	disturb_shared.at = now - armed > clean ? now : armed;
+	disturb_shared.at = calm ? armed : now;
 	act_as(kind, call);
 	now = counter_read_ordered();
 	disturb_shared.end = now;
 	armed = 0;
-	tries = 0;
+	calm = tries = 0;
 	atomic_store_explicit(&disturb_shared.due, disturb_never(now), memory_order_release);
 	return now;
 }
