@@ -41,39 +41,36 @@ static bool is_link(const struct trace_link *link, const struct trace_link *key)
 	       !memcmp(link->text, key->text, sizeof(key->text));
 }
 
-/* Where those lately used are remembered. */
-static size_t place_of(const struct trace_link *key)
+/* The place of a link, or where it would be: never without one, for there are more places than links. */
+static uint16_t *place_of(struct trace_findings *findings, const struct trace_link *key)
 {
 	uint64_t hash = key->value + key->source;
+	size_t i;
 
-	for (size_t i = 0; i < sizeof(key->text) && key->text[i]; i++)
+	for (i = 0; i < sizeof(key->text) && key->text[i]; i++)
 		hash = hash * 31 + (unsigned char)key->text[i];
-	return (size_t)(hash * UINT64_C(0x9e3779b97f4a7c15) >> 54) % TRACE_RECENT;
+	i = (size_t)(hash * UINT64_C(0x9e3779b97f4a7c15) >> 48) % TRACE_PLACES;
+	while (findings->places[i] && !is_link(&findings->links[findings->places[i]], key))
+		i = (i + 1) % TRACE_PLACES;
+	return &findings->places[i];
 }
 
 uint16_t trace_findings_link(struct trace_findings *findings, const struct trace_event *event)
 {
-	uint16_t *recent;
 	struct trace_link key;
-	size_t i;
+	uint16_t *place;
 
 	key_of(event, &key);
-	recent = &findings->recent[place_of(&key)];
-	if (*recent >= LINKS_FIXED && is_link(&findings->links[*recent], &key))
-		return *recent;
-	i = LINKS_FIXED;
-	while (i < findings->links_used && !is_link(&findings->links[i], &key))
-		i++;
-	if (i == TRACE_LINKS) {
+	place = place_of(findings, &key);
+	if (*place)
+		return *place;
+	if (findings->links_used == TRACE_LINKS) {
 		findings->link_overflow++;
 		return LINK_OTHER;
 	}
-	if (i == findings->links_used) {
-		findings->links[i] = key;
-		findings->links_used++;
-	}
-	*recent = (uint16_t)i;
-	return *recent;
+	*place = (uint16_t)findings->links_used;
+	findings->links[findings->links_used++] = key;
+	return *place;
 }
 
 uint16_t trace_findings_cause(struct trace_findings *findings, uint16_t class, uint16_t entry,

@@ -19,7 +19,7 @@ enum {
 	TRACE_LABEL = 80,
 	TRACE_TASKS = 256,
 	TRACE_DIGITS = 2,
-	TRACE_RECENT = 1024,	/* links lately used: most events are like many before */
+	TRACE_PLACES = 8192,	/* of an index to them: more than there are */
 	TRACE_BUCKETS = 3584,	/* recorder_length(TRACE_DIGITS) */
 };
 
@@ -75,7 +75,7 @@ struct trace_findings {
 	uint64_t link_overflow, cause_overflow;
 	size_t links_used, causes_used, tasks_used, kept, kept_max;
 	struct trace_task tasks[TRACE_TASKS];
-	uint16_t recent[TRACE_RECENT];
+	uint16_t places[TRACE_PLACES];	/* links by a hash, or the next free place; 0: free */
 	struct trace_link links[TRACE_LINKS];
 	struct trace_cause causes[TRACE_CAUSES];
 	struct trace_gap gaps_kept[];	/* the first kept_max */

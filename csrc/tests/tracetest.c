@@ -15,6 +15,9 @@
  *   balance OPEN            "begin ROW COUNT [WHAT]", "end ROW COUNT [WHAT]", and "event AT
  *                           SOURCE VALUE", readings from 100 to 200 and from 1000 to 1100;
  *                           OPEN: sources by comma -> JSON: the rows
+ *   soak SECONDS RATE START  an invented run: gaps of four events each, so many a second, of a
+ *                           counter of 1 GHz that begins at START, of ever new tasks
+ *                           -> JSON: what was found, and by how much memory grew meanwhile
  *   SOURCE is as in result.json: irq/irq_handler_entry.
  */
 #include <fcntl.h>
@@ -22,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -373,6 +377,100 @@ static void command_balance(char **argv)
 	free(findings);
 }
 
+/* ---- soak ---- */
+
+static struct soak {
+	uint64_t at, step, gap, part;		/* counter units; which gap, and which of its events */
+	uint64_t gaps;
+} soak;
+
+static const struct {
+	const char *event;
+	uint64_t after;
+} soaked[] = {
+	{ "irq_vectors/local_timer_entry", 100 },
+	{ "timer/hrtimer_expire_entry", 200 },
+	{ "irq/softirq_entry", 300 },
+	{ "sched/sched_switch", 400 },
+};
+
+static bool soak_peek(void *context, struct trace_event *event, uint64_t *at)
+{
+	static uint8_t sources[4];
+
+	(void)context;
+	if (!sources[3])
+		for (size_t i = 0; i < 4; i++)
+			sources[i] = source_of(soaked[i].event);
+	if (soak.gap == soak.gaps)
+		return false;
+	memset(event, 0, sizeof(*event));
+	event->source = sources[soak.part];
+	event->kind = (uint8_t)trace_sources[event->source].kind;
+	event->value = event->kind == TRACE_SWITCH ? 100000 + soak.gap : 7;
+	if (event->kind == TRACE_SWITCH)
+		snprintf(event->text, sizeof(event->text), "task%" PRIu64, soak.gap % 10000);
+	*at = soak.at + soak.gap * soak.step + soaked[soak.part].after;
+	return true;
+}
+
+static void soak_pop(void *context)
+{
+	(void)context;
+	soak.part = (soak.part + 1) % 4;
+	soak.gap += !soak.part;
+}
+
+/* Of what was touched so far, in KiB. */
+static long memory_kib(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_maxrss;
+}
+
+static void command_soak(char **argv)
+{
+	static struct trace_match match;
+	struct trace_report *report = calloc(1, trace_report_bytes(16));
+	long before_kib = 0;
+
+	if (!report)
+		fault_internal("no memory");
+	soak = (struct soak){
+		.at = strtoull(argv[4], NULL, 10),
+		.step = 1000000000 / argument(argv, 3),
+		.gaps = argument(argv, 2) * argument(argv, 3),
+	};
+	trace_findings_init(&report->findings, 16);
+	match = (struct trace_match){
+		.findings = &report->findings,
+		.feed = { .peek = soak_peek, .pop = soak_pop },
+		.tid = 1,
+		.waits = true,
+		.mult = clock_scale_from(1e9).mult,
+	};
+	for (uint64_t i = 0; i < soak.gaps; i++) {
+		const uint64_t start = soak.at + i * soak.step;
+
+		trace_match_gap(&match, &(struct trace_entry){ start, 1000, start, 0 });
+		trace_match_until(&match, start + 2000);
+		if (i == soak.gaps / 10)
+			before_kib = memory_kib();
+	}
+	trace_match_after(&match);
+	printf("{\"gaps\":%" PRIu64 ",\"interrupts\":%" PRIu64 ",\"stolen_ns\":%" PRIu64
+	       ",\"inside\":%" PRIu64 ",\"outside\":%" PRIu64 ",\"after\":%" PRIu64
+	       ",\"kept\":%zu,\"links\":%zu,\"link_overflow\":%" PRIu64 ",\"causes\":%zu,\"grown_kib\":%ld}\n",
+	       report->findings.gaps, report->findings.by_class[CLASS_INTERRUPT],
+	       report->findings.stolen_by_class_ns[CLASS_INTERRUPT], report->findings.inside,
+	       report->findings.outside, report->findings.after, report->findings.kept,
+	       report->findings.links_used, report->findings.link_overflow, report->findings.causes_used,
+	       memory_kib() - before_kib);
+	free(report);
+}
+
 int main(int argc, char **argv)
 {
 	const char *const command = argc > 1 ? argv[1] : "";
@@ -386,6 +484,8 @@ int main(int argc, char **argv)
 		command_match(argc, argv);
 	else if (!strcmp(command, "balance") && argc > 2)
 		command_balance(argv);
+	else if (!strcmp(command, "soak") && argc > 4)
+		command_soak(argv);
 	else
 		fault_usage("no such command: %s", command);
 	return 0;

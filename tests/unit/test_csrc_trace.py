@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from harness import build
 
+from .csrc_kit import a_cpu
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 IDS = {
     "raw_syscalls/sys_enter": 1483, "irq_vectors/local_timer_entry": 1486, "irq_vectors/reschedule_entry": 1487,
@@ -510,3 +512,34 @@ def test_an_interrupt_with_several_handlers_proves_nothing(tool):
 
 def test_without_a_reading_nothing_is_known(tool):
     assert balance(tool, [TIMER], times(TIMER, 300)) == {"known": False, "holds": False, "rows": []}
+
+
+# --- long and fast runs ---
+
+
+@pytest.mark.parametrize("start", [1000, 2**64 - 10**12], ids=["begins low", "the counter wraps"])
+def test_an_hour_takes_no_more_memory_than_a_minute(tool, start):
+    """Of ever new tasks: those that there was no room for are counted as others, and each gap is."""
+    seconds, rate = 3600, 100
+    got = call(tool, "soak", seconds, rate, start)
+    gaps = seconds * rate
+    assert (got["gaps"], got["interrupts"], got["stolen_ns"]) == (gaps, gaps, gaps * 1000)
+    assert (got["inside"], got["outside"], got["after"]) == (4 * gaps, 0, 0)
+    assert (got["links"], got["causes"], got["kept"]) == (4096, 256, 16)
+    assert got["link_overflow"] > 0
+    assert got["grown_kib"] < 64
+
+
+def test_very_many_entries_are_found_or_counted():
+    """As many as this machine makes; each is a gap, and an event that was read or is said to be lost."""
+    flood = build.build_program("bench/trace_flood.c", build.native_arch()).path
+    argv = [flood, "--cpu", str(a_cpu()), "--rate", "200000", "--duration-ms", "400"]
+    got = json.loads(subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout)
+    if got["level"] != "tracepoints":
+        pytest.skip(f"no tracepoints here: {got['level']}")
+    assert got["made"] > 0
+    assert got["unknown"] == 0
+    assert got["gaps_matched"] + got["gaps_dropped"] == got["gaps"] >= got["syscalls_found"]
+    assert got["made"] <= got["records"] + got["lost"] + got["missing"]
+    if not got["lost"] + got["gaps_dropped"]:
+        assert got["syscalls_found"] > 0.9 * got["made"]
