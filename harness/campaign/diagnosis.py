@@ -4,7 +4,7 @@ knobs that may help (``--fix``), which the agent puts back as it does for every 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from ..config.inventory import Inventory
 from ..plan import Plan, build_plan
 from ..plan.diagnosis import BENCH, diagnosis
 from ..stats.diagnosis import Diagnosis, diagnose
-from ..store.runs import iter_attempts, iter_runs
+from ..store.gaps import MEASURED, Gap, gaps_of, lists_of
+from ..store.runs import Run, iter_attempts, iter_runs
 from . import execution as executions
 from .carry_out import carry_out
 from .events import Listener
@@ -52,11 +53,18 @@ def carried_out(execution: Execution, known: Inventory, *listeners: Listener) ->
     facts = {target: dict(execution.lane(target).get("facts") or {}) for target in execution.plan.targets}
     found: dict[str, Diagnosis] = {}
     for run in iter_runs(execution.path):
-        seen = diagnose(run.document, facts.get(run.target, {}))
+        seen = diagnose(run.document, facts.get(run.target, {}), _gaps(run))
         if seen is not None:
             found[run.target] = seen
     lacking = {name: _why(execution, outcome, name) for name in execution.plan.targets if name not in found}
     return Measured(execution, outcome, found, lacking, facts)
+
+
+def _gaps(run: Run) -> Iterator[Gap]:
+    """Those that can be read: what is lost with the others is a detail."""
+    for each in lists_of(run):
+        if each.role == MEASURED:
+            yield from gaps_of(run, each, [])
 
 
 def _why(execution: Execution, outcome: Outcome, target: str) -> tuple[str, str]:

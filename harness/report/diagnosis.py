@@ -108,7 +108,22 @@ def _causes(found: Diagnosis) -> Table:
 def _named(each: Complaint) -> Text:
     from rich.text import Text
 
-    return Text.assemble((printable(each.name), "bold"), "\n", (printable(explain(each.name)), "italic"))
+    lines = [explain(each.name), *_trail(each)]
+    return Text.assemble((printable(each.name), "bold"), *(("\n" + printable(line), "italic") for line in lines))
+
+
+def _trail(each: Complaint) -> Iterable[str]:
+    """Who sent it, and why the tick stays on, as far as gaps say."""
+    if each.trail.senders:
+        yield f"from {_counted(each.trail.senders)}"
+    for label, times in each.trail.ticks[:1]:
+        yield f"{explain(label)} ({label}, {times:,} times)"
+
+
+def _counted(found: Sequence[tuple[str, int]]) -> str:
+    """``python (12), sshd (3), ...``."""
+    shown = ", ".join(f"{name} ({number:,})" for name, number in found[:2])
+    return f"{shown}, ..." if len(found) > 2 else shown
 
 
 def _figures(found: Diagnosis, each: Complaint) -> tuple[str, ...]:
@@ -292,6 +307,8 @@ def _cause(found: Diagnosis, each: Complaint) -> dict[str, Any]:
         "stolen_ns": each.stolen_ns,
         "share": found.share(each.stolen_ns),
         "max_ns": each.max_ns,
+        "senders": [{"task": name, "count": number} for name, number in each.trail.senders],
+        "ticks": [{"cause": name, "count": number} for name, number in each.trail.ticks],
         "remedies": [asdict(remedy) for remedy in each.remedies],
     }
 

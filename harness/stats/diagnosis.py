@@ -6,25 +6,28 @@ In: run.json (docs/formats.md) and the facts of its target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..advice import Remedy, remedies
 from ..agent.knobs import NAMES as KNOBS
+from ..store.gaps import Gap
 from . import causes
 from .causes import Causes, Side
+from .trails import NO_TRAIL, Trail, trails
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """One cause, whatever interrupt it came by. ``remedies``: what helps most first."""
+    """One cause, whatever interrupt it came by. ``remedies``: what helps most first; ``trail``: what gaps say of it."""
 
     name: str
     count: int
     stolen_ns: int
     max_ns: int
     remedies: tuple[Remedy, ...]
+    trail: Trail = NO_TRAIL
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,20 @@ class Diagnosis:
         return stolen_ns / self.seconds if self.seconds else 0.0
 
 
-def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis | None:
-    """None for a run that tells nothing of gaps: of another probe, or of a target that says what it likes."""
+def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any], gaps: Iterable[Gap] = ()) -> Diagnosis | None:
+    """``gaps``: those that the run kept one by one, which say more of a cause than its name.
+
+    None for a run that tells nothing of gaps: of another probe, or of a target that says what it likes."""
     try:
         result = next(each for each in document["results"] if isinstance(each.get("gaps"), Mapping))
-        return _diagnosis(document, result, facts)
+        return _diagnosis(document, result, facts, trails(gaps))
     except (StopIteration, LookupError, TypeError, ValueError, AttributeError):
         return None
 
 
-def _diagnosis(document: Mapping[str, Any], result: Mapping[str, Any], facts: Mapping[str, Any]) -> Diagnosis:
+def _diagnosis(
+    document: Mapping[str, Any], result: Mapping[str, Any], facts: Mapping[str, Any], told: Mapping[str, Trail]
+) -> Diagnosis:
     found = causes.of_results([result]) or Causes()
     knobs = {str(each["name"]): each for each in document.get("knobs") or () if "name" in each}
     cpu = None if result["cpu"] is None else int(result["cpu"])
@@ -106,29 +113,28 @@ def _diagnosis(document: Mapping[str, Any], result: Mapping[str, Any], facts: Ma
         state=str(document["validity"]["state"]),
         reasons=tuple(str(each["text"]) for each in document["validity"]["reasons"]),
         causes=found,
-        complaints=tuple(_complaints(found, facts, knobs, cpu)),
+        complaints=tuple(
+            _complaints(found, told, lambda name: remedies(name, facts, knobs, cpu)),
+        ),
         knobs=knobs,
         identity=document.get("identity") or {},
     )
 
 
 def _complaints(
-    found: Causes, facts: Mapping[str, Any], knobs: Mapping[str, Any], cpu: int | None
+    found: Causes, told: Mapping[str, Trail], against: Callable[[str], tuple[Remedy, ...]]
 ) -> Iterable[Complaint]:
-    """The rows of one name as one, whatever began them."""
+    """The rows of one name as one, whatever began them. What kept the tick on is what has to be removed first."""
     by_name: dict[str, list[causes.Row]] = {}
     for row in found.rows:
         by_name.setdefault(row.name, []).append(row)
-    summed = [
-        Complaint(
-            name,
-            sum(row.count for row in rows),
-            sum(row.stolen_ns for row in rows),
-            max(row.max_ns for row in rows),
-            remedies(name, facts, knobs, cpu),
-        )
-        for name, rows in by_name.items()
-    ]
+    summed = []
+    for name, rows in by_name.items():
+        trail = told.get(name, NO_TRAIL)
+        each = [remedy for cause in (*(tick for tick, _ in trail.ticks[:1]), name) for remedy in against(cause)]
+        count, stolen = sum(row.count for row in rows), sum(row.stolen_ns for row in rows)
+        longest = max(row.max_ns for row in rows)
+        summed.append(Complaint(name, count, stolen, longest, tuple(dict.fromkeys(each)), trail))
     return sorted(summed, key=lambda each: (-each.stolen_ns, -each.count, each.name))
 
 

@@ -20,8 +20,9 @@ from harness.report.diagnosis import (
     to_json,
     tune_line,
 )
+from harness.stats.diagnosis import diagnose
 
-from ..stats.test_diagnosis import FACTS, FOUND, TIMER, found
+from ..stats.test_diagnosis import FACTS, FOUND, TICK, TIMER, document, found, gap
 
 
 def shown(gaps: Any = None, level: str = "tracepoints", advice: str = "", width: int = 80) -> str:
@@ -85,6 +86,21 @@ def test_names_from_a_target_are_not_obeyed() -> None:
     text = shown({("interrupt", TIMER, "task:\x1b[31mred\nnew"): [9_000]})
     assert "\x1b" not in text
     assert "task:\\x1b[31mred\\nnew" in text
+
+
+def test_who_sent_it_and_what_kept_the_tick_on_stand_below_a_cause() -> None:
+    kept = [gap(TICK, "tick:SCHED"), *(gap(TICK, sender={"task": name}) for name in ("a", "a", "b", "\x07"))]
+    made = diagnose(document(FOUND), FACTS, kept)
+    assert made is not None
+    out = io.StringIO()
+    print_diagnosis(made, "", Console(file=out, width=120, color_system=None))
+    lines = [line.strip() for line in out.getvalue().splitlines()]
+    at = lines.index("the timer tick")
+    assert lines[at + 1].startswith("from a (2), \\x07 (1), ...")
+    assert lines[at + 2].startswith("the tick stays on: more than one task wants to run here (tick:SCHED, 1 times)")
+    told = next(each for each in to_json(made, "")["causes"] if each["cause"] == TICK)
+    assert told["senders"][0] == {"task": "a", "count": 2}
+    assert told["ticks"] == [{"cause": "tick:SCHED", "count": 1}]
 
 
 def test_before_beside_after() -> None:

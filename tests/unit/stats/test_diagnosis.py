@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.advice import remedies
 from harness.stats.diagnosis import (
     Diagnosis,
     changes,
@@ -18,6 +19,8 @@ from harness.stats.diagnosis import (
     parameters,
     treatments,
 )
+from harness.stats.trails import Trail, trails
+from harness.store.gaps import Gap
 
 from ..report.fake_causes import told
 
@@ -220,3 +223,36 @@ def test_nothing_is_lost_on_the_way(before: dict[Any, list[int]], after: dict[An
     every = changes(first, second)
     assert sum(each.before.count for each in every) == first.count
     assert sum(each.after.count for each in every) == second.count
+
+
+def gap(cause: str | None, *chain: str, sender: dict[str, Any] | None = None) -> Gap:
+    return Gap(
+        1, 0, 5_000, "interrupt", cause, tuple((number, label) for number, label in enumerate(chain)), sender=sender
+    )
+
+
+def test_who_sent_it_is_told_by_cause_the_most_frequent_first() -> None:
+    kept = [
+        gap("call:ipi_mb", sender={"cpu": 0, "task": "java"}),
+        gap("call:ipi_mb", sender={"cpu": 0, "task": "python"}),
+        gap("call:ipi_mb", sender={"cpu": 0, "task": "python"}),
+        gap("call:ipi_mb", sender={"cpu": 0}),
+        gap("call:ipi_mb"),
+        gap(None, sender={"cpu": 0, "task": "nobody"}),
+        gap(TICK),
+    ]
+    assert trails(kept) == {"call:ipi_mb": Trail(senders=(("python", 2), ("CPU 0", 1), ("java", 1)))}
+
+
+def test_what_kept_the_tick_on_is_removed_first() -> None:
+    kept = [gap(TICK, TIMER, TICK, "tick:POSIX_TIMER")] * 3 + [
+        gap(TICK, TICK, "tick:RCU"),
+        gap(TICK, TICK, "tick:stopped"),
+    ]
+    made = diagnose(document(FOUND), FACTS, kept)
+    assert made is not None
+    complaint = next(each for each in made.complaints if each.name == TICK)
+    assert complaint.trail.ticks == (("tick:POSIX_TIMER", 3), ("tick:RCU", 1))
+    assert complaint.remedies[0].text.startswith("no timers on CPU time")
+    assert len(set(complaint.remedies)) == len(complaint.remedies)
+    assert {each.text for each in complaint.remedies} == {each.text for each in remedies(TICK, FACTS)}
