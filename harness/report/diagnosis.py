@@ -115,7 +115,7 @@ def _named(each: Complaint) -> Text:
 def _trail(each: Complaint) -> Iterable[str]:
     """Who sent it, and why the tick stays on, as far as gaps say."""
     if each.trail.senders:
-        yield f"from {_counted(each.trail.senders)}"
+        yield f"sent by {_counted(each.trail.senders)}"
     for label, times in each.trail.ticks[:1]:
         yield f"{explain(label)} ({label}, {times:,} times)"
 
