@@ -23,6 +23,8 @@ from .runs import Run, iter_runs
 COUNTED = 12
 #: Slices that overlap lie on tracks beside each other: so many, then the rest is left out, and said.
 _LANES = 8
+#: By which (ns) one gap may reach into the next, where both are rounded.
+_ROUNDING = 2
 _OTHER = "other causes"
 #: Lists by name: what is in them, and one of it.
 _KINDS = {"gaps": ("gaps", "gap"), "late": ("late wake-ups", "late wake-up"), "slow": ("slow pieces", "slow piece")}
@@ -209,6 +211,7 @@ class _GapTrack:
         if lane is None:
             self.left_out += 1
             return
+        begin, end = max(begin, lane[1]), max(end, lane[1])
         lane[1] = end
         track = lane[0]
         name = in_words(gap.cause) if gap.cause else gap.class_ or self._what
@@ -224,7 +227,7 @@ class _GapTrack:
 
     def _lane(self, begin: int) -> list[int] | None:
         for lane in self._lanes:
-            if lane[1] <= begin:
+            if lane[1] <= begin + _ROUNDING:
                 return lane
         if len(self._lanes) == _LANES:
             return None

@@ -316,6 +316,21 @@ def test_overlapping_ones_lie_beside_each_other(tmp_path):
     assert len(read.of("", "SLICE_BEGIN")) == 8 + 1
 
 
+def test_contiguous_ones_lie_on_one_track(tmp_path):
+    """One may reach into the next by a nanosecond, since time and length are rounded each."""
+    lines = [{"at_ns": 100, "gap_ns": 51}, {"at_ns": 150, "gap_ns": 1}, {"at_ns": 151, "gap_ns": 30}]
+    attributed_run(tmp_path / "e", [{**TICK, **each} for each in lines])
+    read = exported(tmp_path)
+    assert [each for each in read.tracks if "at the same time" in each] == []
+    found = slices(read, "gaps of CPU 3")
+    assert [(each.at_ns - BEGIN["boottime_ns"], length) for each, length, _ in found] == [
+        (100, 51),
+        (151, 0),
+        (151, 30),
+    ]
+    assert [each.args["length (ns)"] for each, _, _ in found] == [51, 1, 30]
+
+
 HOSTILE = [
     '{"cpu":3,"at_ns":10,"gap_ns":5,"class":"interrupt","cause":"task:\\ud800\\u001b[31m<script>alert(1)</script>"}',
     '{"cpu":3,"at_ns":20,"gap_ns":5,"class":7,"cause":["x"],"chain":[1,[2],["a","b"],[3,4],[1,"irq:ok"]],"sender":[]}',
