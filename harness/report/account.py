@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..agent.spec import event_lists
+from ..stats.causes import of_results
 from ..stats.variants import parameters
+from . import causes as told
 from .booted import DEFAULT, booted_for
 from .facts import rows as fact_rows
 from .grouping import compact
@@ -47,6 +50,7 @@ def groups(document: Mapping[str, Any]) -> tuple[Group, ...]:
         load(document),
         control(document),
         changed(document),
+        caused(document),
         *own(document),
         Group("machine", fact_rows({}, document)),
         identity(document),
@@ -121,6 +125,17 @@ def control(document: Mapping[str, Any]) -> Group:
     ]
     rows += [(text_of(r, "rule"), compact(text_of(r, "text"))) for r in objects(at(known, "validity", "reasons"))]
     return Group("control", tuple((label, text) for label, text in rows if text))
+
+
+def caused(document: Mapping[str, Any]) -> Group:
+    """What took the time, by attribution, and how far that is to be trusted."""
+    results = objects(document.get("results"))
+    found = of_results(results)
+    if found is None:
+        return Group("causes", ())
+    late = any(name == "late" for each in results for name, _ in event_lists(each))
+    rows = [("taken", f"{told.lost(found, late)}, {told.answer(found)}")] if found.rows else []
+    return Group("causes", (*rows, *((note.about, note.text) for note in told.notes(found, late))))
 
 
 def changed(document: Mapping[str, Any]) -> Group:

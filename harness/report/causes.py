@@ -34,11 +34,12 @@ _SCOPES = {"cpu": "all that the CPU did", "task": "what happened to the task, on
 class Note:
     """How far the causes of a cell can be trusted. ``state``: ``suspect``, or empty: that is as it should be.
 
-    ``judged``: the runs are suspect for it, and say so among their reasons.
+    ``about`` in a word or two; ``judged``: the runs are suspect for it, and say so among their reasons.
     """
 
     state: str
     text: str
+    about: str
     judged: bool = False
 
 
@@ -120,40 +121,43 @@ def notes(causes: Causes, late: bool) -> tuple[Note, ...]:
     if len(causes.levels) > 1 or causes.level != "nothing":
         found += [*_complete(causes, late), *_instruments(causes, late), *_steal(causes)]
     if causes.tracers:
-        found.append(Note("suspect", f"Not alone: {', '.join(causes.tracers)} traced as well.", True))
+        found.append(Note("suspect", f"Not alone: {', '.join(causes.tracers)} traced as well.", "others", judged=True))
     return tuple(found)
 
 
 def _level(causes: Causes) -> Note:
     reason = f": {'; '.join(causes.reasons)}" if causes.reasons else ""
     if causes.level == "nothing" and len(causes.levels) == 1:
-        return Note("suspect", f"Causes were asked for, and none could be had{reason or '.'}")
+        return Note("suspect", f"Causes were asked for, and none could be had{reason or '.'}", "seen")
     scopes = " and ".join(_SCOPES.get(scope, scope) for scope in causes.scopes)
     if len(causes.levels) > 1:
         each = ", ".join(f"{number} by {_LEVELS[level]}" for level, number in reversed(list(causes.levels.items())))
-        return Note("suspect", f"Not all were seen by the same means: {each}{reason}")
+        return Note("suspect", f"Not all were seen by the same means: {each}{reason}", "seen")
     state = "" if causes.level == "tracepoints" else "suspect"
-    return Note(state, f"Seen by {_LEVELS[causes.level]}{f', {scopes}' if scopes and not state else ''}{reason or '.'}")
+    where = f", {scopes}" if scopes and not state else ""
+    return Note(state, f"Seen by {_LEVELS[causes.level]}{where}{reason or '.'}", "seen")
 
 
 def _complete(causes: Causes, late: bool) -> Iterable[Note]:
     count = "the kernel's own count of interrupts"
     if causes.conserved:
-        yield Note("", f"Complete by {count}.")
+        yield Note("", f"Complete by {count}.", "complete")
     elif causes.conserved is False:
         seen = (f"{each.row} {_seen(each.at_least, each.at_most)} of {each.interrupts:,}" for each in causes.wrong)
-        yield Note("suspect", f"Not complete by {count}, events by row: {', '.join(seen) or 'not known'}.", True)
+        rows = ", ".join(seen) or "not known"
+        yield Note("suspect", f"Not complete by {count}, events by row: {rows}.", "complete", judged=True)
     elif causes.checked:
-        yield Note(
-            "", f"Complete by {count} in {causes.checked} of {causes.measurements}; of the rest it cannot be said."
-        )
+        part = f"{causes.checked} of {causes.measurements}; of others it cannot be said"
+        yield Note("", f"Complete by {count} in {part}.", "complete")
     elif "task" in causes.scopes:
-        yield Note("", f"Whether it is complete cannot be said: {count} is of CPUs, and the task was on any.")
+        yield Note(
+            "", f"Whether it is complete cannot be said: {count} is of CPUs, and the task was on any.", "complete"
+        )
     else:
-        yield Note("", f"Whether it is complete cannot be held against {count}.")
+        yield Note("", f"Whether it is complete cannot be held against {count}.", "complete")
     if causes.unseen:
         rows = ", ".join(f"{row} ({number:,})" for row, number in causes.unseen.items())
-        yield Note("", f"Interrupts of which the kernel has no event: {rows}.")
+        yield Note("", f"Interrupts of which the kernel has no event: {rows}.", "no events of")
     gone = causes.lost
     counts = (
         (gone.records, "found no room in the ring"),
@@ -165,10 +169,11 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
     if gone.gaps:
         parts.append(f"{plural(gone.gaps, 'gap')} came faster than they were taken")
     if parts:
-        yield Note("suspect", f"Lost, beside {plural(gone.events, 'event')} that were read: {', '.join(parts)}.", True)
+        read = plural(gone.events, "event")
+        yield Note("suspect", f"Lost, beside {read} that were read: {', '.join(parts)}.", "lost", judged=True)
     else:
         where = "" if late else ", and none lay outside every gap"
-        yield Note("", f"Of {plural(gone.events, 'event')} none was lost{where}.")
+        yield Note("", f"Of {plural(gone.events, 'event')} none was lost{where}.", "lost")
 
 
 def _seen(at_least: int, at_most: int) -> str:
@@ -185,15 +190,19 @@ def _instruments(causes: Causes, late: bool) -> Iterable[Note]:
         if causes.stolen_ns and not late:
             text += f", at most {percent(min(1.0, own.cost_ns / causes.stolen_ns))} of the stolen time"
     disturbed = own.own + own.wakeups
-    yield Note("", f"{text}; {plural(disturbed, 'interrupt') if disturbed else 'no interrupt'} of theirs meanwhile.")
+    came = plural(disturbed, "interrupt") if disturbed else "no interrupt"
+    yield Note("", f"{text}; {came} of theirs meanwhile.", "instruments")
     if own.others:
-        yield Note("suspect", f"Others opened {plural(own.others, 'perf event')} on the machine meanwhile.", True)
+        opened = plural(own.others, "perf event")
+        yield Note("suspect", f"Others opened {opened} on the machine meanwhile.", "others", judged=True)
 
 
 def _steal(causes: Causes) -> Iterable[Note]:
     if causes.steal_ns:
         unexplained = causes.classes[UNEXPLAINED].stolen_ns
-        yield Note("", f"The host took {duration(causes.steal_ns)} (steal); unexplained are {duration(unexplained)}.")
+        yield Note(
+            "", f"The host took {duration(causes.steal_ns)} (steal); unexplained are {duration(unexplained)}.", "host"
+        )
 
 
 def instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:

@@ -106,10 +106,10 @@ def compared_cell(section: Section, mode: ModeView, first: ModeView | None, virt
             numbers.append(Number(section.gate, section.unit, gate.spread, _ratio(gate.spread, base)))
     largest = None if first is None else first.maximum
     numbers.append(Number("max", section.unit, mode.maximum, _ratio(mode.maximum, largest)))
-    if section.events:
+    if section.rated:
         none = mode.rate_upper_hz is not None
         ratio = None if none or first is None else _ratio(mode.rate, first.rate)
-        numbers.append(Number(f"{section.events}/s", "", mode.rate, ratio, "0" if none else ""))
+        numbers.append(Number(f"{section.rated}/s", "", mode.rate, ratio, "0" if none else ""))
     came = _interrupts(mode)
     if came is not None:
         numbers.append(Number("interrupts", "count", came, _ratio(came, None if first is None else _interrupts(first))))

@@ -30,8 +30,8 @@ def section_table(section: Section, console: Console) -> None:
     several = any(mode.maximum and mode.maximum.runs > 1 for mode in section.modes)
     shown = _telling(section)
     columns = [Column("mode"), *(Column(name, right=True) for name in (*shown, "max"))]
-    if section.events:
-        columns += _with_worst(f"{section.events}/s", several)
+    if section.rated:
+        columns += _with_worst(f"{section.rated}/s", several)
     for scalar in section.scalars:
         columns += _with_worst(scalar.label, several)
     if section.missed:
@@ -41,7 +41,7 @@ def section_table(section: Section, console: Console) -> None:
     scale = _scale(section)
     for mode in section.modes:
         cells = [plain(mode.name), *_levels(mode, section.unit, shown)]
-        if section.events:
+        if section.rated:
             cells += _median_and_worst(_rate(mode), mode.rate, "", several)
         for scalar in section.scalars:
             found = mode.scalars.get(scalar.metric)

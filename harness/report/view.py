@@ -210,6 +210,12 @@ class Section:
     advised: tuple[Advised, ...] = ()  # what would take away what took most of its time, where that is known
 
     @property
+    def rated(self) -> str | None:
+        """``events``, where their rate is one of the bench's metrics."""
+        used = [mode for mode in self.modes if mode.basis]
+        return self.events if not used or any(mode.rate is not None for mode in used) else None
+
+    @property
     def missed(self) -> bool:
         """Whether any mode missed periods, which a table then says of all of them."""
         return any(mode.missed for mode in self.modes)

@@ -112,9 +112,9 @@ def of(view: View) -> list[tuple[str, str]]:
         found.setdefault(f"Percentiles of {section.metric}", "")
         found[f"Percentiles of {section.metric}"] = found[f"Percentiles of {section.metric}"] or _percentiles(section)
     for section in sections:
-        if section.events:
+        if section.rated:
             what = f"{section.sample}s over the threshold of the bench, counted by the second"
-            found.setdefault(f"{section.events}/s", what[0].upper() + what[1:] + ".")
+            found.setdefault(f"{section.rated}/s", what[0].upper() + what[1:] + ".")
     for section in sections:
         for scalar in section.scalars:
             about = _mapping(at(view.benches, section.bench, "metrics", scalar.metric))

@@ -17,7 +17,7 @@ from harness.stats.causes import Row, total
 
 from . import fake_causes
 from . import fake_execution as fake
-from .test_html import HOSTILE, Page
+from .test_html import HOSTILE, Page, data_of
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,9 @@ def test_a_share_is_never_nothing_where_there_is_something(share):
 
 
 def test_the_level_is_said_and_why_it_is_not_more():
-    assert causes.notes(seen(("task:a", 5)), False)[0] == causes.Note("", "Seen by tracepoints, all that the CPU did.")
+    assert causes.notes(seen(("task:a", 5)), False)[0] == causes.Note(
+        "", "Seen by tracepoints, all that the CPU did.", "seen"
+    )
     by_software = causes.notes(seen(("switch:preempted", 5), level="software"), False)[0]
     assert by_software.state == "suspect"
     assert "no interrupts): perf_event_paranoid is 2" in by_software.text
@@ -205,6 +207,27 @@ def test_without_attribution_nothing_is_said_of_causes(tmp_path):
     assert "by cause" not in text
     assert "--k0" not in text
     assert "attribution" not in Page(text).text
+
+
+def test_a_run_that_is_opened_says_what_took_its_time(tmp_path):
+    fake_causes.attributed(tmp_path)
+    details = data_of(Page(render(tmp_path)))["data-details"]
+    groups = dict(details["pool"][place] for place in details["runs"][0]["groups"])
+    rows = dict(groups["causes"])
+    assert re.match(r"0\.2\d % of the time was stolen, 6\d % of it by timer tick, ", rows["taken"])
+    assert rows["complete"] == "Complete by the kernel's own count of interrupts."
+    assert set(rows) >= {"seen", "lost", "instruments"}
+
+
+def test_pieces_that_were_slow_have_causes_and_no_rate_of_their_own(tmp_path):
+    folder = fake_causes.attributed(tmp_path)
+    document = json.loads((folder / "run.json").read_text())
+    document["results"][0]["slow"] = document["results"][0].pop("gaps")
+    document["metrics"] = [each for each in document["metrics"] if each["unit"] != "Hz"]
+    (folder / "run.json").write_text(json.dumps(document))
+    page = Page(render(tmp_path))
+    assert "Stolen time by cause" in page.text
+    assert "slow/s" not in page.text
 
 
 def test_a_timeline_is_of_the_run_that_lost_the_most(tmp_path):
