@@ -231,8 +231,11 @@ def test_without_senders_shams_say_what_comes_by_chance():
     assert (found.also_shams, found.also_chance) == (1, 1)
     assert found.shares == ((1, 1), (1, 2))
     # So near the end there is not the time that one of the kind takes.
-    late = only([ours], [done("reschedule", 100_000), done("none", 999_900_000, 999_900_000)], X86_61)
-    assert (late.shams, late.also_shams) == (0, 0)
+    shams = [done("none", 999_900_000, 999_900_000), done("none", 990_000_000, 990_000_000)]
+    late = only([ours], [done("reschedule", 100_000), *shams], X86_61)
+    assert (late.shams, late.also_shams) == (1, 0)
+    slow = done("task", 100_000, effect_ns=15_000_000)
+    assert only([], [slow, *shams], ["software/context_switch"]).shams == 0
     # A gap that a disturbance of that kind made is no chance, even beside a sham.
     beside = only([ours], [done("reschedule", 100_000), done("none", 99_000, 99_000)], X86_61)
     assert (beside.shams, beside.chance) == (1, 0)
