@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from ..store.gaps import Gap
 
 #: In a chain: the tick could not stop, and why. The other one says that it did.
-_TICK, _STOPPED = "tick:", "tick:stopped"
+_WHY, _STOPPED = "tick:", "tick:stopped"
+#: As each architecture and version calls the tick, where no more is known of a gap.
+TICKS = ("hrtimer:tick_nohz_handler", "hrtimer:tick_sched_timer", "vector:local_timer", "irq:arch_timer")
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,18 @@ NO_TRAIL = Trail()
 
 
 def trails(gaps: Iterable[Gap]) -> Mapping[str, Trail]:
-    """By cause, of those that have any. A gap without a cause has no trail."""
+    """By cause, of those that have any. A gap without a cause has no trail.
+
+    Whatever gap it was in that the kernel found the tick needed: it is of the tick that this is told.
+    """
     senders: dict[str, Counter[str]] = {}
-    ticks: dict[str, Counter[str]] = {}
+    whys: Counter[str] = Counter()
     for gap in gaps:
-        if gap.cause is None:
-            continue
-        if gap.sender and (who := gap.sender.get("task") or _cpu(gap.sender.get("cpu"))):
+        whys.update({label for _, label in gap.chain if label.startswith(_WHY) and label != _STOPPED})
+        if gap.cause and gap.sender and (who := gap.sender.get("task") or _cpu(gap.sender.get("cpu"))):
             senders.setdefault(gap.cause, Counter())[str(who)] += 1
-        for label in {label for _, label in gap.chain if label.startswith(_TICK) and label != _STOPPED}:
-            ticks.setdefault(gap.cause, Counter())[label] += 1
-    return {cause: Trail(_sorted(senders.get(cause)), _sorted(ticks.get(cause))) for cause in {**senders, **ticks}}
+    causes = dict.fromkeys([*senders, *(TICKS if whys else ())])
+    return {cause: Trail(_sorted(senders.get(cause)), _sorted(whys) if cause in TICKS else ()) for cause in causes}
 
 
 def _cpu(cpu: int | str | None) -> str:
