@@ -226,6 +226,18 @@ def _meddlers(facts: Mapping[str, Any]) -> Iterable[Finding]:
         yield Finding("note", "services", text, f"{advice}; or systemctl stop {' '.join(timers)}")
 
 
+def _tracers(facts: Mapping[str, Any]) -> Iterable[Finding]:
+    found = get(facts, "tracers")
+    for name, held in found.items() if isinstance(found, Mapping) else ():
+        what = ", ".join(map(str, held)) if isinstance(held, list) else str(held)
+        yield Finding(
+            "warn",
+            "tracing",
+            f"{name} has {what}: every entry into the kernel may take longer, and runs are suspect",
+            "stop it while measuring",
+        )
+
+
 def _loads(facts: Mapping[str, Any]) -> Iterable[Finding]:
     """Those that can run in one line; of the others each with what to do. Without a second CPU none can: said above."""
     others = (get(facts, "cpus", "online") or [])[1:]
@@ -262,5 +274,6 @@ _RULES = (
     _attribution,
     _knobs,
     _meddlers,
+    _tracers,
     _loads,
 )

@@ -17,6 +17,7 @@ from .kernels import state
 from .knobs import show_all
 from .loads import memory, tools
 from .system import Tree, parse_cpus
+from .tracers import tracers
 
 _CPU = "/sys/devices/system/cpu"
 _CAP_SYS_NICE = 1 << 23
@@ -60,6 +61,7 @@ def gather(tree: Tree | None = None) -> dict[str, Any]:
         "swap_kb": _meminfo(tree, "SwapTotal"),
         "tools": tools.show_all(tree),
         "meddlers": services.running(tree),
+        "tracers": tracers(tree, os.getpid()),
         "knobs": show_all(tree),
     }
 

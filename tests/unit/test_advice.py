@@ -132,6 +132,14 @@ def test_without_systemd_what_runs_is_named_once() -> None:
     assert "rc-service" in found[0].advice
 
 
+def test_who_else_traces_is_named() -> None:
+    facts = {"tracers": {"bpftrace (7)": ["2 perf events", "1 BPF program of type kprobe_multi"]}}
+    [found] = [each for each in findings({**GOOD, **facts}) if each.topic == "tracing"]
+    assert found.level == "warn"
+    assert found.text.startswith("bpftrace (7) has 2 perf events, 1 BPF program of type kprobe_multi: ")
+    assert not [each for each in findings({**GOOD, "tracers": {}}) if each.topic == "tracing"]
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -139,7 +147,9 @@ json_values = st.recursive(
 
 
 @given(
-    st.dictionaries(st.sampled_from(["arch", "clocksource", "virtual", "privileges", "knobs", "meddlers"]), json_values)
+    st.dictionaries(
+        st.sampled_from(["arch", "clocksource", "virtual", "privileges", "knobs", "meddlers", "tracers"]), json_values
+    )
 )
 def test_missing_or_odd_facts_never_raise(facts: dict[str, Any]) -> None:
     assert all(finding.level in LEVELS for finding in findings(facts))
