@@ -20,8 +20,8 @@ from .pause import Pause, wait
 from .state import BoardFolder, Record
 from .way import console_of
 
-#: Seconds from QEMU's start to an answer by SSH; four times what an emulated board takes on two busy cores.
-UP_S = 160.0
+#: Seconds from QEMU's start to an answer by SSH; four times what an emulated board takes on two cores that four share.
+UP_S = 300.0
 #: Somebody may take a free port before QEMU does.
 _PORTS_TRIED = 5
 _SOCKET = "console.sock"
