@@ -91,3 +91,15 @@ def test_what_is_not_fixed_says_why_and_measures_nothing(
     assert f"box: {why}" in out
     assert ("(and isolated: 1 for box):" in out and "boots: {quiet:" in out) is bool(gaps)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_target_that_cannot_be_measured_is_told_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "i.yaml").write_text("targets: {box: {address: a, arch: aarch64}}\n")
+    facts = {"arch": "x86_64", "cpus": {"online": [0, 1]}}
+    examined = Examination(load_inventory(tmp_path / "i.yaml"), {"box": facts}, {}, tmp_path / "results", 10**9)
+    assert examined.measure(console()) is None
+    assert examined.codes == [3]
+    assert "box: not measured: the inventory says arch: aarch64" in capsys.readouterr().out
+    assert [each["target"] for each in examined.told] == ["box"]
