@@ -102,6 +102,16 @@ def report_page() -> list[Figure]:
     return [Figure(f"opening the report of {said['runs']:,} runs", text, said["loaded_s"], 1.0)]
 
 
+def export_trace() -> list[Figure]:
+    """What is exported is streamed: four runs take the memory of one."""
+    said = last_json(run([sys.executable, "-m", "tests.bench.export_trace"], cwd=ROOT))
+    text = f"{said['gap_us']:.0f} µs of CPU time for each, {said['mb']} MB"
+    return [
+        Figure(f"a trace of {said['gaps']:,} gaps", text, said["gap_us"], 100),
+        Figure("memory for a trace of four runs beyond one's", f"{said['grown_mb']} MB", said["grown_mb"], 10),
+    ]
+
+
 def lab() -> list[Figure]:
     """Images are built, so this needs Debian's archive; two boards are booted, one after the other."""
     figures = []
@@ -132,6 +142,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "cyclictest": beside_cyclictest,
     "plan": plan_cells,
     "merge": merge,
+    "trace": export_trace,
     "report": report_page,
     "memory": controller_memory,
     "ssh": ssh_runs,
