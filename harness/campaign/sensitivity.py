@@ -8,7 +8,7 @@ known afterwards. So the plan asks for :data:`RUNS` at most, and is stopped, in 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ from .events import Event, Listener, now
 from .execution import Execution, Stop
 from .outcome import LaneOutcome, Outcome
 from .visit import visit
+
+#: Of a target, what is known so far.
+Told = Callable[[str, Sensitivity], None]
 
 BENCH = "sense"
 #: At most. Runs are short, so that few disturbances more than needed are made.
@@ -108,9 +111,14 @@ def plan_of(modes: Mapping[str, str], inventory: Inventory, duration_ns: int = D
     return build_plan(campaign_from_data(data, benches), inventory, benches)
 
 
-def measure(execution: Execution, inventory: Inventory, *listeners: Listener) -> tuple[Outcome, dict[str, Scored]]:
-    """Carry ``execution`` out until no target needs another run; the outcome, and the runs of each target scored."""
-    watch = Watch(execution)
+def measure(
+    execution: Execution, inventory: Inventory, *listeners: Listener, told: Told | None = None
+) -> tuple[Outcome, dict[str, Scored]]:
+    """Carry ``execution`` out until no target needs another run; the outcome, and the runs of each target scored.
+
+    ``told`` hears after each run what is known of its target by then.
+    """
+    watch = Watch(execution, told)
     outcome = carry_out(execution, inventory, listeners=(*listeners, watch.listen), stop=watch.stop)
     return outcome, {target: scored(execution, target) for target in execution.plan.targets}
 
@@ -118,22 +126,24 @@ def measure(execution: Execution, inventory: Inventory, *listeners: Listener) ->
 class Watch:
     """A listener: asks the lanes to stop when each target's runs suffice, or it has ended by itself."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, told: Told | None = None) -> None:
         self.stop = Stop()
+        self._told = told
         self._execution = execution
         self._wanting = set(execution.plan.targets)
         self._known: dict[Path, _One] = {}
 
     def listen(self, event: Event) -> None:
-        kind, target = event["kind"], str(event.get("target"))
-        stored = kind == "run-stored"
-        if kind == "lane-finished" or (stored and not self._scored(target).sensitivity.wanting()):
+        target, ended = str(event.get("target")), event["kind"] == "lane-finished"
+        if event["kind"] == "run-stored":
+            sensitivity = scored(self._execution, target, self._known).sensitivity
+            if self._told is not None:
+                self._told(target, sensitivity)
+            ended = not sensitivity.wanting()
+        if ended:
             self._wanting.discard(target)
         if not self._wanting and not self.stop:
             self.stop.set(_ENOUGH, at_once=False)
-
-    def _scored(self, target: str) -> Scored:
-        return scored(self._execution, target, self._known)
 
 
 @dataclass(frozen=True)
@@ -257,7 +267,7 @@ def _target(execution: Execution, target: str, found: Scored, lane: LaneOutcome 
         "kinds": [_kind(each) for each in found.sensitivity.scores],
         "unavailable": {
             **known.unavailable,
-            **dict.fromkeys(blind, f"no event of this kernel shows it (level {known.level})"),
+            **dict.fromkeys(blind, f"no event that could be opened shows it (level {known.level})"),
         },
         "identity": {key: known.identity.get(key) for key in IDENTITY},
     }

@@ -75,8 +75,8 @@ def _mode(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--sensitivity",
     is_flag=True,
-    help="Instead: does attribution find what happens there? Disturbs the measured CPU at known times, for half a "
-    "minute to two, and keeps what was found for reports.",
+    help="Instead: does attribution find what happens there? Disturbs the measured CPU at known times, for 20 s to "
+    "3 min, and keeps what was found for reports.",
 )
 @options.inventory
 @options.results

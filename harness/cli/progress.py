@@ -57,6 +57,10 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._showing.close()
 
+    def note(self, text: str) -> None:
+        """A line beside what events say; may be called from within :meth:`listen`'s thread."""
+        self._say(text)
+
     def drawing(self) -> Group:
         """What a terminal shows now: asked for anew at each redrawing, so that it follows the terminal's size."""
         size = self._console.size

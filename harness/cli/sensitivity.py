@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..stats.sensitivity import Sensitivity
+    from .progress import Progress
 
 
 def run(
@@ -40,7 +46,8 @@ def run(
     if not as_json:
         click.echo("isolbench: it ends as soon as each kind has as many disturbances as its bound needs", err=True)
     with Progress(execution, quiet=as_json) as progress:
-        outcome, found = sensitivity.measure(execution, known, progress.listen)
+        told = partial(_so_far, progress)
+        outcome, found = sensitivity.measure(execution, known, progress.listen, told=told)
     document = sensitivity.document_of(execution, found, outcome)
     # One that was interrupted says less than the one before it, which reports go on to state.
     path = None if outcome.signum is not None else write(execution.path, document)
@@ -58,3 +65,16 @@ def run(
                 click.echo(f"isolbench: {printable(name)}: {printable(sentence(measured, name))}", err=True)
         click.echo(str(path))
     return code
+
+
+def _so_far(progress: Progress, target: str, found: Sensitivity) -> None:
+    """How many kinds are settled, and which takes longest."""
+    seen = [each for each in found.scores if not each.blind]
+    if not seen:
+        return
+    slowest = max(seen, key=lambda each: each.lacking())
+    met = sum(each.verdict() == "met" for each in seen)
+    so_far = f"{target}: {met} of {len(seen)} kinds meet the bar"
+    if slowest.lacking():
+        so_far += f"; {slowest.kind} needs {slowest.lacking():,} more"
+    progress.note(so_far)

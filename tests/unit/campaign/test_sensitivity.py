@@ -93,7 +93,8 @@ def test_what_is_missed_and_what_is_false_is_not_met(tmp_path: Path) -> None:
 
 def test_enough_is_enough(tmp_path: Path) -> None:
     execution = fake_sense.execution(tmp_path)
-    watch = Watch(execution)
+    heard: list[tuple[str, int]] = []
+    watch = Watch(execution, lambda target, found: heard.append((target, found.scores[0].found)))
     stored = {"kind": "run-stored", "target": "local"}
     fake_sense.run(execution, 1, kinds={"membarrier": 200})
     watch.listen(stored)
@@ -104,6 +105,7 @@ def test_enough_is_enough(tmp_path: Path) -> None:
     watch.listen(stored)
     assert watch.stop
     assert not watch.stop.at_once
+    assert heard == [("local", 200), ("local", 400)]
     assert code_of(execution, stopped="enough") == 0
 
 
@@ -141,7 +143,7 @@ def test_nothing_measured_is_never_a_pass(tmp_path: Path) -> None:
     fake_sense.run(execution, level="nothing", events=())
     blind = kept(execution)["targets"]["local"]
     assert (blind["verdict"], blind["reason"]) == ("nothing", "no tracefs")
-    assert blind["unavailable"] == {"membarrier": "no event of this kernel shows it (level nothing)"}
+    assert blind["unavailable"] == {"membarrier": "no event that could be opened shows it (level nothing)"}
     assert code_of(execution) == 4
 
 
