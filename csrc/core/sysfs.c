@@ -274,12 +274,14 @@ uint64_t sysfs_tick_ns(void)
 	return UINT64_C(1000000000) / (uint64_t)(hz > 0 ? hz : 100);
 }
 
+#define STEAL_COLUMN 7
+
 /* "cpu3 user nice system idle iowait irq softirq steal guest guest_nice": those of CPUs come first. */
 bool sysfs_steal_ns(uint64_t *ns, int cpu)
 {
 	static char text[256 * 1024];
 	char name[32];
-	unsigned long long ticks;
+	uint64_t ticks;
 	size_t used = 0;
 	const char *line;
 	ssize_t n;
@@ -293,7 +295,7 @@ bool sysfs_steal_ns(uint64_t *ns, int cpu)
 	text[used] = '\0';
 	snprintf(name, sizeof(name), "\ncpu%d ", cpu);
 	line = strstr(text, name);
-	if (!line || sscanf(line + strlen(name), "%*u %*u %*u %*u %*u %*u %*u %llu", &ticks) != 1)
+	if (!line || !number_in(line + strlen(name), STEAL_COLUMN, &ticks))
 		return false;
 	*ns = ticks * sysfs_tick_ns();
 	return true;

@@ -74,7 +74,7 @@ const struct trace_source trace_sources[TRACE_SOURCES] = {
 	{ .event = "irq/irq_handler_exit", .kind = TRACE_END, .value = "irq", .ends = true },
 	{ .event = "csd/csd_function_exit", .kind = TRACE_END, .value = "func", .ends = true },
 	[SOURCE_CALLER] = { .event = "csd/csd_queue_cpu", .kind = TRACE_CALLER,
-			    .value = "callsite", .extra = "csd" },
+			    .value = "callsite", .extra = "csd", .other = "func" },
 	[SOURCE_SENDER] = { .event = "ipi/ipi_send_cpu", .kind = TRACE_SENDER,
 			    .value = "callsite", .extra = "callback" },
 	[SOURCE_SOFTWARE_FAULT] = { .kind = TRACE_FAULT, .label = "user", .own = true },

@@ -59,7 +59,7 @@ struct trace_source {
 	const char *label;		/* what it is called where it has no value of its own */
 	const char *row;		/* that of /proc/interrupts in which each is counted */
 	const char *value, *extra, *text;	/* fields */
-	const char *other, *other_text;		/* of a switch: the task that went */
+	const char *other, *other_text;		/* of a switch: the task that went; of a caller: what for */
 	bool own;			/* synchronous: only the measured task's are of interest */
 	bool ends;			/* says when another ended: for those only that ask how long */
 };
@@ -89,6 +89,7 @@ const char *trace_source_name(size_t source);
 struct trace_event {
 	int64_t time_ns;		/* of CLOCK_MONOTONIC_RAW */
 	uint64_t value, extra;
+	uint64_t function;		/* of a TRACE_CALLER: what it asked for; 0: not known */
 	int32_t tid;
 	int32_t other;		/* of a switch to the measured task: who went, and `text` is its name; else 0 */
 	uint8_t source;

@@ -57,8 +57,10 @@ void trace_match_sent(struct trace_match *match, const struct trace_sent *sent)
 
 static bool sends(const struct trace_event *sent, const struct trace_event *event)
 {
+	/* The structure is used again, and its latest use may not have been recorded. */
 	if (event->kind == TRACE_CALL)
-		return sent->kind == TRACE_CALLER && sent->extra == event->extra;
+		return sent->kind == TRACE_CALLER && sent->extra == event->extra &&
+		       (!sent->function || sent->function == event->value);
 	if (event->kind == TRACE_IPI)
 		return sent->kind == TRACE_SENDER;
 	return event->source == SOURCE_RESCHEDULE && sent->kind == TRACE_SENDER && !sent->extra;

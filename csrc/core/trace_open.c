@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -138,6 +139,7 @@ struct wanted {
 	bool strictly;		/* not without the filter */
 };
 
+/* Where it is refused, errno says why. */
 static enum trace_state open_tracepoint(const struct trace_request *request, size_t index,
 					const struct wanted *wanted, int tracefs,
 					struct trace_events *events)
@@ -148,7 +150,7 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 	struct trace_field fields[TRACE_FIELDS];
 	static char format[FORMAT_MAX];
 	char path[128];
-	int id, fd;
+	int id, fd, error;
 
 	snprintf(path, sizeof(path), "events/%s/format", source->event);
 	if (!tracefs_read(tracefs, path, format, sizeof(format)))
@@ -165,7 +167,9 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 	     !wanted->strictly) &&
 	    add_source(events, fd, index, fields, request->ring_bytes))
 		return TRACE_OPEN;
+	error = errno;
 	close(fd);
+	errno = error;
 	return TRACE_REFUSED;
 }
 
@@ -186,6 +190,10 @@ static void say_why(struct trace_opening *opening, const char *what, int error)
 {
 	char paranoid[16], lockdown[64];
 
+	if (error != EACCES && error != EPERM) {
+		snprintf(opening->reason, sizeof(opening->reason), "%s: %s", what, strerror(error));
+		return;
+	}
 	if (!sysfs_line(paranoid, sizeof(paranoid), "/proc/sys/kernel/perf_event_paranoid"))
 		snprintf(paranoid, sizeof(paranoid), "not there");
 	if (!sysfs_line(lockdown, sizeof(lockdown), "/sys/kernel/security/lockdown"))
@@ -220,9 +228,10 @@ static bool open_tracepoints(const struct trace_request *request, struct trace_e
 		}
 		opening->states[i] = (uint8_t)open_tracepoint(request, i, &wanted, events->tracefs,
 							      events);
-		if (opening->states[i] == TRACE_REFUSED && !events->count) {
-			say_why(opening, "no tracepoints", errno);
-			return false;
+		if (opening->states[i] == TRACE_REFUSED) {
+			say_why(opening, events->count ? "not all tracepoints" : "no tracepoints", errno);
+			if (!events->count)
+				return false;
 		}
 		faults = faults || (opening->states[i] == TRACE_OPEN &&
 				    trace_sources[i].kind == TRACE_FAULT);
@@ -279,9 +288,23 @@ bool trace_events_open_senders(const struct trace_request *request, int cpu, int
 	events->tracefs = -1;
 	smaller.ring_bytes = SENDER_PAGES * events->page_bytes;
 	snprintf(target, sizeof(target), "cpu == %d", request->cpu);
-	for (size_t i = SOURCE_CALLER; i <= SOURCE_SENDER; i++)
+	for (size_t i = SOURCE_CALLER; i <= SOURCE_SENDER; i++) {
 		opening->states[i] = (uint8_t)open_tracepoint(&smaller, i, &wanted, tracefs, events);
+		if (opening->states[i] == TRACE_REFUSED)
+			say_why(opening, "not all of who sends interrupts", errno);
+	}
 	return events->count;
+}
+
+/* As many descriptors as may be had: with two for each CPU of a large machine, more than is usual. */
+static void raise_limit(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
 void trace_events_open(const struct trace_request *request, struct trace_events *events,
@@ -292,6 +315,7 @@ void trace_events_open(const struct trace_request *request, struct trace_events 
 	events->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	events->tracefs = -1;
 	events->layout.tid = request->tid;
+	raise_limit();
 	if (open_tracepoints(request, events, opening)) {
 		opening->level = LEVEL_TRACEPOINTS;
 	} else {

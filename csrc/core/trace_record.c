@@ -58,6 +58,8 @@ static enum trace_decoded decode_raw(const struct trace_layout *layout, const st
 	(void)trace_field_number(&fields[FIELD_EXTRA], rest, length, &event->extra);
 	(void)trace_field_text(&fields[FIELD_TEXT], rest, length, event->text,
 			       sizeof(event->text));
+	if (event->kind == TRACE_CALLER)
+		(void)trace_field_number(&fields[FIELD_OTHER], rest, length, &event->function);
 	/* Who went is of interest where the measured task comes. */
 	if (event->kind == TRACE_SWITCH && (int32_t)event->value == layout->tid &&
 	    trace_field_number(&fields[FIELD_OTHER], rest, length, &other)) {

@@ -2,21 +2,9 @@
 #include "core/trace_senders.h"
 
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "core/placement.h"
 #include "core/sysfs.h"
-
-/* As many descriptors as may be had: on a large machine more than is usual. */
-static void raise_limit(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files))
-		return;
-	files.rlim_cur = files.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &files);
-}
 
 void trace_senders_open(struct trace_senders *senders, const struct trace_request *request,
 			int tracefs, struct trace_opening *opening)
@@ -30,7 +18,6 @@ void trace_senders_open(struct trace_senders *senders, const struct trace_reques
 	senders->cpus = calloc(PLACEMENT_CPUS_MAX, sizeof(*senders->cpus));
 	if (!senders->events || !senders->cpus)
 		return;
-	raise_limit();
 	for (int cpu = 0; cpu < PLACEMENT_CPUS_MAX; cpu++) {
 		if (cpu == request->cpu || !sysfs_list_has(online, cpu))
 			continue;

@@ -10,7 +10,7 @@
  *                           "event AT SOURCE TID VALUE EXTRA [TEXT][<OTHER]" lines in order of time,
  *                           and between them "gap START UNITS [USUAL]", "wait
  *                           START UNITS" (for the CPU), "before AT", "until AT",
- *                           "after", "sent AT SOURCE TID VALUE EXTRA CPU" (of another CPU)
+ *                           "after", "sent AT SOURCE TID VALUE EXTRA CPU [FUNCTION]" (of another CPU)
  *                           -> JSON: the object attribution and the gaps
  *   balance OPEN            "begin ROW COUNT [WHAT]", "end ROW COUNT [WHAT]", and "event AT
  *                           SOURCE VALUE", readings from 100 to 200 and from 1000 to 1100;
@@ -218,8 +218,9 @@ static void read_line(const char *text, struct line *line)
 	int used = 0;
 
 	memset(line, 0, sizeof(*line));
-	if (sscanf(text, "sent %" SCNu64 " %63s %" SCNd32 " %" SCNu64 " %" SCNu64 " %d", &line->at,
-		   source, &line->event.tid, &line->event.value, &line->event.extra, &line->cpu) == 6) {
+	if (sscanf(text, "sent %" SCNu64 " %63s %" SCNd32 " %" SCNu64 " %" SCNu64 " %d %" SCNu64, &line->at,
+		   source, &line->event.tid, &line->event.value, &line->event.extra, &line->cpu,
+		   &line->event.function) >= 6) {
 		snprintf(line->word, sizeof(line->word), "sent");
 		line->event.source = source_of(source);
 		line->event.kind = (uint8_t)trace_sources[line->event.source].kind;

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import functools
 import json
 import os
+import resource
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -291,7 +296,7 @@ def test_what_took_a_piece_of_work_longer(tmp_path, traced):
     slow = [json.loads(line) for line in (tmp_path / "slow.jsonl").read_text().splitlines()]
     told = result["attribution"]
     assert told["gaps"] + told["gaps_dropped"] == result["slow"]["count"] == len(slow) > 0
-    assert "task:sh" in [each["cause"] for each in slow]
+    assert any((each["cause"] or "").startswith("task:") for each in slow)  # that one, or who else is about
     assert all(each["class"] in CLASSES for each in slow)
     stolen = sum(each["stolen_ns"] for each in told["causes"])
     usual = result["detail"]["usual_ns"]
@@ -328,6 +333,52 @@ def test_without_privilege_it_says_what_stood_in_the_way(gap, tmp_path):
     paranoid = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text())
     assert told["level"] == ("software" if paranoid <= 2 else "nothing")
     assert told["reason"]
+
+
+#: seccomp's filter language: the number of the system call; perf_event_open ends with an errno, others go on.
+LOAD, EQUAL, RETURN, ERRNO, ALLOW = 0x20, 0x15, 0x06, 0x00050000, 0x7FFF0000
+PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+
+
+def forbid_perf(number):
+    """As a container's policy does, or a kernel with perf_event_paranoid of 3."""
+    call = PERF_EVENT_OPEN[build.native_arch()]
+    words = [(LOAD, 0, 0, 0), (EQUAL, 0, 1, call), (RETURN, 0, 0, ERRNO | number), (RETURN, 0, 0, ALLOW)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *word) for word in words))
+    prctl = ctypes.CDLL(None).prctl
+
+    def forbid():
+        program = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(words), ctypes.addressof(code)))
+        if prctl(38, 1, 0, 0, 0) or prctl(22, 2, program):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+            os._exit(99)
+
+    return forbid
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ENOSYS])
+def test_where_nothing_may_be_opened_the_errno_is_the_reason(gap, tmp_path, number):
+    argv = [gap, "--cpu", a_cpu(), "--duration", "50ms", "--attribution", "perf", "--out", tmp_path]
+    done = subprocess.run(list(map(str, argv)), preexec_fn=forbid_perf(number), timeout=60)
+    assert done.returncode == 0
+    told = json.loads((tmp_path / "result.json").read_text())["attribution"]
+    assert told["level"] == "nothing"
+    # Each C library has its own words for an errno.
+    words = {errno.EACCES: "Permission denied", errno.EPERM: "Operation not permitted", errno.ENOSYS: "not implemented"}
+    assert words[number] in told["reason"]
+    assert ("perf_event_paranoid is" in told["reason"]) == (number != errno.ENOSYS)
+
+
+def test_where_not_all_may_be_opened_it_says_which_and_why(gap, tmp_path, traced):
+    """More descriptors than this process may have: a large machine, or a small limit."""
+    argv = [gap, "--cpu", a_cpu(), "--duration", "50ms", "--attribution", "perf", "--out", tmp_path]
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE, (16, 16))
+    assert subprocess.run(list(map(str, argv)), preexec_fn=limit, timeout=60).returncode == 0
+    told = json.loads((tmp_path / "result.json").read_text())["attribution"]
+    assert told["level"] == "tracepoints"
+    assert told["events"]["refused"]
+    # Each C library has its own words for it.
+    assert told["reason"] in ("not all tracepoints: Too many open files",
+                              "not all tracepoints: No file descriptors available")  # fmt: skip
 
 
 def test_a_tracefs_without_our_events_is_no_tracefs(gap, tmp_path, level):

@@ -377,8 +377,8 @@ CALLER, SENDER = "csd/csd_queue_cpu", "ipi/ipi_send_cpu"
 RESCHEDULE = "irq_vectors/reschedule_entry"
 
 
-def sent(at, source, cpu, tid, extra=0):
-    return f"sent {at} {source} {tid} {0x1010} {extra} {cpu}"
+def sent(at, source, cpu, tid, extra=0, function=0):
+    return f"sent {at} {source} {tid} {0x1010} {extra} {cpu} {function}"
 
 
 SENT = [
@@ -388,6 +388,9 @@ SENT = [
     # One that was queued later cannot have been meant.
     ([sent(900, CALLER, 5, 50, 0xAA), sent(1300, CALLER, 6, 60, 0xAA)],
      [event(1200, CALLED, extra=0xAA)], (5, 50)),
+    # The structure was used again, for something else: that it was is not recorded.
+    ([sent(900, CALLER, 5, 50, 0xAA, 0x1030)], [event(1200, CALLED, value=0x1040, extra=0xAA)], None),
+    ([sent(900, CALLER, 5, 50, 0xAA, 0x1030)], [event(1200, CALLED, value=0x1030, extra=0xAA)], (5, 50)),
     ([sent(900, SENDER, 5, 50), sent(950, SENDER, 6, 60, extra=0x77)], [event(1100, RESCHEDULE)], (5, 50)),
     ([sent(900, CALLER, 5, 50, 0xAA)], [event(1100, RESCHEDULE)], None),
     ([sent(900, SENDER, 5, 50)], [event(1100, "ipi/ipi_entry", value=1)], (5, 50)),
