@@ -24,27 +24,33 @@ WORTH = {
 _SYSCTL = "Documentation/admin-guide/sysctl/kernel.rst"
 _SECURITY = "Documentation/admin-guide/perf-security.rst"
 _AS_ROOT = f"measure as root (become: sudo in the inventory), or give the agent CAP_PERFMON ({_SECURITY})"
-#: These refuse perf events to everybody unprivileged above 2, by a patch of their own; Linux itself stops at 2.
+#: Above 2 these refuse perf events to everybody unprivileged, by a patch of their own; Linux itself stops at 2.
+#: Ubuntu's asks for CAP_SYS_ADMIN, and in newer ones begins at 4.
 _PATCHED = re.compile(r"debian|ubuntu|hardened", re.IGNORECASE)
+_FILTERED = "or less: system calls are filtered here (seccomp)"
 
 
 @dataclass(frozen=True)
 class Forecast:
     """``level`` is a probe's, None where the target does not say enough; ``reason``: why it is not more, "" for all.
 
-    ``sure`` is False where something may refuse yet that cannot be seen from outside.
+    ``doubt``: what cannot be seen from outside, and may make it another.
     """
 
     level: str | None
     reason: str = ""
     advice: str = ""
-    sure: bool = True
+    doubt: str = ""
+
+    @property
+    def sure(self) -> bool:
+        return not self.doubt
 
     def __str__(self) -> str:
         if self.level is None:
             return f"unknown: {self.reason}"
         text = WORTH[self.level] + (f" ({self.reason})" if self.reason else "")
-        return text if self.sure else f"{text}; or less: system calls are filtered (seccomp)"
+        return text if self.sure else f"{text}; {self.doubt}"
 
     def to_json(self) -> dict[str, Any]:
         return {"level": self.level, "reason": self.reason, "advice": self.advice, "sure": self.sure}
@@ -55,28 +61,33 @@ def forecast(facts: Mapping[str, Any]) -> Forecast:
     told = get(facts, "attribution")
     if not isinstance(told, Mapping):
         return Forecast(None, "its agent was older when it was asked", "ask again: isolbench plan --contact")
-    sure = not told.get("seccomp")
+    doubt = _FILTERED if told.get("seccomp") else ""
     paranoid = told.get("paranoid")
     if not isinstance(paranoid, int):
         return Forecast(
             NOTHING,
             "no perf events in this kernel, or no /proc/sys",
             "a kernel with CONFIG_PERF_EVENTS, and CONFIG_EVENT_TRACING for tracepoints",
-            sure,
+            doubt,
         )
     lacking = [*_no_tracefs(facts, told), *_no_privilege(told, paranoid)]
-    if not lacking:
-        return Forecast(TRACEPOINTS, sure=sure)
     reason = "; ".join(why for why, _ in lacking)
     advice = "; ".join(dict.fromkeys(what for _, what in lacking))
-    if paranoid > 2 and not told.get("perfmon") and _PATCHED.search(_kernel(facts)):
-        return Forecast(
-            NOTHING,
-            f"perf_event_paranoid is {paranoid}: this kernel gives perf events to root alone; {reason}",
-            f"{advice}; for software events: sysctl kernel.perf_event_paranoid=2 ({_SYSCTL})",
-            sure,
-        )
-    return Forecast(SOFTWARE, reason, advice, sure)
+    if _refuses_all(facts, told, paranoid):
+        why = f"perf_event_paranoid is {paranoid}, and this kernel then gives perf events to root alone"
+        what = [advice or _AS_ROOT, f"for software events: sysctl kernel.perf_event_paranoid=2 ({_SYSCTL})"]
+        return Forecast(NOTHING, "; ".join(filter(None, [why, reason])), "; ".join(what), doubt)
+    if not lacking:
+        return Forecast(TRACEPOINTS, doubt=doubt)
+    if told.get("lockdown") == "confidentiality" and "lockdown=" not in str(get(facts, "kernel", "cmdline")):
+        doubt = doubt or "or more: it may have been locked down after it booted"
+    return Forecast(SOFTWARE, reason, advice, doubt)
+
+
+def _refuses_all(facts: Mapping[str, Any], told: Mapping[str, Any], paranoid: int) -> bool:
+    kernel = f"{get(facts, 'kernel', 'version')} {get(facts, 'kernel', 'release')}"
+    enough = told.get("sys_admin") or (told.get("perfmon") and "ubuntu" not in kernel.lower())
+    return paranoid > 2 and not enough and bool(_PATCHED.search(kernel))
 
 
 def _no_tracefs(facts: Mapping[str, Any], told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -117,10 +128,6 @@ def _no_privilege(told: Mapping[str, Any], paranoid: int) -> Iterable[tuple[str,
         yield "a container's root has no CAP_PERFMON on the machine", "run the agent outside of the container"
     else:
         yield f"no CAP_PERFMON, and perf_event_paranoid is {paranoid}", _AS_ROOT
-
-
-def _kernel(facts: Mapping[str, Any]) -> str:
-    return f"{get(facts, 'kernel', 'version')} {get(facts, 'kernel', 'release')}"
 
 
 def _release(facts: Mapping[str, Any]) -> tuple[int, int]:

@@ -31,7 +31,9 @@ ROOT_OF = {
     "lockdown": None,
 }
 USER = {**ROOT_OF, "perfmon": False, "sys_admin": False}
+PERFMON = {**USER, "perfmon": True, "tracefs": "readable"}
 VANILLA = {"release": "6.18.5", "version": "#1 SMP PREEMPT"}
+LOCKED = {**VANILLA, "cmdline": "quiet lockdown=confidentiality"}
 DEBIAN = {"release": "6.12.48+deb13-amd64", "version": "#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1"}
 
 
@@ -39,14 +41,14 @@ DEBIAN = {"release": "6.12.48+deb13-amd64", "version": "#1 SMP PREEMPT_DYNAMIC D
     ("told", "kernel", "level", "reason", "advice"),
     [
         (ROOT_OF, VANILLA, TRACEPOINTS, "", ""),
-        ({**USER, "perfmon": True, "tracefs": "readable"}, VANILLA, TRACEPOINTS, "", ""),
+        (PERFMON, VANILLA, TRACEPOINTS, "", ""),
         ({**USER, "paranoid": -1, "tracefs": "readable"}, VANILLA, TRACEPOINTS, "", ""),
         ({**ROOT_OF, "lockdown": "integrity"}, VANILLA, TRACEPOINTS, "", ""),
         ({**ROOT_OF, "paranoid": 3}, DEBIAN, TRACEPOINTS, "", ""),
         (USER, VANILLA, SOFTWARE, "no CAP_PERFMON, and perf_event_paranoid is 2", "become: sudo"),
         ({**USER, "tracefs": "denied"}, VANILLA, SOFTWARE, "tracefs is not ours to read", "become: sudo"),
         ({**USER, "perfmon": True}, VANILLA, SOFTWARE, "only root may mount it", "mount -t tracefs"),
-        ({**ROOT_OF, "lockdown": "confidentiality"}, VANILLA, SOFTWARE, "lockdown", "lockdown=integrity"),
+        ({**ROOT_OF, "lockdown": "confidentiality"}, LOCKED, SOFTWARE, "lockdown", "lockdown=integrity"),
         ({**ROOT_OF, "tracefs_known": False}, VANILLA, SOFTWARE, "no tracepoints", "CONFIG_EVENT_TRACING"),
         ({**ROOT_OF, "tracefs": "empty"}, VANILLA, SOFTWARE, "no tracepoints", "CONFIG_EVENT_TRACING"),
         (ROOT_OF, {"release": "4.19.0-27-amd64"}, SOFTWARE, "no private mounts", "mount -t tracefs"),
@@ -54,6 +56,9 @@ DEBIAN = {"release": "6.12.48+deb13-amd64", "version": "#1 SMP PREEMPT_DYNAMIC D
         ({**USER, "paranoid": 3}, VANILLA, SOFTWARE, "perf_event_paranoid is 3", "become: sudo"),
         ({**USER, "paranoid": 3}, DEBIAN, NOTHING, "to root alone", "sysctl kernel.perf_event_paranoid=2"),
         ({**USER, "paranoid": 4}, {"version": "#1-Ubuntu SMP"}, NOTHING, "is 4", "sysctl"),
+        ({**PERFMON, "paranoid": 4}, {"version": "#1-Ubuntu SMP"}, NOTHING, "is 4", "sysctl"),
+        ({**PERFMON, "paranoid": 3}, DEBIAN, TRACEPOINTS, "", ""),
+        ({**ROOT_OF, "paranoid": 4}, {"version": "#1-Ubuntu SMP"}, TRACEPOINTS, "", ""),
         ({**ROOT_OF, "paranoid": None}, VANILLA, NOTHING, "no perf events", "CONFIG_PERF_EVENTS"),
     ],
 )
@@ -70,7 +75,17 @@ def test_the_level_follows_from_what_the_machine_is(told, kernel, level, reason,
 def test_a_filter_of_system_calls_makes_it_unsure():
     found = forecast({"attribution": {**ROOT_OF, "seccomp": True}, "kernel": VANILLA})
     assert (found.level, found.sure) == (TRACEPOINTS, False)
+    assert "or less: " in str(found)
     assert "seccomp" in str(found)
+
+
+def test_a_lockdown_that_the_boot_did_not_ask_for_makes_it_unsure():
+    """It removes tracepoints as the kernel boots, and leaves them where root asked for it later."""
+    found = forecast({"attribution": {**ROOT_OF, "lockdown": "confidentiality"}, "kernel": VANILLA})
+    assert (found.level, found.sure) == (SOFTWARE, False)
+    assert "or more: " in str(found)
+    readable = {**ROOT_OF, "lockdown": "confidentiality", "tracefs": "readable"}
+    assert forecast({"attribution": readable, "kernel": LOCKED}).level == TRACEPOINTS
 
 
 def test_nothing_known_is_said_to_be():
