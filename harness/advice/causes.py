@@ -51,12 +51,13 @@ def remedies(
     """What removes it, what helps most first; never none.
 
     ``knobs``: what a run says of its own, ``{name: outcome}``, as in run.json: else what ``facts`` show of them.
-    ``cpu``: the measured one, else that which would be.
+    ``cpu``: the measured one, else that which would be. What is of another architecture is left out.
     """
     state = State(facts, knobs, cpu)
     found = _known(cause)
     keys = ("kallsyms", *found.measures) if _nameless(cause) else found.measures
-    return tuple(_remedy(MEASURES[key], state) for key in keys)
+    suited = [key for key in keys if MEASURES[key].arch in (None, state.arch) or state.arch is None]
+    return tuple(_remedy(MEASURES[key], state) for key in suited or _UNKNOWN.measures)
 
 
 def _nameless(cause: str | None) -> bool:

@@ -56,7 +56,8 @@ class State:
         arch = get(facts, "arch")
         self.arch = arch if isinstance(arch, str) else None
         self.virtual = bool(get(facts, "virtual"))
-        self.realtime = get(facts, "kernel", "preempt") == "PREEMPT_RT"
+        preempt = get(facts, "kernel", "preempt")
+        self.realtime = preempt == "PREEMPT_RT" if isinstance(preempt, str) else None
 
     @property
     def alone_on_its_core(self) -> bool | None:

@@ -100,10 +100,12 @@ def _diagnosis(
     cpu = None if result["cpu"] is None else int(result["cpu"])
     seconds = result["duration_ns"] / 1e9
     rate = result["scalars"]["gap_rate_hz"]
+    mode = document["spec"]["mode"]
+    meanwhile = _isolating(facts, cpu) if mode.get("where") == "partition" else facts
     return Diagnosis(
         target=str(document["target"]),
         run=str(document["run"]),
-        mode=str(document["spec"]["mode"]["name"]),
+        mode=str(mode["name"]),
         cpu=cpu,
         seconds=seconds,
         threshold_ns=int(result["gaps"]["threshold_ns"]),
@@ -114,11 +116,20 @@ def _diagnosis(
         reasons=tuple(str(each["text"]) for each in document["validity"]["reasons"]),
         causes=found,
         complaints=tuple(
-            _complaints(found, told, lambda name: remedies(name, facts, knobs, cpu)),
+            _complaints(found, told, lambda name: remedies(name, meanwhile, knobs, cpu)),
         ),
         knobs=knobs,
         identity=document.get("identity") or {},
     )
+
+
+def _isolating(facts: Mapping[str, Any], cpu: int | None) -> Mapping[str, Any]:
+    """As a partition has it while the run lasts: isolated, as the kernel lists it at no other time."""
+    cpus = facts.get("cpus") or {}
+    return {
+        **facts,
+        "cpus": {**cpus, "isolated": sorted({*(cpus.get("isolated") or ()), *([] if cpu is None else [cpu])})},
+    }
 
 
 def _complaints(

@@ -203,6 +203,8 @@ def effect(cause: str, key: str, facts: dict[str, Any], **options: Any) -> bool 
         ("hrtimer:tick_nohz_handler", "no-cpu-timers", None, None),
         ("irq:eth0", "managed-irq", True, False),
         ("task:rcuc", "rcu-nocbs", True, False),
+        ("irq:eth0", "irqaffinity", False, False),
+        ("irq:eth0", "preempt-rt", False, None),
         ("unexplained", "nosmt", True, False),
         ("unexplained", "pin-vcpu", True, True),
         ("work:vmstat_update", "stat-interval", None, False),
@@ -281,6 +283,16 @@ def test_a_parameter_is_only_proposed_where_the_kernel_heeds_it() -> None:
     assert parameters({"NO_HZ_FULL": True, "RCU_NOCB_CPU": True}) == {"rcu_nocbs={isolated}", "nohz_full={isolated}"}
     assert parameters({"NO_HZ_FULL": False, "RCU_NOCB_CPU": True}) == {"rcu_nocbs={isolated}"}
     assert parameters(None) == {"rcu_nocbs={isolated}", "nohz_full={isolated}"}
+
+
+def test_what_is_of_another_architecture_is_left_out() -> None:
+    def keys(cause: str, arch: str) -> set[str]:
+        found = {each.text for each in remedies(cause, {**BARE, "arch": arch})}
+        return {key for key, measure in MEASURES.items() if measure.text.replace("{cpu}", "1") in found}
+
+    assert {"firmware", "secure-world"} & keys("unexplained", "x86_64") == {"firmware"}
+    assert {"firmware", "secure-world"} & keys("unexplained", "aarch64") == {"secure-world"}
+    assert keys("timer:clocksource_watchdog", "aarch64") == {"look-up", "more-events"}
 
 
 def test_a_kernel_that_does_not_heed_a_parameter_is_said_to_lack_what_it_takes() -> None:

@@ -67,9 +67,9 @@ KNOWN: tuple[Known, ...] = (
         "irq",
         "virtio* nvme* mlx* ixgbe* i40e* ice* ena* bnxt* eth* en* wl*",
         "a device's interrupt",
-        "irq-affinity managed-irq io-elsewhere network-elsewhere",
+        "irq-affinity managed-irq irqaffinity io-elsewhere network-elsewhere preempt-rt",
     ),
-    known("irq", "*", "a device's interrupt", "irq-affinity managed-irq io-elsewhere device"),
+    known("irq", "*", "a device's interrupt", "irq-affinity managed-irq irqaffinity io-elsewhere device preempt-rt"),
     # not maskable
     known(
         "nmi",

@@ -57,6 +57,6 @@ KNOWN: tuple[Known, ...] = (
         "unexplained",
         "*",
         "no event lies in it: a virtual machine's host, the firmware, or what the kernel does not tell",
-        "pin-vcpu firmware hwlat osnoise nosmt cpu-dma-latency turbo metal",
+        "pin-vcpu firmware secure-world hwlat osnoise nosmt cpu-dma-latency turbo metal",
     ),
 )

@@ -115,11 +115,11 @@ KNOWN: tuple[Known, ...] = (
     known(
         "softirq", "TIMER HRTIMER", "timers of this CPU are run", "isolcpus nohz-full timer-migration offline-online"
     ),
-    known("softirq", "NET_TX NET_RX", "packets are handled here", "irq-affinity network-elsewhere"),
+    known("softirq", "NET_TX NET_RX", "packets are handled here", "irq-affinity network-elsewhere preempt-rt"),
     known(
         "softirq", "BLOCK IRQ_POLL", "ends of block requests are handled here", "irq-affinity managed-irq io-elsewhere"
     ),
-    known("softirq", "HI TASKLET", "a driver's tasklet", "irq-affinity io-elsewhere"),
+    known("softirq", "HI TASKLET", "a driver's tasklet", "irq-affinity io-elsewhere preempt-rt"),
     known("softirq", "SCHED", "the scheduler balances", "isolcpus nohz-full alone"),
     known("softirq", "RCU", "callbacks of RCU", "rcu-nocbs nohz-full no-syscalls"),
     known("softirq", "*", "work put off by an interrupt", "irq-affinity isolcpus look-up"),

@@ -28,7 +28,7 @@ class Measure:
 
     ``holds`` says whether it is in effect; None where that cannot be known. ``parameter`` is what a boot profile adds,
     and takes ``{isolated}``, as profiles do: only of what may be tried on any machine without a second thought.
-    ``option``: without this one (CONFIG_…) the kernel does not heed the parameter.
+    ``option``: without this one (CONFIG_…) the kernel does not heed the parameter. ``arch``: it is of this one alone.
     """
 
     kind: str
@@ -38,3 +38,4 @@ class Measure:
     knob: str | None = None
     parameter: str | None = None
     option: str | None = None
+    arch: str | None = None

@@ -11,9 +11,15 @@ _WATCHDOGS = "admin-guide/lockup-watchdogs.rst"
 
 
 def _boot(
-    text: str, holds: Holds, doc: str = PARAMETERS, *, parameter: str | None = None, option: str | None = None
+    text: str,
+    holds: Holds,
+    doc: str = PARAMETERS,
+    *,
+    parameter: str | None = None,
+    option: str | None = None,
+    arch: str | None = None,
 ) -> Measure:
-    return Measure("boot", text, doc, holds, parameter=parameter, option=option)
+    return Measure("boot", text, doc, holds, parameter=parameter, option=option, arch=arch)
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -33,6 +39,11 @@ MEASURES: Mapping[str, Measure] = {
         "boot with isolcpus=managed_irq,{cpu}: queues that the kernel itself spreads over the CPUs keep off it",
         lambda state: state.listed("isolcpus", "managed_irq"),
         parameter="isolcpus=managed_irq,domain,{isolated}",
+    ),
+    "irqaffinity": _boot(
+        "boot with irqaffinity= and the housekeeping CPUs: interrupts of devices go there from the start",
+        lambda state: state.spared("irqaffinity"),
+        "core-api/irq/irq-affinity.rst",
     ),
     "rcu-nocbs": _boot(
         "boot with rcu_nocbs={cpu}: callbacks of RCU run in threads elsewhere (nohz_full implies it)",
@@ -55,6 +66,7 @@ MEASURES: Mapping[str, Measure] = {
     "tsc-reliable": _boot(
         "boot with tsc=reliable where the TSC can be trusted: no timer checks it against another clock",
         lambda state: state.word("tsc", "reliable", "nowatchdog"),
+        arch="x86_64",
     ),
     "skew-tick": _boot(
         "boot with skew_tick=1: ticks of the CPUs do not come at one instant, and wait for no common lock",
@@ -63,6 +75,7 @@ MEASURES: Mapping[str, Measure] = {
     "mce-ignore-ce": _boot(
         "boot with mce=ignore_ce: corrected errors are not polled for (nor reported)",
         lambda state: state.word("mce", "ignore_ce"),
+        arch="x86_64",
     ),
     "rcu-normal": _boot(
         "boot with rcupdate.rcu_normal_after_boot=1: grace periods are not hurried by interrupting each CPU "

@@ -27,6 +27,13 @@ MEASURES: Mapping[str, Measure] = {
         "in the firmware: switch off what comes as SMI (legacy USB, power capping, polled error logs); "
         "turbostat counts them, column SMI",
         "trace/hwlat_detector.rst",
+        arch="x86_64",
+    ),
+    "secure-world": Measure(
+        "host",
+        "in the firmware: what runs at a higher exception level (TF-A, a secure OS) takes the CPU unseen",
+        "trace/hwlat_detector.rst",
+        arch="aarch64",
     ),
     "cooling": Measure(
         "host",

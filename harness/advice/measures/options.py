@@ -41,6 +41,11 @@ MEASURES: Mapping[str, Measure] = {
         "dev-tools/kfence.rst",
         _without("KFENCE_STATIC_KEYS"),
     ),
+    "preempt-rt": _option(
+        "a kernel with CONFIG_PREEMPT_RT: what follows an interrupt is done by threads, which a FIFO task outranks",
+        "core-api/real-time/theory.rst",
+        lambda state: state.realtime,
+    ),
     "hwlat": _option(
         "a kernel with CONFIG_HWLAT_TRACER: its tracer shows what the firmware takes (SMI), and counts NMIs",
         "trace/hwlat_detector.rst",

@@ -133,6 +133,14 @@ def test_what_is_in_effect_is_no_homework() -> None:
     assert {"boot with nohz_full", "boot with isolcpus"} <= {each.text.partition("=")[0] for each in in_effect(better)}
 
 
+def test_a_partition_isolates_while_the_run_lasts() -> None:
+    apart = document(FOUND, spec={"mode": {"name": "partition", "where": "partition"}})
+    made = diagnose(apart, FACTS)
+    assert made is not None
+    assert any(each.text.startswith("boot with isolcpus=domain,1") for each in in_effect(made))
+    assert not any("isolcpus=domain" in each.remedy.text for each in treatments(made))
+
+
 def test_what_can_be_fixed_is_what_helps_is_not_set_can_be_had_and_was_not_tried() -> None:
     made = found()
     asked = {each.remedy.knob for each in treatments(made)} - {None}
