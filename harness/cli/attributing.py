@@ -21,7 +21,7 @@ def lines(plan: Plan, facts: Mapping[str, Any] | None) -> tuple[str, ...]:
     """``attribution: each gap by the kernel's tracepoints``; a note where it is less, with what would raise it."""
     from ..advice.attribution import TRACEPOINTS, forecast
 
-    if plan.campaign.attribution == "off" or facts is None:
+    if facts is None or all(cell.attribution == "off" for cell in plan.cells):
         return ()
     found = forecast(facts)
     of = ", of what runs there now" if plan.boots else ""

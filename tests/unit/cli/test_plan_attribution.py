@@ -53,6 +53,12 @@ def test_nobody_asked_nothing_said(lab: Path) -> None:
     assert attributing.lines(found, {"attribution": USER}) == ()
 
 
+def test_a_bench_that_cannot_do_without_asks_by_itself(lab: Path) -> None:
+    (lab / "s.yaml").write_text(CAMPAIGN.replace("[gap]", "[sense]").replace("attribution: perf, ", ""))
+    found = build_plan(load_campaign(lab / "s.yaml"), load_inventory(lab / "i.yaml"))
+    assert len(attributing.lines(found, {"attribution": USER})) == 2
+
+
 def test_machines_are_told_in_any_case(lab: Path) -> None:
     found: dict[str, Any] = json.loads(plan(lab, "--set", "attribution=off", "--json"))["targets"]
     levels = {name: each["attribution"] and each["attribution"]["level"] for name, each in found.items()}
