@@ -21,9 +21,9 @@ pytestmark = pytest.mark.skipif(without_measured() is not None, reason=str(witho
 
 
 def test_what_is_done_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sensitivity, "RUNS", 2)
+    monkeypatch.setattr(sensitivity, "RUNS", 1)
     monkeypatch.chdir(lab.folder)
-    code = run(("local",), None, lab.results, mode="pinned", duration_ns=10**9, as_json=True)
+    code = run(("local",), None, lab.results, mode="pinned", duration_ns=2 * 10**9, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert (document["exit_code"], document["bar"]) == (code, 0.99)
     entry = document["targets"]["local"]
@@ -51,9 +51,9 @@ def test_what_is_done_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_an_interrupted_one_puts_back_and_leaves_the_one_before_in_force(lab: Lab) -> None:
-    words = ("doctor", "--sensitivity", "local", "--mode", "shared", "--duration", "1s", "--results", str(lab.results))
+    words = ("doctor", "--sensitivity", "local", "--mode", "shared", "--duration", "60s", "--results", str(lab.results))
     with lab.start(*words) as process:
-        wait_for(lambda: lab.events("run-stored") and measuring(), "it measures again")
+        wait_for(measuring, "it measures")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
