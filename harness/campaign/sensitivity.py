@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..agent.modes import MODES as SHIPPED
 from ..agent.spec import STATES
 from ..config.bench import load_bench
 from ..config.campaign import campaign_from_data
 from ..config.inventory import Inventory, Target
 from ..errors import IsolbenchError
-from ..plan import Plan, build_plan, place
+from ..plan import Plan, build_plan
+from ..plan.diagnosis import best_mode
 from ..stats.causes import LEVELS
 from ..stats.quantiles import CONFIDENCE
 from ..stats.sensitivity import BAR, MET, NOTHING, Observed, Score, Sensitivity, score, total
@@ -45,7 +45,6 @@ DURATION_NS = 5 * 10**9
 DISTANCE = "2ms"
 #: The first that a target can have: where others may take the CPU, most of the time nothing is effective.
 MODES = ("fifo", "pinned")
-_BY_NAME = {mode.name: mode for mode in SHIPPED}
 _ENOUGH = "each kind has as many effective disturbances as the bound needs"
 
 
@@ -86,12 +85,9 @@ def _mode_of(target: Target) -> str:
         return MODES[0]
     try:
         with open_session(target, f"doctor/{target.name}") as session:
-            facts = session.welcome["facts"]
-            placement = place(facts, target)
-    except IsolbenchError:
+            return best_mode(session.welcome["facts"], target, MODES)[0] or MODES[0]
+    except (IsolbenchError, KeyError, TypeError, ValueError, AttributeError):  # also facts that cannot be used
         return MODES[0]
-    able = (each for each in MODES if not _BY_NAME[each].needs(facts, placement.measured, placement.housekeeping))
-    return next(able, MODES[-1])
 
 
 def plan_of(modes: Mapping[str, str], inventory: Inventory, duration_ns: int = DURATION_NS) -> Plan:

@@ -20,8 +20,10 @@ PREFERRED = ("nohz-full", "pinned", "shared")
 SETTLE_NS = 500_000_000
 
 
-def best_mode(facts: Mapping[str, Any], target: Declared | None = None) -> tuple[str | None, str]:
-    """The first of :data:`PREFERRED` that the machine of ``facts`` can do, or None, and why not the better ones."""
+def best_mode(
+    facts: Mapping[str, Any], target: Declared | None = None, preferred: Sequence[str] = PREFERRED
+) -> tuple[str | None, str]:
+    """The first of ``preferred`` that the machine of ``facts`` can do, or None, and why not the better ones."""
     try:
         placement = place(facts, target)
     except TargetUnfit as error:
@@ -29,7 +31,7 @@ def best_mode(facts: Mapping[str, Any], target: Declared | None = None) -> tuple
     if placement.lacks is not None:
         return None, placement.lacks
     reasons: list[str] = []
-    for name in PREFERRED:
+    for name in preferred:
         why = modes.from_name(name).needs(facts, placement.measured, placement.housekeeping)
         if not why:
             return name, "; ".join(reasons)

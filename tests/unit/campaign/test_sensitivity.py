@@ -19,9 +19,11 @@ from harness.campaign.execution import Execution
 from harness.campaign.outcome import LaneOutcome, Outcome
 from harness.campaign.sensitivity import RUNS, Watch, document_of, exit_code, plan_of, scored
 from harness.config.inventory import load_inventory
+from harness.plan.diagnosis import best_mode
 from harness.store import sensitivity as store
 from harness.store.files import write_file
 
+from ..plan.machines import machine
 from ..report import fake_execution as fake
 from . import fake_sense
 
@@ -55,6 +57,13 @@ def test_each_target_has_the_mode_that_it_can_have(tmp_path: Path) -> None:
     plan = plan_of({"local": "fifo", "box": "pinned"}, load_inventory(tmp_path / "lab.yaml"))
     assert {cell.target: cell.mode.name for cell in plan.cells} == {"local": "fifo", "box": "pinned"}
     assert len(plan.cells) == 2
+
+
+def test_the_mode_is_one_in_which_others_are_kept_away_where_that_can_be_had() -> None:
+    facts = machine(4, isolated=(3,))
+    rights = {"root": False, "sys_nice": False, "rtprio": 0}
+    assert best_mode({**facts, "privileges": {"root": True, "sys_nice": True}}, None, sensitivity.MODES)[0] == "fifo"
+    assert best_mode({**facts, "privileges": rights}, None, sensitivity.MODES)[0] == "pinned"
 
 
 def test_a_target_that_cannot_be_asked_is_left_to_its_lane(tmp_path: Path) -> None:
