@@ -61,7 +61,7 @@ def test_each_target_has_the_mode_that_it_can_have(tmp_path: Path) -> None:
 
 def test_the_mode_is_one_in_which_others_are_kept_away_where_that_can_be_had() -> None:
     facts = machine(4, isolated=(3,))
-    rights = {"root": False, "sys_nice": False, "rtprio": 0}
+    rights = {"root": False, "sys_nice": False, "rtprio_limit": 0}
     assert best_mode({**facts, "privileges": {"root": True, "sys_nice": True}}, None, sensitivity.MODES)[0] == "fifo"
     assert best_mode({**facts, "privileges": rights}, None, sensitivity.MODES)[0] == "pinned"
 
