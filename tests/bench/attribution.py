@@ -43,6 +43,34 @@ def loop_speed(before: Callable[[], None]) -> list[Figure]:
     ]
 
 
+def piece_speed(before: Callable[[], None]) -> list[Figure]:
+    """The shortest piece of `work`, with and without, in the order ABBA: what its loop itself takes longer."""
+    work = str(build_probe("work", native_arch()).path)
+    usual: dict[str, list[int]] = {"off": [], "perf": []}
+    for number in range(ROUNDS):
+        for word in ("off", "perf") if number % 2 else ("perf", "off"):
+            with tempfile.TemporaryDirectory() as out:
+                argv = [work, "--cpu", str(measured_cpu()), "--duration", "1s", "--out", out, "--attribution", word]
+                run(argv, preexec_fn=before)
+                usual[word].append(json.loads((Path(out) / "result.json").read_text())["detail"]["usual_ns"])
+    ratio = median(usual["perf"]) / median(usual["off"])
+    text = f"{ratio:.3f} x ({median(usual['perf']):.0f} / {median(usual['off']):.0f} ns)"
+    return [Figure("work's shortest piece, with attribution / without", text, ratio, 1.15)]
+
+
+def flood(before: Callable[[], None]) -> list[Figure]:
+    """A hundred thousand entries a second, each a gap and an event: is any lost, and what does the reader need?"""
+    program = str(build_program("bench/trace_flood.c", native_arch()).path)
+    said = last_json(run([program, "--cpu", str(measured_cpu()), "--rate", "110000"], preexec_fn=before))
+    if said["level"] != "tracepoints":
+        print(f"     entries a second: not measured: level {said['level']}")
+        return []
+    lost = said["lost"] + said["gaps_dropped"]
+    rate = f"{said['rate_hz']:.0f} a second; the reader took {said['reader_share']:.1%} of a CPU"
+    text = f"{lost} of {said['made']} ({rate})"
+    return [Figure("entries of a flood that were lost", text, lost / max(said["made"], 1), 0.0)]
+
+
 def _run(gap: str, before: Callable[[], None], *extra: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as out:
         run([gap, "--cpu", str(measured_cpu()), "--duration", "1s", "--out", out, *extra], preexec_fn=before)
@@ -118,4 +146,4 @@ def attribution(before: Callable[[], None]) -> list[Figure]:
     if len(os.sched_getaffinity(0)) < 2:
         print("     attribution: not measured: one CPU only")
         return []
-    return [*loop_speed(before), *disturbance(before)]
+    return [*loop_speed(before), *piece_speed(before), *flood(before), *disturbance(before)]
