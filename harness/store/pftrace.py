@@ -22,7 +22,8 @@ _EXPLICIT_ORDER = 3  # of a track's children: by their rank
 _NO_MERGING = 2  # tracks of one name stay apart
 _UNIT_NS = 1
 _STATE_CLEARED, _NEEDS_STATE = 1, 2
-_SEQUENCE = 1  # all packets are of one writer
+#: All packets are of one writer, and no other tool's has this number: traces may be concatenated.
+_SEQUENCE = int.from_bytes(b"isol", "big")
 #: Names are told once and then numbered. So many at most are kept in mind: names come from machines under test.
 _NAMES_KEPT = 4096
 _U64 = (1 << 64) - 1

@@ -64,7 +64,11 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     overlapping = ({**TICK, "at_ns": at * 100, "gap_ns": 150, "cause": f"irq:{at}", "chain": []} for at in range(6000))
     write_list(second, "gaps", [*HOSTILE, *({"cpu": 3, **each} for each in overlapping)])
     _Files.trace = folder / "it.pftrace"
-    export(folder, "perfetto", _Files.trace)
+    # Two traces, one after the other, are a trace.
+    for run in (first, second):
+        export(run, "perfetto", folder / "one.pftrace")
+        with open(_Files.trace, "ab") as file:
+            file.write((folder / "one.pftrace").read_bytes())
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, directory=str(VIEWER))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         (folder / "empty.html").write_text("")
