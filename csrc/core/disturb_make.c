@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/disturb_own.h"
@@ -15,7 +16,8 @@
 
 #define TASK_NAME "disturber"
 #define PRIORITY_MAX 99
-#define SHOOTDOWN_TRIES 10
+#define SHOOTDOWN_TRIES 200
+#define SHOOTDOWN_PAUSE_NS 1000000
 #define RESET_ON_FORK 0x40000000
 
 static pid_t process, measured;		/* the measured thread */
@@ -154,17 +156,24 @@ static bool shootdowns(uint64_t *count)
 	return row;
 }
 
-/* Some hypervisors, and some processors, do it for the other CPUs without telling them. */
+/*
+ * Some hypervisors, and some processors, do it for the other CPUs without telling them. Nor is told
+ * who does not run at the moment: so for a while.
+ */
 static void try_shootdowns(void)
 {
+	const struct timespec pause = { .tv_nsec = SHOOTDOWN_PAUSE_NS };
 	uint64_t before, after;
 
 	if (!disturb_can(DISTURB_TLB) || !shootdowns(&before))
 		return;
-	for (int i = 0; i < SHOOTDOWN_TRIES; i++)
+	for (int i = 0; i < SHOOTDOWN_TRIES; i++) {
 		(void)protect_once();
-	if (shootdowns(&after) && after == before)
-		disturb_cannot(DISTURB_TLB, 0, "the other CPU is not interrupted for it here");
+		if (!shootdowns(&after) || after != before)
+			return;
+		(void)nanosleep(&pause, NULL);
+	}
+	disturb_cannot(DISTURB_TLB, 0, "the other CPU is not interrupted for it here");
 }
 
 void disturb_try(void)

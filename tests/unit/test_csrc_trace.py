@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
 import struct
 import subprocess
 from pathlib import Path
@@ -303,6 +304,7 @@ def test_gaps_that_touch_share_no_event(tool):
 
 
 TIMER, WORK, SWITCHED = "irq_vectors/local_timer_entry", "workqueue/workqueue_execute_start", "sched/sched_switch"
+SIGNAL = "signal/signal_deliver"
 CAUSES = [
     ([(TIMER, {}), ("timer/hrtimer_expire_entry", {"value": 0x1010})], "interrupt", "hrtimer:tick_nohz_handler"),
     ([(TIMER, {}), ("timer/hrtimer_expire_entry", {"value": 0x1010}), ("irq/softirq_entry", {"value": 1}),
@@ -329,6 +331,12 @@ CAUSES = [
       (SWITCHED, {"value": OURS, "text": "ksoftirqd/3<9"})], "interrupt", "task:ksoftirqd"),
     ([(SWITCHED, {"value": OURS, "extra": 1, "text": "make<9"})], "interrupt", "task:make"),
     ([(TIMER, {}), (SWITCHED, {"value": OURS, "text": "swapper/3"})], "interrupt", "vector:local_timer"),
+    ([("irq_vectors/reschedule_entry", {}), (SIGNAL, {"value": 10}), ("raw_syscalls/sys_enter", {"value": 10**6})],
+     "interrupt", "signal:SIGUSR1"),
+    ([(TIMER, {}), ("timer/hrtimer_expire_entry", {"value": 0x1010}), (SIGNAL, {"value": 27})],
+     "interrupt", "signal:SIGPROF"),
+    ([("raw_syscalls/sys_enter", {"value": 10**6}), (SIGNAL, {"value": 64})], "syscall", "signal:64"),
+    ([(SIGNAL, {"value": 15}), (SWITCHED, {"value": 9, "text": "make"})], "interrupt", "task:make"),
     ([("software/context_switch", {"value": 1})], "interrupt", "switch:preempted"),
     ([("software/context_switch", {"value": 0})], "syscall", "switch:slept"),
     ([("irq/irq_handler_entry", {"value": 4, "text": "IPI"}), ("ipi/ipi_entry", {"value": 0xFFFF800081230000})],
@@ -357,6 +365,15 @@ def test_the_cause_of_a_gap(tool, files, happened, class_, cause):
     assert (got["gaps"][0]["class"], got["gaps"][0]["cause"]) == (class_, cause)
     (total,) = got["attribution"]["causes"]
     assert (total["class"], total["cause"], total["count"], total["stolen_ns"]) == (class_, cause, 1, 1000)
+
+
+def test_every_signal_has_its_name(tool):
+    numbers = sorted(signal.Signals)
+    lines = [line for i, number in enumerate(numbers) for line in (
+        event(1000 * i + 1100, SIGNAL, value=int(number)), f"gap {1000 * i + 1000} 900")]  # fmt: skip
+    causes = [gap["cause"].removeprefix("signal:") for gap in match(tool, lines)["gaps"]]
+    plain = [number.name if number < signal.SIGRTMIN - 2 else str(int(number)) for number in numbers]
+    assert causes == plain
 
 
 def test_what_a_gap_says_beside_its_cause(tool):
