@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: So many are shown one by one; the rest is summed, and --json has it all.
 SHOWN_CAUSES, SHOWN_TREATMENTS = 8, 8
+#: What is about less of the stolen time is not shown, unless all is.
+LEAST_SHARE, SHOWN_AT_LEAST = 0.005, 3
 _LEVELS = {
     "tracepoints": "causes by tracepoints",
     "software": "causes by software events alone (an interrupt has no name then)",
@@ -140,10 +142,11 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
     from rich.text import Text
 
     made = treatments(found)
+    worth = [each for each in made[:SHOWN_TREATMENTS] if each.share >= LEAST_SHARE] or made[:SHOWN_AT_LEAST]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(ratio=1, overflow="fold")
-    for each in made[:SHOWN_TREATMENTS]:
+    for each in worth:
         table.add_row(
             Text(f"  {_percent(each.share)}", style="bold"),
             Text.assemble(
@@ -158,8 +161,8 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
     if made:
         print_line("what to do, and the share of the stolen time that it is about:", out, "bold")
         out.print(table)
-    if len(made) > SHOWN_TREATMENTS:
-        print_line(f"{len(made) - SHOWN_TREATMENTS} more: --json has all", out)
+    if len(made) > len(worth):
+        print_line(f"{len(made) - len(worth)} more: --json has all", out)
     if there := [each for each in in_effect(found) if each.kind not in _WHOSE]:
         print_line(f"in effect already: {', '.join(_short(each) for each in there)}", out)
 

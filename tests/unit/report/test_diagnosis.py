@@ -66,6 +66,15 @@ def test_what_is_beyond_the_first_is_summed() -> None:
     assert any("for causes 1-8 and more" in line for line in lines)
 
 
+def test_what_is_about_next_to_nothing_is_not_homework() -> None:
+    small = {("interrupt", TIMER, "task:a"): [10**8], ("interrupt", TIMER, "work:vmstat_update"): [2_000]}
+    text = shown(small)
+    assert "isolcpus" in text
+    assert "stat-interval" not in text.partition("what to do")[2].partition("more: --json")[0]
+    flat = {("interrupt", TIMER, f"fault:{number}"): [1_000] for number in range(300)}
+    assert "mlockall" in shown(flat)
+
+
 def test_a_quiet_core_is_told_so() -> None:
     text = shown({})
     assert "quiet: nothing of 1 µs or longer in 5.00 s: at most 0.600 a second (95 %)" in text
