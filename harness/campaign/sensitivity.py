@@ -23,7 +23,8 @@ from ..plan import Plan, build_plan
 from ..plan.diagnosis import best_mode
 from ..stats.causes import LEVELS
 from ..stats.quantiles import CONFIDENCE
-from ..stats.sensitivity import BAR, MET, NOTHING, Observed, Score, Sensitivity, score, total
+from ..stats.sensitivity import Observed, score
+from ..stats.shares import BAR, MET, NOTHING, Score, Sensitivity, total
 from ..store.files import BrokenResult
 from ..store.runs import Run, load_run, read_events, read_gaps
 from ..store.sensitivity import CAMPAIGN, IDENTITY

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..stats.sensitivity import Sensitivity
+    from ..stats.shares import Sensitivity
     from .progress import Progress
 
 

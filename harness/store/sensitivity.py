@@ -32,7 +32,7 @@ _MACHINES = ("uuid", "machine_id", "serial")
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of one kind of disturbance, as :class:`~harness.stats.sensitivity.Score` says it.
+    """What is known of one kind of disturbance, as :class:`~harness.stats.shares.Score` says it.
 
     ``found``, ``of`` so many; ``recall`` and ``precision`` are lower bounds, 0..1; ``precision`` is ``None`` where the
     kernel does not tell who sent an interrupt, and then ``by_chance`` bounds what is taken for found without having

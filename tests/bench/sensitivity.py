@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.build import build_probe, native_arch
-from harness.stats.sensitivity import BAR, Observed, Score, Sensitivity, score, total
+from harness.stats.sensitivity import Observed, score
+from harness.stats.shares import BAR, Score, Sensitivity, total
 from harness.store.sensitivity import percent
 
 from .figure import Figure, measured_cpu, run

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.stats.marks import KINDS, marks_of
-from harness.stats.sensitivity import BELOW, MET, NOTHING, TOO_FEW, Observed, Score, Sensitivity, score
+from harness.stats.sensitivity import Observed, score
+from harness.stats.shares import BELOW, MET, NOTHING, TOO_FEW, Score, Sensitivity
 
 OURS, THEIRS = 100, 200
 X86 = (
