@@ -26,6 +26,7 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { MOST = 8 << 20, MOST_WORDS = 64, LINE_BYTES = 32, SYSLOG_CONSOLE_OFF = 6 };
@@ -178,6 +179,7 @@ int main(void)
 	}
 	say_file("beside.json", "/beside/result.json");
 	say("done", "", 0);
+	tcdrain(STDOUT_FILENO);
 	sync();
 	reboot(RB_POWER_OFF);
 	for (;;)

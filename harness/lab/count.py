@@ -26,6 +26,8 @@ from .recipes import File
 
 #: Of ``beside``: no probe, but a CPU that is taken away.
 OFFLINE = "offline:"
+#: A real-time kernel takes the emulated serial line's interrupts for nobody's, after some 100,000, and that line is dead.
+_ALWAYS = ("panic=-1", "noirqdebug")
 #: With 256 MB an arm64 kernel of Debian's ends before its first word.
 _MEMORY_MB = 512
 #: The line of /proc/interrupts that counts ticks: of x86's local APIC, of arm64's architected timer.
@@ -84,7 +86,7 @@ def run(
         folder = Path(name)
         log = folder / "console"
         log.touch()
-        boot = Boot(_unpacked(kernel.image, folder), folder / "initrd", (*append, "panic=-1"))
+        boot = Boot(_unpacked(kernel.image, folder), folder / "initrd", (*append, *_ALWAYS))
         boot.initrd.write_bytes(_initrd(arch, job, beside)) if boot.initrd else None
         hardware = Hardware(
             "count", arch, cpus, _MEMORY_MB, accel, log, boot, releases=(kernel.release,), tsc_khz=tsc.khz()
