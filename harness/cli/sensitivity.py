@@ -46,7 +46,7 @@ def run(
     if not as_json:
         click.echo("isolbench: it ends as soon as each kind has as many disturbances as its bound needs", err=True)
     with Progress(execution, quiet=as_json) as progress:
-        told = partial(_so_far, progress)
+        told = partial(so_far, progress)
         outcome, found = sensitivity.measure(execution, known, progress.listen, told=told)
     document = sensitivity.document_of(execution, found, outcome)
     # One that was interrupted says less than the one before it, which reports go on to state.
@@ -67,14 +67,14 @@ def run(
     return code
 
 
-def _so_far(progress: Progress, target: str, found: Sensitivity) -> None:
+def so_far(progress: Progress, target: str, found: Sensitivity) -> None:
     """How many kinds are settled, and which takes longest."""
     seen = [each for each in found.scores if not each.blind]
     if not seen:
         return
     slowest = max(seen, key=lambda each: each.lacking())
     met = sum(each.verdict() == "met" for each in seen)
-    so_far = f"{target}: {met} of {len(seen)} kinds meet the bar"
+    text = f"{target}: {met} of {len(seen)} kinds meet the bar"
     if slowest.lacking():
-        so_far += f"; {slowest.kind} needs {slowest.lacking():,} more"
-    progress.note(so_far)
+        text += f"; {slowest.kind} needs {slowest.lacking():,} more"
+    progress.note(text)

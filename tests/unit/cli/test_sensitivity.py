@@ -15,7 +15,10 @@ from rich.console import Console
 from harness.campaign.outcome import LaneOutcome, Outcome
 from harness.campaign.sensitivity import RUNS, document_of, scored
 from harness.cli.doctor import doctor
+from harness.cli.progress import Progress
+from harness.cli.sensitivity import so_far
 from harness.report.sensitivity import print_sensitivity
+from harness.stats.shares import Score, Sensitivity
 
 from ..campaign import fake_sense
 
@@ -71,6 +74,23 @@ def test_nothing_measured_says_why(tmp_path: Path) -> None:
 def test_a_terminal_of_80_columns_is_enough(tmp_path: Path) -> None:
     text = said(tmp_path, width=80, kinds={"membarrier": 2_000})
     assert max(len(click.unstyle(line)) for line in text.splitlines()) <= 80
+
+
+def test_after_each_run_what_is_settled_and_what_takes_longest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execution = fake_sense.execution(tmp_path)
+    few, good = (
+        Score("signal", 200, effective=200, found=200, named=200),
+        Score("tlb", 300, effective=300, found=300, named=300),
+    )
+    blind = Score("tick", 9, not_judged=9, blind=True)
+    for scores in ((good, few, blind), (good, blind), (blind,)):
+        so_far(Progress(execution), "nuc", Sensitivity(scores))
+    assert capsys.readouterr().err.splitlines() == [
+        "nuc: 1 of 2 kinds meet the bar; signal needs 99 more",
+        "nuc: 1 of 1 kinds meet the bar",
+    ]
 
 
 @pytest.mark.parametrize(
