@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as proto
 
 from harness.store.causes import in_words
+from harness.store.export import export
 from harness.store.perfetto import COUNTED, write_trace
 from harness.store.pftrace import TraceWriter, number, text
 from harness.store.runs import load_run
@@ -443,3 +444,31 @@ def test_the_same_run_has_the_same_tracks_in_any_trace(tmp_path):
     )
     assert one.items() <= both.items()
     assert load_run(folder).name in one[next(uuid for uuid in one if uuid)]
+
+
+KEYS = ["cpu", "at_ns", "gap_ns", "class", "cause", "chain", "sender", "started", "ended", "gaps", "stored", "dropped"]
+KEYS += ["realtime_ns", "boottime_ns", "monotonic_raw_ns", "attribution", "causes", "stolen_ns", "level", "reason"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), inner),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(JSON, max_size=4), st.dictionaries(st.sampled_from(KEYS), JSON), st.booleans(), JSON)
+def test_whatever_a_run_says_a_trace_comes_of_it(run_folder, lines, result, alone, control):
+    """What is not of its shape is left out; the rest is a trace, and a table."""
+    before = (run_folder / "run.json").read_text()
+    document = json.loads(before)
+    try:
+        document["results"] = [result if alone else document["results"][0] | result, control]
+        document["control"] = {"validity": {}, "result": control}
+        (run_folder / "run.json").write_text(json.dumps(document))
+        for name in ("gaps", "disturbances"):
+            write_list(run_folder, name, [*lines, {"cpu": 3, "at_ns": 1, "gap_ns": 2, "kind": "x", "end_ns": 3}])
+        read = exported(run_folder, [])
+        assert all(event.kind in TYPES.values() for event in read.events)
+        export(run_folder, "parquet", io.BytesIO(), gaps=True)
+    finally:
+        (run_folder / "run.json").write_text(before)
