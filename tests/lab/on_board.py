@@ -83,7 +83,7 @@ def write(path, text):
 
 
 def wait_for(true, what):
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + 300
     while not true():
         if time.monotonic() > end_s:
             sys.exit("never: " + what)

@@ -30,7 +30,7 @@ from harness.lab.recipes import RECIPES
 from harness.target.contact import contact
 from harness.target.transport import open_transport
 
-from .conftest import Board
+from .conftest import PATIENCE_S, Board
 
 INVENTORY = """
 targets:
@@ -112,7 +112,7 @@ def test_what_ends_while_it_comes_up_leaves_nothing(
     call = [sys.executable, "-m", "harness", "lab", "up", "early", "--inventory", str(inventory)]
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as coming:
         folder = states.BoardFolder("early")
-        deadline = Deadline.after(60)
+        deadline = Deadline.after(PATIENCE_S)
         while not is_booting(folder) and coming.poll() is None and not deadline.expired:
             time.sleep(0.1)
         assert len(qemus()) == 1
@@ -124,7 +124,7 @@ def test_what_ends_while_it_comes_up_leaves_nothing(
             record = folder.read()
             assert record is not None
             os.kill(record.pid, signal.SIGKILL)
-        assert says in coming.communicate(timeout=60)[1]
+        assert says in coming.communicate(timeout=PATIENCE_S)[1]
     assert coming.returncode == code
     assert qemus() == []
     assert not folder.path.exists()
@@ -140,7 +140,7 @@ def isolbench(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 def said(target: Target, *argv: str) -> str:
     transport = open_transport(target)
     try:
-        done = transport.run(argv, deadline=Deadline.after(60))
+        done = transport.run(argv, deadline=Deadline.after(PATIENCE_S))
     finally:
         transport.close()
     assert done.ok, done.last_words()
@@ -150,7 +150,7 @@ def said(target: Target, *argv: str) -> str:
 def test_it_is_a_target_like_any_other(box: Board) -> None:
     transport = open_transport(box.target)
     try:
-        found = contact(transport, box.target, Deadline.after(60))
+        found = contact(transport, box.target, Deadline.after(PATIENCE_S))
     finally:
         transport.close()
     assert (found.arch, found.sudo, found.user) == ("x86_64", True, "lab")
@@ -168,7 +168,7 @@ def test_a_user_without_sudo(box: Board) -> None:
     guest = box.target.model_copy(update={"user": "guest"})
     transport = open_transport(guest)
     try:
-        assert contact(transport, guest, Deadline.after(60)).sudo is False
+        assert contact(transport, guest, Deadline.after(PATIENCE_S)).sudo is False
     finally:
         transport.close()
 
@@ -253,7 +253,7 @@ def test_a_damaged_image_is_not_booted(box: Board, cache: Cache, tmp_path: Path)
 def test_killed_in_mid_flight_and_down_nothing_is_left(box: Board, state: Path) -> None:
     """After all others: the board is taken down. Killed first, as a power cut would."""
     os.kill(box.record.pid, signal.SIGKILL)
-    deadline = Deadline.after(10)
+    deadline = Deadline.after(PATIENCE_S)
     while box.record.is_alive() and not deadline.expired:
         time.sleep(0.05)
     with pytest.raises(BoardDown, match="ended by itself"):
@@ -269,13 +269,13 @@ def test_a_build_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     call = [sys.executable, "-m", "harness", "lab", "build", "bookworm-x86_64"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment) as building:
-        deadline = Deadline.after(60)
+        deadline = Deadline.after(PATIENCE_S)
         while not unpacking(tmp_path) and building.poll() is None and not deadline.expired:
             time.sleep(0.1)
         if building.poll() is not None:
             pytest.skip(f"Debian's archive is not in reach: {building.communicate()[1]}")
         building.terminate()
-        assert "given up, as was asked" in building.communicate(timeout=120)[1]
+        assert "given up, as was asked" in building.communicate(timeout=PATIENCE_S)[1]
     assert building.returncode == 143
     assert unpacking(tmp_path) == []
     assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]

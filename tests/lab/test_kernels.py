@@ -38,7 +38,7 @@ from harness.target.kernels import Bundle, identify
 from harness.target.session import open_session
 from harness.target.transport import Transport, open_transport
 
-from .conftest import Board
+from .conftest import PATIENCE_S, Board
 
 DEBS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isolbench" / "test-debs"
 INVENTORY = """\
@@ -121,7 +121,7 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 
 
 def disk(transport: Transport) -> str:
-    done = transport.run(["sudo", "sh", "-c", LOOK], deadline=Deadline.after(120))
+    done = transport.run(["sudo", "sh", "-c", LOOK], deadline=Deadline.after(PATIENCE_S))
     assert done.ok, done.last_words()
     return done.stdout.decode()
 

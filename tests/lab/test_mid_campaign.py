@@ -18,27 +18,19 @@ from harness.campaign.events import Event
 from harness.campaign.execution import Execution
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
-from harness.config.targets import Virtual
-from harness.lab import boards, way
-from harness.lab.images import Image
+from harness.lab import way
 from harness.plan import build_plan
 
+from .conftest import Board, Boxes
+
 CAMPAIGN = {
-    "campaign": "c", "targets": ["mid"], "benches": ["gap"], "axes": {"mode": ["pinned"]}, "settle": "0s",
+    "campaign": "c", "targets": ["box"], "benches": ["gap"], "axes": {"mode": ["pinned"]}, "settle": "0s",
     "duration": "2s", "repeat": 3, "retry": {"infrastructure": 1, "invalid": 0},
 }  # fmt: skip
 
 
 #: Who does it has logged in before, which may take longer than a run does.
 PANIC = "echo 1 >/proc/sys/kernel/panic; echo ready; read _; echo c >/proc/sysrq-trigger"
-
-
-@pytest.fixture
-def mid(image: Callable[[str], Image], state: Path, one_at_a_time: None) -> Iterator[str]:
-    image("bookworm-x86_64")
-    boards.up("mid", Virtual(arch="x86_64"), print)
-    yield "mid"
-    boards.down("mid")
 
 
 class Story:
@@ -62,9 +54,9 @@ class Story:
 
 
 @pytest.fixture
-def panic(mid: str) -> Iterator[Callable[[], None]]:
+def panic(box: Board) -> Iterator[Callable[[], None]]:
     """Has the kernel panic at once, and boot a second later."""
-    call = [*way.ssh_command(mid, "root"), PANIC]
+    call = [*way.ssh_command("box", "root"), PANIC]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as waiting:
         assert waiting.stdin is not None
         assert waiting.stdout is not None
@@ -80,23 +72,23 @@ def panic(mid: str) -> Iterator[Callable[[], None]]:
 
 def attempt(execution: Execution, repeat: int) -> tuple[str, str, str]:
     """Reason, fault and log of the one attempt of that run."""
-    (found,) = (execution.path / "attempts/mid").glob(f"*-r{repeat}-a*")
+    (found,) = (execution.path / "attempts/box").glob(f"*-r{repeat}-a*")
     document = json.loads((found / "attempt.json").read_text())
     return str(document["reason"]), str(document["fault"]), (found / "log.txt").read_text()
 
 
 @pytest.mark.timeout(900)  # three boots, which are slow where others emulate as well
 def test_a_panic_costs_one_attempt_and_a_board_taken_down_ends_the_lane_until_it_is_up_again(
-    panic: Callable[[], None], tmp_path: Path
+    panic: Callable[[], None], boxes: Boxes, tmp_path: Path
 ) -> None:
-    (tmp_path / "lab.yaml").write_text("targets: {mid: {virtual: {arch: x86_64}, boot_timeout: 10min}}")
+    (tmp_path / "lab.yaml").write_text("targets: {box: {virtual: {arch: x86_64}, boot_timeout: 10min}}")
     (tmp_path / "c.yaml").write_text(json.dumps(CAMPAIGN))
     inventory = load_inventory(tmp_path / "lab.yaml")
     plan = build_plan(load_campaign(tmp_path / "c.yaml"), inventory)
     execution = executions.create(plan, tmp_path / "results", tmp_path / "lab.yaml")
 
     def down() -> None:
-        subprocess.run([sys.executable, "-m", "harness", "lab", "down", "mid"], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "harness", "lab", "down", "box"], check=True, capture_output=True)
 
     story = Story({2: panic, 3: down})
     outcome = carry_out(execution, inventory, listeners=[story.listen])
@@ -105,16 +97,16 @@ def test_a_panic_costs_one_attempt_and_a_board_taken_down_ends_the_lane_until_it
     assert "Kernel panic - not syncing: sysrq triggered crash" in reason
     assert fault == "infrastructure"
     assert "Kernel panic - not syncing: sysrq triggered crash" in log
-    assert attempt(execution, 3)[:2] == ("the target went down during the run: board mid is not up", "infrastructure")
+    assert attempt(execution, 3)[:2] == ("the target went down during the run: board box is not up", "infrastructure")
     # of a board that was taken down nothing is waited for: one try, which tells that it is not up
     assert story.count("connection-lost", since=3) == 1
     (lane,) = outcome.lanes
-    assert (lane.finished, lane.failure, lane.lasting) == (2, "board mid is not up", True)
-    assert lane.advice == "bring it up: isolbench lab up mid"
+    assert (lane.finished, lane.failure, lane.lasting) == (2, "board box is not up", True)
+    assert lane.advice == "bring it up: isolbench lab up box"
     assert outcome.exit_code == 3
-    assert outcome.sentence.endswith("resume continues once that is corrected: mid")
+    assert outcome.sentence.endswith("resume continues once that is corrected: box")
 
-    boards.up("mid", Virtual(arch="x86_64"), print)
+    boxes.up(anew=False)
     again = Story({})
     outcome = carry_out(execution, inventory, listeners=[again.listen])
     assert (outcome.finished, outcome.planned, again.count("run-stored")) == (3, 3, 1)

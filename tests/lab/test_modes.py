@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from harness.target.session import open_session
 from harness.target.transport import Transport, open_transport
 
 from ..loopback.agent_kit import listen, run_spec, soon, submit
-from .conftest import Board
+from .conftest import PATIENCE_S, Board
 
 #: Of a board with three CPUs the last is isolated by boot parameters, and the one before it is not.
 ISOLATED = ["isolcpus=managed_irq,domain,2", "nohz_full=2", "rcu_nocbs=2"]
@@ -125,7 +126,7 @@ class Asking:
                 submit(session.client, [killed])
                 seen = on_board(transport, "kill", refused)
                 with pytest.raises(ConnectionLost):
-                    listen(session.client)
+                    listen(session.client, patience_s=PATIENCE_S)
             said(transport, "pkill", "-x", "-f", "sleep 98765")
         finally:
             transport.close()
@@ -135,7 +136,7 @@ class Asking:
         for name, probe in self._probes.items():
             client.put(name, probe.path.read_bytes(), soon())
         submit(client, list(runs.values()))
-        heard = listen(client)
+        heard = listen(client, patience_s=PATIENCE_S)
         assert heard.last["restored"] == []
         return {
             name: RunRecord.from_json(json.loads(heard.runs[spec.run]["record.json"])) for name, spec in runs.items()
@@ -143,7 +144,7 @@ class Asking:
 
 
 def said(transport: Transport, *argv: str) -> bytes:
-    done = transport.run(["sudo", *argv], deadline=Deadline.after(120))
+    done = transport.run(["sudo", *argv], deadline=Deadline.after(PATIENCE_S))
     assert done.ok, done.last_words()
     return done.stdout
 
@@ -153,10 +154,24 @@ def on_board(transport: Transport, *words: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def old(image: Callable[[str], Image], box: Board, probes: dict[str, Built]) -> Asked:
+def trixie(image: Callable[[str], Image], state: Path, one_at_a_time: None) -> Iterator[Future[Target]]:
+    """A board of 6.12 with PREEMPT_RT, its last CPU isolated by boot parameters. It comes up while the other one is
+    asked."""
+    image("trixie-x86_64")
+    virtual = Virtual(arch="x86_64", image="trixie", kernel="rt", cpus=3)
+
+    def up() -> Target:
+        boards.up("trixie", virtual, print, append=ISOLATED)
+        return Target(name="trixie", virtual=virtual)
+
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(up)
+    boards.down("trixie")
+
+
+@pytest.fixture(scope="module")
+def old(image: Callable[[str], Image], box: Board, trixie: Future[Target], probes: dict[str, Built]) -> Asked:
     """6.1, booted without parameters."""
-    assert box.target.virtual is not None
-    boards.up("box", box.target.virtual, print)  # one that is up is left alone
     asking = Asking(box.target, probes, [0])
     runs = {
         "gap in a partition": asking.run("gap", "partition", 1),
@@ -170,29 +185,23 @@ def old(image: Callable[[str], Image], box: Board, probes: dict[str, Built]) -> 
 
 
 @pytest.fixture(scope="module")
-def new(image: Callable[[str], Image], state: Path, one_at_a_time: None, probes: dict[str, Built]) -> Iterator[Asked]:
-    """6.12 with PREEMPT_RT, its last CPU isolated by boot parameters."""
-    kernel = image("trixie-x86_64").kernels["rt"]
-    virtual = Virtual(arch="x86_64", image="trixie", kernel="rt", cpus=3)
-    target = Target(name="trixie", virtual=virtual)
-    boards.up("trixie", virtual, print, append=ISOLATED)
-    try:
-        asking = Asking(target, probes, [0])
-        runs = {
-            "gap in a partition": asking.run("gap", "partition", 1),
-            "gap, pinned": asking.run("gap", "pinned", 1, seconds=2),
-            "gap without a tick": asking.run("gap", "nohz-full", 2, seconds=2),
-            "gap with a tick": asking.run("gap", "nohz-full", 1),
-            "a partition of isolcpus": asking.run("gap", "partition", 2),
-            "wake by deadline": asking.run("wake", "deadline", 1),
-            "deadline, pinned": asking.run("wake", PINNED_DEADLINE, 2),
-            "gap by fifo": asking.run("gap", "fifo", 1),
-        }
-        bare = {"gap by fifo, without debugfs": asking.run("gap", "fifo", 1)}
-        killed = asking.run("gap", "partition", 1, seconds=60)
-        yield asking.ask(kernel.hz, runs, killed, without_debugfs=bare, refused="2")
-    finally:
-        boards.down("trixie")
+def new(image: Callable[[str], Image], trixie: Future[Target], probes: dict[str, Built]) -> Asked:
+    """6.12 with PREEMPT_RT."""
+    asking = Asking(trixie.result(), probes, [0])
+    runs = {
+        "gap in a partition": asking.run("gap", "partition", 1),
+        "gap, pinned": asking.run("gap", "pinned", 1, seconds=2),
+        "gap without a tick": asking.run("gap", "nohz-full", 2, seconds=2),
+        "gap with a tick": asking.run("gap", "nohz-full", 1),
+        "a partition of isolcpus": asking.run("gap", "partition", 2),
+        "wake by deadline": asking.run("wake", "deadline", 1),
+        "deadline, pinned": asking.run("wake", PINNED_DEADLINE, 2),
+        "gap by fifo": asking.run("gap", "fifo", 1),
+    }
+    bare = {"gap by fifo, without debugfs": asking.run("gap", "fifo", 1)}
+    killed = asking.run("gap", "partition", 1, seconds=60)
+    hz = image("trixie-x86_64").kernels["rt"].hz
+    return asking.ask(hz, runs, killed, without_debugfs=bare, refused="2")
 
 
 @pytest.fixture(params=["old", "new"], ids=["6.1", "6.12"])

@@ -250,11 +250,11 @@ class Heard:
         return self.events[-1]
 
 
-def listen(client: AgentClient, *, ack: bool = True) -> Heard:
-    """Until the batch is finished."""
+def listen(client: AgentClient, *, ack: bool = True, patience_s: float = PATIENCE_S) -> Heard:
+    """Until the batch is finished. ``patience_s``: between two frames."""
     heard = Heard()
     while True:
-        frame = client.next(soon())
+        frame = client.next(Deadline.after(patience_s))
         assert frame is not None, f"silence after {heard.events}"
         if frame.type == "run":
             heard.frames.append(frame)
