@@ -15,6 +15,7 @@
 
 #define STACK_BYTES (2048 * 1024)	/* ThreadSanitizer puts 900 KiB of its own there */
 #define NAP_NS 50000
+#define SPIN_NS 1000000		/* to be there when the task is */
 #define LEAD_NS 5000		/* from telling the task until it is due: its cache line has come by then */
 #define MARGIN_NS 20000000	/* before the end of the loop nothing is begun any more */
 
@@ -75,9 +76,11 @@ static void nap(uint64_t ns)
 
 static void post(uint8_t kind, uint8_t call)
 {
+	const double lead_ns = kind == DISTURB_ANSWER ? 0 : LEAD_NS;
+
 	disturb_shared.kind = kind;
 	disturb_shared.call = call;
-	atomic_store_explicit(&disturb_shared.due, counter_read() + (uint64_t)(LEAD_NS * rate),
+	atomic_store_explicit(&disturb_shared.due, counter_read() + (uint64_t)(lead_ns * rate),
 			      memory_order_release);
 }
 
@@ -86,14 +89,17 @@ static bool is_over(void)
 	return atomic_load_explicit(&ended, memory_order_acquire);
 }
 
-/* The task did what it was asked to. False: the loop is over. */
+/* The task did what it was asked to, mostly at once. False: the loop is over. */
 static bool await_done(void)
 {
+	const uint64_t asleep = counter_read() + (uint64_t)(SPIN_NS * rate);
+
 	while ((int64_t)(atomic_load_explicit(&disturb_shared.due, memory_order_acquire) - counter_read()) <
 	       INT64_MAX / 4) {
 		if (is_over())
 			return false;
-		nap(NAP_NS);
+		if ((int64_t)(counter_read() - asleep) > 0)
+			nap(NAP_NS);
 	}
 	return true;
 }
@@ -109,11 +115,17 @@ static bool disturb_itself(struct disturbance *made)
 	return true;
 }
 
-/* Whoever only sends an interrupt does not know when it is there: not after the task runs again. */
-static bool await_answer(struct disturbance *made)
+/* Returns when the task is seen to run. */
+static bool await_task(void)
 {
 	post(DISTURB_ANSWER, 0);
-	if (!await_done())
+	return await_done();
+}
+
+/* Whoever only sends an interrupt does not know when it is there: not after the task runs again. */
+static bool await_return(struct disturbance *made)
+{
+	if (!await_task())
 		return false;
 	made->end = disturb_shared.end;
 	return true;
@@ -129,7 +141,10 @@ static bool await_effect(struct disturbance *made)
 	return true;
 }
 
-/* Returns when its effects are over. False: the loop was before. */
+/*
+ * Returns when its effects are over. False: the loop was before. A task that does not run cannot be
+ * disturbed, so it is waited for: somebody else may have its CPU, or the host an emulated one.
+ */
 static bool disturb(struct disturbance *made)
 {
 	atomic_store_explicit(&disturb_shared.effect, 0, memory_order_relaxed);
@@ -139,15 +154,19 @@ static bool disturb(struct disturbance *made)
 		return disturb_itself(made);
 	case DISTURB_TICK:
 		return disturb_itself(made) && await_effect(made);
+	default:
+		break;
+	}
+	if (!await_task())
+		return false;
+	disturb_from_here(made);
+	switch (made->kind) {
 	case DISTURB_RESCHEDULE:
-		disturb_from_here(made);
-		return await_answer(made);
+		return await_return(made);
 	case DISTURB_SIGNAL:
 	case DISTURB_TASK:
-		disturb_from_here(made);
 		return await_effect(made);
 	default:
-		disturb_from_here(made);
 		return true;
 	}
 }
