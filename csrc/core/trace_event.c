@@ -33,6 +33,7 @@ const struct trace_kind_facts trace_kinds[TRACE_KINDS] = {
 	[TRACE_END] = { "end", CLASS_UNEXPLAINED, false, 0 },
 	[TRACE_CALLER] = { "from", CLASS_UNEXPLAINED, false, 0 },
 	[TRACE_SENDER] = { "from", CLASS_UNEXPLAINED, false, 0 },
+	[TRACE_RAISER] = { "from", CLASS_UNEXPLAINED, false, 0 },
 };
 
 #define VECTOR(name, counted_in) \
@@ -77,6 +78,8 @@ const struct trace_source trace_sources[TRACE_SOURCES] = {
 			    .value = "callsite", .extra = "csd", .other = "func" },
 	[SOURCE_SENDER] = { .event = "ipi/ipi_send_cpu", .kind = TRACE_SENDER,
 			    .value = "callsite", .extra = "callback" },
+	[SOURCE_RAISER] = { .event = "ipi/ipi_raise", .kind = TRACE_RAISER, .value = "reason",
+			    .text = "target_cpus" },
 	[SOURCE_SOFTWARE_FAULT] = { .kind = TRACE_FAULT, .label = "user", .own = true },
 	[SOURCE_SOFTWARE_SWITCH] = { .kind = TRACE_PREEMPT, .own = true },
 };

@@ -36,6 +36,7 @@ enum trace_kind {
 	TRACE_END,		/* what an interrupt did has: its handler, or a call */
 	TRACE_CALLER,		/* of another CPU: asked for a TRACE_CALL; value: where; extra: its csd */
 	TRACE_SENDER,		/* the same: sent an interrupt; extra: 0 if it is to reschedule */
+	TRACE_RAISER,		/* the same on arm64; value: as a TRACE_IPI's; text: to which CPUs, a bit each */
 	TRACE_KINDS
 };
 
@@ -65,7 +66,7 @@ struct trace_source {
 };
 
 enum {
-	TRACE_SOURCES = 33,
+	TRACE_SOURCES = 34,
 	TRACE_FIELDS = 5,		/* value, extra, text, other, other_text */
 	TRACE_TEXT = 24,
 };
@@ -77,8 +78,9 @@ enum { SOURCE_SYSCALL = 0, SOURCE_RESCHEDULE = 4 };
 
 /* The last are those that other CPUs have, and those that are no tracepoints. */
 enum {
-	SOURCE_CALLER = TRACE_SOURCES - 4,
+	SOURCE_CALLER = TRACE_SOURCES - 5,
 	SOURCE_SENDER,
+	SOURCE_RAISER,
 	SOURCE_SOFTWARE_FAULT,
 	SOURCE_SOFTWARE_SWITCH,
 };

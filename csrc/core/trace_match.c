@@ -62,7 +62,8 @@ static bool sends(const struct trace_event *sent, const struct trace_event *even
 		return sent->kind == TRACE_CALLER && sent->extra == event->extra &&
 		       (!sent->function || sent->function == event->value);
 	if (event->kind == TRACE_IPI)
-		return sent->kind == TRACE_SENDER;
+		return sent->kind == TRACE_SENDER ||
+		       (sent->kind == TRACE_RAISER && sent->value == event->value);
 	return event->source == SOURCE_RESCHEDULE && sent->kind == TRACE_SENDER && !sent->extra;
 }
 

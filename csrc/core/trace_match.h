@@ -27,7 +27,7 @@ struct trace_feed {
 	void *context;
 };
 
-/* What another CPU sent: an event of kind TRACE_CALLER or TRACE_SENDER, and when. */
+/* What another CPU sent: an event of kind TRACE_CALLER, TRACE_SENDER or TRACE_RAISER, and when. */
 struct trace_sent {
 	uint64_t at;
 	struct trace_event event;

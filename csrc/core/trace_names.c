@@ -139,7 +139,8 @@ static void take_format(struct trace_findings *findings, uint64_t *best, char *l
 		return;
 	*end = '\0';
 	for (size_t i = LINKS_FIXED; i < findings->links_used; i++)
-		if (findings->links[i].kind == TRACE_IPI && findings->links[i].value == address)
+		if ((findings->links[i].kind == TRACE_IPI || findings->links[i].kind == TRACE_RAISER) &&
+		    findings->links[i].value == address)
 			put(&findings->links[i], name + 1);
 }
 

@@ -281,14 +281,16 @@ bool trace_events_open_senders(const struct trace_request *request, int cpu, int
 {
 	struct trace_request smaller = *request;
 	char target[32];
-	const struct wanted wanted = { .cpu = cpu, .filter = target, .strictly = true };
+	struct wanted wanted = { .cpu = cpu, .strictly = true };
 
 	memset(events, 0, sizeof(*events));
 	events->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
 	events->tracefs = -1;
 	smaller.ring_bytes = SENDER_PAGES * events->page_bytes;
 	snprintf(target, sizeof(target), "cpu == %d", request->cpu);
-	for (size_t i = SOURCE_CALLER; i <= SOURCE_SENDER; i++) {
+	for (size_t i = SOURCE_CALLER; i <= SOURCE_RAISER; i++) {
+		/* Of a set of CPUs older kernels cannot filter: who looks at it does. */
+		wanted.filter = i == SOURCE_RAISER ? NULL : target;
 		opening->states[i] = (uint8_t)open_tracepoint(&smaller, i, &wanted, tracefs, events);
 		if (opening->states[i] == TRACE_REFUSED)
 			say_why(opening, "not all of who sends interrupts", errno);

@@ -2,6 +2,7 @@
 #include "core/trace_senders.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/placement.h"
 #include "core/sysfs.h"
@@ -11,6 +12,7 @@ void trace_senders_open(struct trace_senders *senders, const struct trace_reques
 {
 	char online[1024];
 
+	senders->cpu = request->cpu;
 	if (request->cpu < 0 || opening->level != LEVEL_TRACEPOINTS ||
 	    !sysfs_line(online, sizeof(online), "/sys/devices/system/cpu/online"))
 		return;
@@ -34,6 +36,19 @@ void trace_senders_enable(const struct trace_senders *senders)
 		(void)trace_events_enable(&senders->events[i]);
 }
 
+/* Of several that were sent at once: is the measured CPU among them? One beyond the text is not known. */
+static bool is_meant(const struct trace_senders *senders, struct trace_event *event)
+{
+	const size_t byte = (size_t)senders->cpu / 8;
+	bool meant = true;
+
+	if (event->kind == TRACE_RAISER) {
+		meant = byte < sizeof(event->text) - 1 && event->text[byte] >> senders->cpu % 8 & 1;
+		memset(event->text, 0, sizeof(event->text));
+	}
+	return meant;
+}
+
 static void note_own(struct trace_senders *senders, const struct trace_sent *sent)
 {
 	const bool calls = sent->event.kind == TRACE_CALLER || !sent->event.extra;
@@ -55,7 +70,8 @@ void trace_senders_take(struct trace_senders *senders, const struct trace_drain 
 
 		trace_events_look(events);
 		while ((record = trace_bytes_peek(&events->bytes, senders->scratch, &size))) {
-			if (trace_decode(&events->layout, record, size, &sent.event) == TRACE_DECODED) {
+			if (trace_decode(&events->layout, record, size, &sent.event) == TRACE_DECODED &&
+			    is_meant(senders, &sent.event)) {
 				sent.at = trace_drain_counter(drain, sent.event.time_ns);
 				trace_match_sent(match, &sent);
 				note_own(senders, &sent);

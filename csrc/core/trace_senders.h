@@ -14,6 +14,7 @@ struct trace_senders {
 	struct trace_events *events;	/* of each other CPU; NULL: none can be had */
 	int16_t *cpus;
 	size_t count;
+	int cpu;			/* the measured one */
 	int32_t self;			/* the reader: what it sends itself, */
 	uint64_t first, last;		/* between these times, */
 	uint64_t own;			/* is counted: function calls, and what woke a task there */

@@ -122,9 +122,10 @@ def test_gap_under_sanitisers(sanitised, tmp_path):
 
 
 MORE = [
-    ("wake", ["--method", "timerfd", "--digits", "3", "--ring", "2", "--threshold", "100ns"]),
-    ("xwake", ["--method", "eventfd", "--ring", "2", "--threshold", "100ns"]),
+    ("wake", ["--method", "timerfd", "--digits", "3", "--ring", "2", "--threshold", "100ns", "--attribution", "perf"]),
+    ("xwake", ["--method", "eventfd", "--ring", "2", "--threshold", "100ns", "--attribution", "perf"]),
     ("work", ["--buffer-bytes", "128", "--digits", "2", "--steps", "3"]),
+    ("work", ["--excess", "100ns", "--ring", "2", "--attribution", "perf"]),
     ("sense", ["--distance", "1ms", "--ring", "2", "--threshold", "50ns"]),
 ]
 

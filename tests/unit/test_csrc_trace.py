@@ -427,6 +427,15 @@ def test_who_sent_an_interrupt(tool, files, others, happened, sender):
         assert got["sender"] == {"cpu": sender[0], "tid": sender[1], "task": None, "site": "tick_nohz_handler"}
 
 
+def test_who_raised_an_interrupt_on_arm64(tool, files):
+    """It is known by its name alone, which the kernel has one of: who raised that one last."""
+    name, other = 0xFFFF800081230000, 0xFFFF800081239999
+    raised = [f"sent {at} ipi/ipi_raise {tid} {value} 0 {cpu}"
+              for at, tid, value, cpu in ((800, 40, name, 4), (900, 50, name, 5), (950, 60, other, 6))]  # fmt: skip
+    (got,) = match(tool, [*raised, event(1100, "ipi/ipi_entry", value=name), "gap 1000 1000"], files=files)["gaps"]
+    assert got["sender"] == {"cpu": 5, "tid": 50, "task": None, "site": "Rescheduling interrupts"}
+
+
 def test_an_interrupt_has_its_number_beside_its_name(tool):
     got = match(tool, [event(1100, "irq/irq_handler_entry", value=36, text="eth0-rx"), "gap 1000 1000"])
     assert (got["attribution"]["causes"][0]["irq"], got["attribution"]["causes"][0]["cause"]) == (36, "irq:eth0-rx")
