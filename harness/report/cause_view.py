@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..advice import explain
 from ..stats.causes import CLASSES, Beside, Causes, Row, beside
+from ..stats.trails import NO_TRAIL
 from . import causes as told
 from .cause_plots import Axis, TimePlot, axis_of, bars, time_plot, width
 from .figures import events_of
@@ -24,7 +25,7 @@ from .view import ComparedRow, Comparison, ModeView, Section, TargetView, View
 #: Rows of the tables of causes in a page, and in one of them at least and at most; the same of columns of timelines.
 ROWS, FEWEST_ROWS, MOST_ROWS = 400, 3, 10
 COLUMNS, FEWEST_COLUMNS = 5_000, 20
-#: Causes in a page for which advice is listed, and cells that are shown open.
+#: Causes in a page for which advice is listed; and cells that are shown open, and whose gaps are read for more.
 ADVISED, OPEN = 100, 6
 #: Rows of a comparison, and comparisons in a page.
 COMPARED_ROWS, COMPARISONS = 10, 40
@@ -38,10 +39,13 @@ CLASS_WORDS = {
 
 @dataclass(frozen=True)
 class CauseRow:
+    """``trail``: who sent it, or what the tick was needed for, in the run of the timeline."""
+
     row: Row
     name: str
     what: str
     bars: str
+    trail: str
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,14 @@ def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], Secti
     axis = axis_of(every)
     rows = max(FEWEST_ROWS, min(MOST_ROWS, ROWS // len(every)))
     parts = max(FEWEST_COLUMNS, min(PARTS, COLUMNS // len(every)))
+    few = len(every) <= OPEN
     found = {}
     for section in attributed:
         late = told.lateness(section)
         cells = tuple(
-            _cell(section, mode, mode.causes, runs, axis, rows, parts, late) for mode in section.modes if mode.causes
+            _cell(section, mode, mode.causes, runs, axis, rows, parts, late, few)
+            for mode in section.modes
+            if mode.causes
         )
         named = [(mode.name, mode.causes) for mode in section.modes if mode.basis]
         differ = told.instruments_differ(named)
@@ -118,7 +125,7 @@ def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], Secti
             late,
             side_by_side,
             differ,
-            open=len(every) <= OPEN,
+            open=few,
             advised=max(1, ADVISED // len(attributed)),
         )
     return found
@@ -129,12 +136,21 @@ def key(section: Section) -> tuple[str, str, str, str]:
 
 
 def _cell(
-    section: Section, mode: ModeView, causes: Causes, runs: RunCollection, axis: Axis, most: int, parts: int, late: bool
+    section: Section,
+    mode: ModeView,
+    causes: Causes,
+    runs: RunCollection,
+    axis: Axis,
+    most: int,
+    parts: int,
+    late: bool,
+    trailed: bool,
 ) -> CellCauses:
     noun = events_of(section) or "events"
     rows, rest = told.shown(causes, most, noun)
     timeline = runs.timelines.of(section.target, mode.cell, mode.basis)
     plot = time_plot(timeline, axis, parts) if timeline else None
+    trails = runs.trails(timeline) if timeline and trailed else {}
     thinned = ""
     if plot is not None and timeline is not None:
         thinned = _thinned(timeline, plot.parts, len(mode.used), noun)
@@ -144,7 +160,12 @@ def _cell(
         lost=told.lost(causes, late),
         answer=told.answer(causes),
         notes=told.notes(causes, late),
-        rows=tuple(CauseRow(row, told.name_of(row), explain(row.cause), bars(row, axis)) for row in rows),
+        rows=tuple(
+            CauseRow(
+                row, told.name_of(row), explain(row.cause), bars(row, axis), told.trail(trails.get(row.name, NO_TRAIL))
+            )
+            for row in rows
+        ),
         rest=rest,
         plot=plot,
         thinned=thinned,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..advice import Remedy, remedies
 from ..stats.causes import OTHER, Beside, Causes, Row, Sum
+from ..stats.trails import Trail
 from ..store.causes import in_words
 from .units import duration, plural, quantity, three_digits
 from .view import Advised, ModeView, Section
@@ -265,6 +266,17 @@ def per_second(value_ns: float | None) -> str:
 
 def rate(value_hz: float | None) -> str:
     return quantity(value_hz, "/s")
+
+
+def trail(found: Trail) -> str:
+    """``sent by python (12), CPU 0 (3)``; of the tick ``needed for POSIX_TIMER (51)``; empty where nothing is known."""
+    parts = []
+    for what, counted in (("sent by", found.senders), ("needed for", found.ticks)):
+        if counted:
+            names = ", ".join(f"{name.removeprefix('tick:')} ({number:,})" for name, number in counted[:NAMED])
+            rest = f" and {plural(len(counted) - NAMED, 'other')}" if len(counted) > NAMED else ""
+            parts.append(f"{what} {names}{rest}")
+    return "; ".join(parts)
 
 
 def change(each: Beside, place: int) -> str:

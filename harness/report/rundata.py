@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ from numpy.typing import NDArray
 
 from ..agent.spec import event_lists
 from ..stats.quantiles import enough
+from ..stats.trails import Trail, trails
+from ..store import gaps
 from ..store.files import BrokenResult
 from ..store.record import CONTROL_PREFIX
-from ..store.runs import Run, event_text
+from ..store.runs import Run, event_text, load_run
 from ..store.values import quantiles_of, samples
 from . import account, curves, moments
 from .curves import Curve
 from .grouping import compact
 from .modes import MEASURED, at, name_of, objects, role_of, text_of, worst_of
-from .timelines import Timelines
+from .timelines import Timeline, Timelines
 from .units import printable, quantity
 
 #: The quantiles of a row of the table of runs.
@@ -35,6 +38,8 @@ COLUMNS = ("p50", "p99", "p99.9", "p99.99")
 
 
 CONTROL = "control"
+#: Gaps of a run that are read whole, chain and sender: a page has several such runs.
+TRAILED = 20_000
 
 
 class Pool:
@@ -111,6 +116,15 @@ class RunCollection:
         data.scalars = tuple(_scalars(run.metrics))
         data.document.update(_row(run))
         self.runs[run.path] = data
+
+    def trails(self, timeline: Timeline) -> Mapping[str, Trail]:
+        """By cause, who sent the interrupts of that run and what its tick was needed for, in :data:`TRAILED` gaps."""
+        try:
+            run = load_run(timeline.path)
+            measured = [each for each in gaps.lists_of(run) if each.role == gaps.MEASURED]
+            return trails(islice(chain.from_iterable(gaps.gaps_of(run, each, []) for each in measured[:1]), TRAILED))
+        except BrokenResult:
+            return {}  # named when it was first read
 
     def add_attempt(self, path: Path, document: Mapping[str, Any]) -> None:
         """Take in a run that failed, by its attempt.json."""

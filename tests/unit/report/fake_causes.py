@@ -137,7 +137,7 @@ def attributed(
     known = level != "nothing"
     files[name] = b"".join(
         json.dumps(
-            {"at_ns": at, "gap_ns": length, **({"class": class_, "cause": cause, "chain": []} if known else {})},
+            {"at_ns": at, "gap_ns": length, **(_told_of(class_, cause) if known else {})},
             separators=(",", ":"),
         ).encode()
         + b"\n"
@@ -146,6 +146,14 @@ def attributed(
     made["files"] = [{"name": key, "sha256": hashlib.sha256(data).hexdigest()} for key, data in files.items()]
     own = RunContext("nightly", execution.name, 1, fake.METRICS, "cd" * 32, facts, kernel=kernel, boot=boot)
     return write_run(execution, target, made, files, own)
+
+
+def _told_of(class_: str, cause: str | None) -> dict[str, Any]:
+    """What a line of the list says beside the time: of the tick what it was needed for, of calls who sent them."""
+    chain = [[900, TIMER], [1100, "tick:POSIX_TIMER"]] if cause == TICK else []
+    calls = str(cause).startswith("call:")
+    sender = {"sender": {"cpu": 0, "tid": 77, "task": "munmapper", "site": "smp_call_function"}} if calls else {}
+    return {"class": class_, "cause": cause, "chain": chain, **sender}
 
 
 def realistic(root: Path, repeat: int = 3) -> Path:

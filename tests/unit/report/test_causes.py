@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report import cause_view, causes
+from harness.report import cause_view, caused, causes
 from harness.report.cause_plots import Axis, axis_of, bars
 from harness.report.html import render
 from harness.stats.causes import Row, total
@@ -134,6 +134,26 @@ def test_every_class_that_came_is_in_the_legend_and_is_text_in_its_rows(page):
     for name in ("interrupt:", "exception:", "syscall:", "unexplained:"):
         assert name in legend
     assert "exception: a page fault of the task's own" in page.text
+
+
+def test_who_sent_it_and_what_the_tick_was_needed_for(page):
+    assert re.search(r"call:flush_tlb_func by vector:call_function_single .*?sent by munmapper \(4\d\)", page.text)
+    assert re.search(r"interrupt: the timer tick needed for POSIX_TIMER \(2,\d{3}\)", page.text)
+
+
+def test_the_newest_sensitivity_of_each_kernel_is_stated(tmp_path, monkeypatch):
+    asked = []
+
+    def newest(results, target, identity, warnings):
+        asked.append((results, target, identity["kernel_release"]))
+        return None if identity["kernel_release"] == "6.1" else identity
+
+    monkeypatch.setattr(caused.sensitivity, "newest", newest)
+    monkeypatch.setattr(caused.sensitivity, "sentence", lambda found, target: "sensitivity: x" if found else "never")
+    text = Page(render(fake_causes.kernels(tmp_path))).text
+    assert asked == [(tmp_path, "nuc", "6.1"), (tmp_path, "nuc", "6.2")]
+    assert "6.1: never" in text
+    assert "6.2: sensitivity: x" in text
 
 
 def test_what_would_take_it_away_says_whether_it_is_so_here(page):

@@ -88,6 +88,7 @@ def test_what_only_one_has_is_named(days):
     fake.simple_run(days[1], "box")
     text = printed(days)
     assert "fifo, load idle: gap only in nightly 20261119T010000Z" in text
+    assert "shared, load idle 20261119T010000Z" in text
     assert "box: only in nightly 20261120T010000Z" in text
     found = document(compared(days))
     assert found["only"] == [{"target": "box", "side": 1}]
