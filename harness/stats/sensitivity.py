@@ -8,7 +8,7 @@ the kernel does not say who sent an interrupt, that cannot be counted, and shams
 at which nothing was done, judged as if it had been.
 
 Nothing is left out but what cannot be judged, and that is counted: what lies beyond the run's ends, or beyond the last
-gap that there was room for, and what fell into a gap with more events than are kept.
+gap that there was room for, and what fell into a gap with more events than are kept, or in which another task came.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class _Measurement:
             theirs = list(self._overlapping(each.since, each.until))
             free = [i for i in theirs if taken[i] < max(1, sum(label in labels for label in self._gaps[i].chain))]
             found, by_cause = self._found(free, mark, labels)
-            crowded = found is None and any(self._gaps[i].more for i in theirs)
+            crowded = found is None and any(_hides(self._gaps[i], labels) for i in theirs)
             if found is not None:
                 taken[found] += 1
             if not effective:
@@ -267,6 +267,13 @@ class _Measurement:
 
 def _kind_of(label: str) -> str:
     return label.partition(":")[0]
+
+
+def _hides(gap: _Gap, labels: Iterable[str]) -> bool:
+    """Whether a gap that does not name it may hold it all the same: it has more events than are kept, or another task
+    came, which it then was for, or which made it needless."""
+    for_one = all(_kind_of(label) in _FOR_ONE for label in labels)
+    return gap.more > 0 or (not for_one and any(_kind_of(label) in _COMES for label in gap.chain))
 
 
 def _is_sent(label: str) -> bool:

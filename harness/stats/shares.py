@@ -18,9 +18,9 @@ MET, TOO_FEW, BELOW, NOTHING = "met", "too few", "below", "nothing"
 @dataclass(frozen=True)
 class Score:
     """One kind. ``made`` = ``not_judged`` + ``crowded`` + ``not_effective`` + ``effective``; of these ``found``
-    (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap held
-    more events than its chain keeps, mostly of a task that ran for long, and may have named it there. Of those that
-    were not effective some are ``also_found``: the gap that was open names them; and some ``also_crowded``.
+    (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap does
+    not name it, but held more events than its chain keeps, or another task, to which the interrupt may have come. Of
+    those that were not effective some are ``also_found``: the gap that was open names them; and some ``also_crowded``.
 
     ``named``: gaps that name the kind in either way, of which ``false`` were not made by us; both 0 where that cannot
     be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found; ``also_``: those that

@@ -65,7 +65,7 @@ def test_a_gap_that_names_it_is_it():
         ([{"at_ns": 100_500, "gap_ns": 8_000}], "not taken"),
         ([gap(90_000, 5_000, "call:ipi_mb", sender=OURS)], "no gap"),  # before it
         ([gap(104_500, 5_000, "call:ipi_mb", sender=OURS)], "no gap"),  # after it had returned
-        ([gap(100_100, 1_000, "call:x"), gap(101_500, 1_200, "task:cat")], "interrupt task:cat"),  # the longest
+        ([gap(100_100, 1_000, "call:x"), gap(101_500, 1_200, "timer:y")], "interrupt timer:y"),  # the longest
     ],
 )  # fmt: skip
 def test_what_is_missed_is_told_by_what_it_was_called(gaps, called):
@@ -112,7 +112,10 @@ def test_where_something_else_came_too_the_chain_names_it():
     assert (found.found, found.in_chain, found.named, found.false) == (1, 1, 1, 0)
     # What comes to a task in between is that one's; what is about the measured one is always its own.
     theirs = {**shared, "chain": [[0, "vector:local_timer"], [1, "task:kworker"], [2, "call:ipi_mb"]]}
-    assert (only([theirs], [done("membarrier", 100_000)]).found, only([theirs], [done("tlb", 900)]).named) == (0, 0)
+    found = only([theirs], [done("membarrier", 100_000)])
+    assert (found.found, found.missed, found.crowded, only([theirs], [done("tlb", 900)]).named) == (0, 0, 1, 0)
+    # What is for one task comes to it, whoever ran in between: that it is not named is a miss.
+    assert only([theirs], [done("signal", 100_000, effect_ns=103_000)]).missed == 1
     # Who sent a second interrupt is not known.
     second = gap(100_500, 9_000, "call:other", sender=THEIRS, chain=["call:other", "call:ipi_mb"])
     assert only([second], [done("membarrier", 100_000)]).found == 1
