@@ -106,16 +106,26 @@ def thin(events: Events, duration_ns: int, cpus: Sequence[int | None]) -> Moment
 
 def longest_by_class(events: Events, duration_ns: int, cpu: int | None, parts: int) -> Ints:
     """The longest of each class in each of ``parts`` equal parts of the time, of the events on ``cpu``: an array of
-    shape (n, 3), part, class and length, in this order. Those without a class are left out."""
+    shape (n, 3), part, class and length, in this order. One that lasts longer than a part is in all that it reaches
+    into. Those without a class are left out."""
     mine = np.flatnonzero((events.cpu == (_NOT_PINNED if cpu is None else cpu)) & (events.class_ != _NO_CLASS))
     if len(mine) == 0:
         return np.zeros((0, 3), dtype=np.int64)
-    part = np.minimum(parts - 1, events.at[mine] * (parts / max(1, duration_ns))).astype(np.int64)
-    place = part * len(CLASSES) + events.class_[mine]
-    order = np.lexsort((events.length[mine], place))
-    last = np.append(np.flatnonzero(np.diff(place[order])), len(order) - 1)
-    chosen = order[last]
-    return np.stack([part[chosen], events.class_[mine][chosen], events.length[mine][chosen]], axis=1)
+    scale = parts / max(1, duration_ns)
+    first, last = (
+        np.clip(np.floor(at * scale), 0, parts - 1).astype(np.int64)
+        for at in (events.at[mine], events.at[mine].astype(float) + events.length[mine])
+    )
+    reach = last - first + 1
+    if reach.sum() > len(mine) + 2 * parts:  # they lie over each other: no list that a probe writes
+        reach[:] = 1
+    which = np.repeat(np.arange(len(mine)), reach)
+    part = np.repeat(first, reach) + np.arange(len(which)) - np.repeat(np.cumsum(reach) - reach, reach)
+    class_, length = events.class_[mine][which], events.length[mine][which]
+    place = part * len(CLASSES) + class_
+    order = np.lexsort((length, place))
+    chosen = order[np.append(np.flatnonzero(np.diff(place[order])), len(order) - 1)]
+    return np.stack([part[chosen], class_[chosen], length[chosen]], axis=1)
 
 
 def longest_per_part(moments: Sequence[Ints], room: int) -> list[tuple[int, int, int]]:

@@ -45,10 +45,12 @@ def test_the_longest_of_each_part_stays_and_all_are_counted(events):
         assert [tick for tick, _ in kept] == sorted(tick for tick, _ in kept)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 999), st.integers(1, 50), st.sampled_from([*CLASSES, "new", None])), max_size=40)
-)
+CLASSED = st.tuples(st.integers(0, 999), st.integers(1, 350), st.sampled_from([*CLASSES, "new", None]))
+
+
+@given(st.lists(CLASSED, max_size=6))
 def test_of_each_class_the_longest_of_each_part_stays(events):
+    """One that reaches into further parts is in those too."""
     made = [
         {"cpu": 1, "at_ns": at, "gap_ns": length, **({"class": class_} if class_ else {}), "cause": "task:x"}
         for at, length, class_ in events
@@ -58,10 +60,17 @@ def test_of_each_class_the_longest_of_each_part_stays(events):
         longest: dict[tuple[int, int], int] = {}
         for at, length, class_ in events:
             if class_ in CLASSES:
-                key = (at // 100, CLASSES.index(class_))
-                longest[key] = max(longest.get(key, 0), length)
+                for part in range(at // 100, min(9, (at + length) // 100) + 1):
+                    key = (part, CLASSES.index(class_))
+                    longest[key] = max(longest.get(key, 0), length)
         assert [tuple(row) for row in found.tolist()] == [(*key, longest[key]) for key in sorted(longest)]
         assert longest_by_class(parse(text, "gap_ns"), 1000, 2, 10).shape == (0, 3)
+
+
+def test_a_list_that_lies_costs_no_more_than_it_is_long():
+    made = [{"cpu": 1, "at_ns": 0, "gap_ns": 10**9, "class": "interrupt"}] * 1000
+    found = longest_by_class(parse(lines(made), "gap_ns"), 10**9, 1, 160)
+    assert found.tolist() == [[0, 0, 10**9]]
 
 
 @given(EVENTS)

@@ -304,9 +304,7 @@ def test_a_run_has_a_table_of_its_causes(tmp_path):
     folder = fake_causes.attributed(tmp_path, told_more=loud)
     text = flat(printed(show, folder))
     own = text[text.index("stolen time by cause") : text.index("other metrics")]
-    assert re.search(
-        r"share per s count/s longest cause 6\d % 1\.\d\d ms 2\d\d \S+ µs hrtimer:tick", own
-    )
+    assert re.search(r"share per s count/s longest cause 6\d % 1\.\d\d ms 2\d\d \S+ µs hrtimer:tick", own)
     assert "hrtimer:tick_nohz_handler by vector:local_timer" in own
     assert "unexplained" in own
     assert "3 found no room in the ring" in own
