@@ -80,7 +80,7 @@ static inline void act_as(uint8_t kind, long call)
 }
 
 /*
- * Called instead of a reading that is due. The first ones only end the intervals so far; what is
+ * Called with a reading that is due. The first ones only end the intervals so far; what is
  * done begins with the next, if nothing has come in between. So no gap is open at its instant, nor
  * ends there, and the loop's own reading is the begin of the gap that it makes. Where that never comes about
  * (everything is longer than a gap here), it is done all the same, and says that it was within one.
@@ -95,19 +95,16 @@ __attribute__((noinline, cold)) uint64_t disturb_act(uint64_t now)
 	kind = disturb_shared.kind;
 	call = calls[disturb_shared.call];
 	now = counter_read_ordered();
-	if (kind == DISTURB_ANSWER) {
-		disturb_shared.end = now;
-		atomic_store_explicit(&disturb_shared.due, disturb_never(now), memory_order_release);
-		return now;
-	}
 	calm = armed && now - armed <= clean ? calm + 1 : 0;
 	if (calm < CALM && ++tries < TRIES_MAX) {
 		armed = now;
 		return now;
 	}
 	disturb_shared.at = calm ? armed : now;
-	act_as(kind, call);
-	now = counter_read_ordered();
+	if (kind != DISTURB_ANSWER) {
+		act_as(kind, call);
+		now = counter_read_ordered();
+	}
 	disturb_shared.end = now;
 	armed = 0;
 	calm = tries = 0;
