@@ -23,6 +23,8 @@ from .runs import Run, iter_runs
 COUNTED = 12
 #: Slices that overlap lie on tracks beside each other: so many, then the rest is left out, and said.
 _LANES = 8
+#: Of what is wrong, so many are named.
+_NAMED = 5
 #: By which (ns) one gap may reach into the next, where both are rounded.
 _ROUNDING = 2
 _OTHER = "other causes"
@@ -129,14 +131,19 @@ class _Writing:
     def _gaps(self, of: GapList, clocks: Mapping[int | None, Clock], results: list[Mapping[str, Any]]) -> None:
         causes = {_cpu(each): _causes(each) for each in results}
         tracks: dict[int | None, _GapTrack] = {}
+        strange: dict[int | None, None] = {}  # CPUs, in order
         for gap in gaps_of(self._run, of, self._warnings):
             clock = clocks.get(gap.cpu)
             if clock is None:
-                self._warnings.append(f"{self._run.path}: {of.name} of CPU {gap.cpu}, which was not measured")
-                return
+                if len(strange) < _NAMED:
+                    strange.setdefault(gap.cpu)
+                continue
             if gap.cpu not in tracks:
                 tracks[gap.cpu] = _GapTrack(self, of, gap.cpu, clock, causes.get(gap.cpu, ()))
             tracks[gap.cpu].add(gap)
+        if strange:
+            cpus = ", ".join(map(str, strange))
+            self._warnings.append(f"{self._run.path}: {of.name} of CPU {cpus}, which was not measured")
         for cpu, track in tracks.items():
             if track.left_out:
                 self._warnings.append(

@@ -214,4 +214,4 @@ def test_what_is_said_is_what_a_probe_has(prefix, tmp_path):
     if not said.sure:
         pytest.skip(f"{said}")
     assert said.level == told["level"], (said, told["reason"])
-    assert (said.reason == "") == (told["reason"] is None)
+    assert (said.reason == "") == (told["level"] == TRACEPOINTS)

@@ -304,6 +304,22 @@ def test_the_control_has_tracks_of_its_own(tmp_path):
     assert event.at_ns == begin["boottime_ns"] + 5
 
 
+def test_each_cpu_has_its_own_track_and_begin(tmp_path):
+    folder = attributed_run(tmp_path / "e")
+    document = json.loads((folder / "run.json").read_text())
+    [result] = document["results"]
+    later = {key: at + 7_000 for key, at in BEGIN.items()}
+    document["results"].append({**result, "cpu": 2, "started": later})
+    (folder / "run.json").write_text(json.dumps(document))
+    write_list(folder, "gaps", [{"cpu": 2, **TICK}, {"cpu": 3, **TICK}, {"cpu": 9, **TICK}, {"cpu": 3, **CALL}])
+    read = exported(tmp_path, warnings := [])
+    begins = {cpu: read.of(f"gaps of CPU {cpu}", "SLICE_BEGIN")[0].at_ns - BEGIN["boottime_ns"] for cpu in (2, 3)}
+    assert begins == {2: TICK["at_ns"] + 7_000, 3: TICK["at_ns"]}
+    assert [each.value for each in read.of("from CPU 2/all", "COUNTER")] == [0, TICK["gap_ns"]]
+    assert warnings == [f"{folder}: gaps of CPU 9, which was not measured"]
+    assert len(slices(read, "gaps of CPU 3")) == 2  # what comes after it is there
+
+
 def test_overlapping_ones_lie_beside_each_other(tmp_path):
     """Of a waker that does not wait, wake-ups overlap; slices of one track must not."""
     lines = [{"at_ns": at * 10, "gap_ns": 35} for at in range(4)]
