@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .causes import in_words
+from .clocks import LARGEST, Clock, Moment, at, begins, clock_of, cpu_of, moment_of, results_of, whole, with_monotonic
 from .gaps import CONTROL, Gap, GapList, disturbances_of, gaps_of, lists_of
 from .pftrace import TraceWriter
 from .runs import Run, iter_runs
@@ -30,32 +30,6 @@ _ROUNDING = 2
 _OTHER = "other causes"
 #: Lists by name: what is in them, and one of it.
 _KINDS = {"gaps": ("gaps", "gap"), "late": ("late wake-ups", "late wake-up"), "slow": ("slow pieces", "slow piece")}
-_NO_MORE_THAN = 1 << 62
-#: A clock that ran faster or slower than this, beside another one, was set in between.
-_LARGEST_SLEW = 1 / 500
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What the clocks of a machine showed at one instant, in ns, by name (``realtime``, ``boottime``, ...)."""
-
-    readings: Mapping[str, int]
-
-    def __getitem__(self, clock: str) -> int:
-        return self.readings[clock]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Times of a run, ns from its first reading of the counter, to those of the trace's clock."""
-
-    start_ns: int
-    #: By the trace's clock and by the counter from the begin to the end: they differ where NTP is at work.
-    elapsed_ns: int = 1
-    counted_ns: int = 1
-
-    def at(self, ns: int) -> int:
-        return max(0, self.start_ns + ns * self.elapsed_ns // self.counted_ns)
 
 
 def write_trace(path: Path, out: BinaryIO, warnings: list[str]) -> None:
@@ -72,7 +46,7 @@ def write_trace(path: Path, out: BinaryIO, warnings: list[str]) -> None:
         if begin is None:
             warnings.append(f"{run.path}: no time of its begin")
             continue
-        boots.add((run.target, str(_at(run.document, "facts_before", "boot_id"))))
+        boots.add((run.target, str(at(run.document, "facts_before", "boot_id"))))
         executions.add(str(run.document["execution"]))
         order.append((begin, run.path))
     clock = "realtime" if len(boots) > 1 else "boottime"
@@ -81,12 +55,6 @@ def write_trace(path: Path, out: BinaryIO, warnings: list[str]) -> None:
         # What could be read a moment ago can be read now, or is named once more.
         for run in iter_runs(folder, warnings):
             _Writing(writer, run, clock, rank, warnings, named_by_execution=len(executions) > 1).run()
-
-
-def begins(run: Run) -> Moment | None:
-    """When the measurement began, by the clocks of its machine; None where the run does not say."""
-    found = [_moment(each.get("started")) for each in _results(run)]
-    return next(filter(None, [*found, _moment(run.document.get("started"))]), None)
 
 
 class _Writing:
@@ -106,30 +74,30 @@ class _Writing:
 
     def run(self) -> None:
         run = self._run
-        results = _results(run)
+        results = results_of(run)
         begin = begins(run)
         assert begin is not None
         if self._clock == "boottime":
-            self.writer.clocks(_with_monotonic(begin, run).readings)
+            self.writer.clocks(with_monotonic(begin, run).readings)
         else:
             self.writer.clocks({"realtime": begin["realtime"]})
-        clocks = {_cpu(each): self._clock_of(each, begin) for each in results}
-        whole = next(iter(clocks.values()), Clock(begin[self._clock]))
-        length_ns = max((_whole(each.get("duration_ns")) for each in results), default=0)
-        self.writer.begin(whole.at(0), self._top, _title(run), run.state, _facts(run, self._clock))
+        clocks = {cpu_of(each): clock_of(each, begin, self._clock) for each in results}
+        span = next(iter(clocks.values()), Clock(begin[self._clock]))
+        length_ns = max((whole(each.get("duration_ns")) for each in results), default=0)
+        self.writer.begin(span.at(0), self._top, _title(run), run.state, _facts(run, self._clock))
         for each in lists_of(run):
             if each.role == CONTROL:
                 result = run.control.get("result")
-                clocks = {_cpu(result): self._clock_of(result, begin)} if isinstance(result, Mapping) else {}
+                clocks = {cpu_of(result): clock_of(result, begin, self._clock)} if isinstance(result, Mapping) else {}
             self._gaps(each, clocks, results)
-        self._disturbances({_cpu(each): self._clock_of(each, begin) for each in results})
-        self.writer.end(whole.at(length_ns), self._top)
-        end = _moment(results[0].get("ended")) if results else None
+        self._disturbances({cpu_of(each): clock_of(each, begin, self._clock) for each in results})
+        self.writer.end(span.at(length_ns), self._top)
+        end = moment_of(results[0].get("ended")) if results else None
         if end is not None and self._clock == "boottime" and end["boottime"] > begin["boottime"]:
             self.writer.clocks(end.readings)
 
     def _gaps(self, of: GapList, clocks: Mapping[int | None, Clock], results: list[Mapping[str, Any]]) -> None:
-        causes = {_cpu(each): _causes(each) for each in results}
+        causes = {cpu_of(each): _causes(each) for each in results}
         tracks: dict[int | None, _GapTrack] = {}
         strange: dict[int | None, None] = {}  # CPUs, in order
         for gap in gaps_of(self._run, of, self._warnings):
@@ -164,17 +132,6 @@ class _Writing:
                 args["name"] = each.name
             name = "nothing, on purpose" if each.kind == "none" else each.kind
             self.writer.instant(clocks[each.cpu].at(each.at_ns), tracks[each.cpu], name, "disturbance", args)
-
-    def _clock_of(self, result: Mapping[str, Any], otherwise: Moment) -> Clock:
-        """Of one probe: its own begin, and how the trace's clock ran beside the counter until its end."""
-        begin, end = _moment(result.get("started")) or otherwise, _moment(result.get("ended"))
-        if end is None or "monotonic_raw" not in begin.readings or "monotonic_raw" not in end.readings:
-            return Clock(begin[self._clock])
-        counted = end["monotonic_raw"] - begin["monotonic_raw"]
-        elapsed = end[self._clock] - begin[self._clock]
-        if counted <= 0 or abs(elapsed / counted - 1) > _LARGEST_SLEW:
-            return Clock(begin[self._clock])
-        return Clock(begin[self._clock], elapsed, counted)
 
     def track(self, name: str, parent: int | None = None) -> int:
         """One more track below this run's, or below ``parent``."""
@@ -224,8 +181,8 @@ class _GapTrack:
         name = in_words(gap.cause) if gap.cause else gap.class_ or self._what
         self._writer.begin(begin, track, name, gap.class_ or self._what, _args(gap))
         for offset, what in gap.chain:
-            at = min(end, max(begin, self._clock.at(gap.at_ns + offset)))
-            self._writer.plain_instant(at, track, in_words(what), "event", what)
+            within = min(end, max(begin, self._clock.at(gap.at_ns + offset)))
+            self._writer.plain_instant(within, track, in_words(what), "event", what)
         self._writer.end(end, track)
         self._count("all", end, gap.length_ns)
         if gap.class_ is not None:
@@ -241,13 +198,13 @@ class _GapTrack:
         self._lanes.append([self._writing.track(f"{self._name}, at the same time ({len(self._lanes)})"), 0])
         return self._lanes[-1]
 
-    def _count(self, name: str, at: int, length_ns: int) -> None:
+    def _count(self, name: str, at_ns: int, length_ns: int) -> None:
         counter = self._counters.get(name)
         if counter is None:
             counter = self._counters[name] = [self._writing.counter(name, self._group), 0]
             self._writer.count(self._clock.at(0), counter[0], 0)
-        counter[1] = min(counter[1] + length_ns, _NO_MORE_THAN)
-        self._writer.count(at, counter[0], counter[1])
+        counter[1] = min(counter[1] + length_ns, LARGEST)
+        self._writer.count(at_ns, counter[0], counter[1])
 
 
 def named(cpu: int | None) -> str:
@@ -274,7 +231,7 @@ def _args(gap: Gap) -> dict[str, int | str]:
 
 def _title(run: Run) -> str:
     spec = run.document["spec"]
-    words = (_at(spec, "bench"), _at(spec, "mode", "name"), _at(spec, "load", "name"))
+    words = (at(spec, "bench"), at(spec, "mode", "name"), at(spec, "load", "name"))
     return " ".join(word for word in words if isinstance(word, str)) or run.name
 
 
@@ -295,60 +252,23 @@ def _facts(run: Run, clock: str) -> dict[str, int | str]:
     for key in ("campaign", "execution", "cell"):
         found[key] = str(document[key])
     found["times"] = "CLOCK_BOOTTIME" if clock == "boottime" else "time of day: the trace has runs of several boots"
-    for result in _results(run):
+    for result in results_of(run):
         told = result.get("attribution")
         if isinstance(told, Mapping):
             reason = f": {told['reason']}" if isinstance(told.get("reason"), str) else ""
-            found[f"attribution, {named(_cpu(result))}"] = f"{told.get('level')}{reason}"
+            found[f"attribution, {named(cpu_of(result))}"] = f"{told.get('level')}{reason}"
         for name in _KINDS:
-            dropped = _at(result, name, "dropped")
-            if _whole(dropped):
-                found[f"{name} counted and not kept, {named(_cpu(result))}"] = _whole(dropped)
+            dropped = at(result, name, "dropped")
+            if whole(dropped):
+                found[f"{name} counted and not kept, {named(cpu_of(result))}"] = whole(dropped)
     return found
 
 
 def _causes(result: Mapping[str, Any]) -> list[str]:
     """The causes of most stolen time, as the probe added them up; without one, the class."""
     stolen: dict[str, int] = {}
-    causes = _at(result, "attribution", "causes")
+    causes = at(result, "attribution", "causes")
     for each in causes if isinstance(causes, list) else ():
         if isinstance(each, Mapping) and isinstance(cause := each.get("cause") or each.get("class"), str):
-            stolen[cause] = stolen.get(cause, 0) + _whole(each.get("stolen_ns"))
+            stolen[cause] = stolen.get(cause, 0) + whole(each.get("stolen_ns"))
     return sorted(stolen, key=lambda cause: -stolen[cause])[:COUNTED]
-
-
-def _with_monotonic(begin: Moment, run: Run) -> Moment:
-    """And CLOCK_MONOTONIC, which lies behind CLOCK_BOOTTIME by the time asleep: the agent read both, one by one."""
-    boottime, monotonic = (_at(run.document, "facts_before", f"{name}_ns") for name in ("boottime", "monotonic"))
-    if not (_whole(boottime) and _whole(monotonic)):
-        return begin
-    return Moment({**begin.readings, "monotonic": begin["boottime"] - max(0, boottime - monotonic)})
-
-
-def _moment(value: object) -> Moment | None:
-    if not isinstance(value, Mapping):
-        return None
-    found = {name: value[f"{name}_ns"] for name in ("realtime", "boottime", "monotonic_raw") if f"{name}_ns" in value}
-    good = {name: at for name, at in found.items() if _whole(at)}
-    return Moment(good) if {"realtime", "boottime"} <= set(good) else None
-
-
-def _results(run: Run) -> list[Mapping[str, Any]]:
-    found = run.document.get("results")
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-
-
-def _cpu(result: Mapping[str, Any]) -> int | None:
-    cpu = result.get("cpu")
-    return cpu if type(cpu) is int else None
-
-
-def _whole(value: object) -> int:
-    """A whole number of ns as it is; 0 for anything else."""
-    return value if type(value) is int and 0 <= value < _NO_MORE_THAN else 0
-
-
-def _at(document: object, *path: str) -> Any:
-    for key in path:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document
