@@ -3,7 +3,8 @@
 
 Sources: the table of csrc/core/trace_event.c, and what kernels do: `membarrier` runs ``ipi_mb`` on the CPUs of the
 process, unmapping runs ``flush_tlb_func``, a wake-up sends a reschedule interrupt. Linux before 6.4 has no events of
-functions that are called on another CPU, arm64 none of vectors.
+functions that are called on another CPU, arm64 none of vectors, but it
+says who raised an interrupt between CPUs.
 """
 
 from __future__ import annotations
@@ -37,41 +38,42 @@ class Mark:
 
 @dataclass(frozen=True)
 class _Shown:
-    """Where the event ``by`` is open, with that mark; senders are told if ``sent`` is open too."""
+    """Where the event ``by`` is open, with that mark; senders are told if one of ``sent`` is open too."""
 
     by: str
     class_: str
     labels: tuple[str, ...]
     own: bool = True
-    sent: str | None = None
+    sent: tuple[str, ...] = ()
 
 
 _CALL = "csd/csd_function_entry"
 _CALLER = "csd/csd_queue_cpu"
 _IPI = "ipi/ipi_entry"
-_SENDER = "ipi/ipi_send_cpu"
+#: The second: arm64's.
+_SENDERS = ("ipi/ipi_send_cpu", "ipi/ipi_raise")
 _SWITCH = "sched/sched_switch"
 _SIGNAL = "signal/signal_deliver"
 
 #: By kind, the first whose event is open.
 _SHOWN: dict[str, tuple[_Shown, ...]] = {
     "membarrier": (
-        _Shown(_CALL, "interrupt", ("call:ipi_mb",), sent=_CALLER),
+        _Shown(_CALL, "interrupt", ("call:ipi_mb",), sent=(_CALLER,)),
         _Shown(
             "irq_vectors/call_function_entry",
             "interrupt",
             ("vector:call_function", "vector:call_function_single"),
             own=False,
         ),
-        _Shown(_IPI, "interrupt", ("ipi:Function call interrupts",), own=False),
+        _Shown(_IPI, "interrupt", ("ipi:Function call interrupts",), own=False, sent=_SENDERS),
     ),
     "tlb": (
-        _Shown(_CALL, "interrupt", ("call:flush_tlb_func",), sent=_CALLER),
+        _Shown(_CALL, "interrupt", ("call:flush_tlb_func",), sent=(_CALLER,)),
         _Shown("tlb/tlb_flush", "interrupt", ("tlb:remote_shootdown",)),
     ),
     "reschedule": (
-        _Shown("irq_vectors/reschedule_entry", "interrupt", ("vector:reschedule",), own=False, sent=_SENDER),
-        _Shown(_IPI, "interrupt", ("ipi:Rescheduling interrupts",), own=False, sent=_SENDER),
+        _Shown("irq_vectors/reschedule_entry", "interrupt", ("vector:reschedule",), own=False, sent=_SENDERS),
+        _Shown(_IPI, "interrupt", ("ipi:Rescheduling interrupts",), own=False, sent=_SENDERS),
     ),
     "signal": (_Shown(_SIGNAL, "interrupt", ("signal:SIGUSR1",)),),
     "tick": (_Shown(_SIGNAL, "interrupt", ("signal:SIGPROF",)),),
@@ -89,7 +91,8 @@ _SHOWN: dict[str, tuple[_Shown, ...]] = {
 #: In the order of reports.
 KINDS = tuple(_SHOWN)
 #: Where a label is not its own, a gap may be theirs: they send the same interrupt, and what it is about may come later.
-SENT_BY = {"membarrier": ("tlb",), "reschedule": ("signal", "task")}
+#: (A task that is woken from another CPU is queued by a call to its own, or by a reschedule interrupt.)
+SENT_BY = {"membarrier": ("tlb", "task"), "reschedule": ("signal", "task")}
 #: Done by the measured task itself: such a gap begins with it.
 BY_TASK = frozenset(("syscall", "fault"))
 
@@ -100,6 +103,6 @@ def marks_of(events: Collection[str]) -> dict[str, Mark]:
     for kind, several in _SHOWN.items():
         shown = next((each for each in several if each.by in events), None)
         if shown is not None:
-            told, task = shown.sent is not None and shown.sent in events, shown.by == _SWITCH
+            told, task = any(sent in events for sent in shown.sent), shown.by == _SWITCH
             found[kind] = Mark(shown.class_, shown.labels, shown.own, told, task)
     return found
