@@ -239,6 +239,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("memory-unlocked", "suspect", result("effective", "memory_locked", value=False)),
     ("major-faults", "invalid", result("faults", "major", value=1)),
     ("minor-faults", "invalid", result("faults", "minor", value=1)),
+    ("minor-faults", "invalid", result("faults", value={"minor": 3, "major": 0, "injected": 2})),
     ("throttled", "invalid", after("throttled", {"3": {"core_throttle_count": 1}})),
     ("frequency-changed", "suspect", after("frequency", {"3": {"scaling_governor": "powersave"}})),
     ("energy-changed", "suspect", after("energy", {"no_turbo": "0"})),
@@ -365,6 +366,7 @@ def test_the_worst_state_wins_and_all_reasons_stay() -> None:
         several(attributed(instruments={"opened_by_others": 2}), beside(0)),  # the other probe's of this run
         both("tracing", {"tracer": "nop", "instances": ["rasdaemon: nop"], "on": []}),
         result("attribution", value={"requested": "perf", "level": "nothing", "reason": "no perf"}),
+        result("faults", value={"minor": 2, "major": 0, "injected": 2}),  # on purpose
     ],
 )
 def test_what_is_no_reason(change: Change) -> None:
