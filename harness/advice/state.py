@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .wishes import granted
+from .wishes import granted, number
 
 
 def get(facts: Mapping[str, Any], *path: str) -> Any:
@@ -21,18 +21,24 @@ def get(facts: Mapping[str, Any], *path: str) -> Any:
 
 def measured_cpu(facts: Mapping[str, Any]) -> int:
     """The CPU that is measured where nobody says otherwise: the last isolated one, else the last."""
-    return int((get(facts, "cpus", "isolated") or get(facts, "cpus", "online") or [0])[-1])
+    return (listed_cpus(facts, "isolated") or listed_cpus(facts, "online") or [0])[-1]
+
+
+def listed_cpus(facts: Mapping[str, Any], which: str) -> list[int]:
+    """The CPUs of a list among facts; what is none is left out: facts are what a target says."""
+    found = get(facts, "cpus", which)
+    return [cpu for cpu in found if isinstance(cpu, int)] if isinstance(found, list) else []
 
 
 def cpus_of(text: str, online: Iterable[int]) -> frozenset[int]:
     """The CPUs of a boot parameter: ``2-3,6``, ``4-N`` (the last) or ``all``; words among them (flags) are passed."""
     found: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        low, high = (int(end) if end.isdigit() else None for end in (first, last or first))
+        first, _, last = part.partition("-")
+        low, high = number(first), number(last or first)
         for cpu in online:
             after = low is not None and low <= cpu
-            before = cpu <= high if high is not None else bool(dash) and last in ("", "N")
+            before = cpu <= high if high is not None else last == "N"
             if part == "all" or (after and before):
                 found.add(cpu)
     return frozenset(found)
@@ -50,9 +56,9 @@ class State:
         self._facts = facts
         self._outcomes = knobs or {}
         self.cpu = measured_cpu(facts) if cpu is None else cpu
-        self.online = frozenset(get(facts, "cpus", "online") or [])
-        self.isolated = frozenset(get(facts, "cpus", "isolated") or [])
-        self.nohz_full = frozenset(get(facts, "cpus", "nohz_full") or [])
+        self.online = frozenset(listed_cpus(facts, "online"))
+        self.isolated = frozenset(listed_cpus(facts, "isolated"))
+        self.nohz_full = frozenset(listed_cpus(facts, "nohz_full"))
         arch = get(facts, "arch")
         self.arch = arch if isinstance(arch, str) else None
         self.virtual = bool(get(facts, "virtual"))

@@ -7,11 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+def number(text: str) -> int | None:
+    """A CPU's number, as it is written; None for what is none."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
 def in_list(text: object, cpu: int) -> bool:
     """Is the CPU on a list such as ``0-2,5``?"""
     for part in str(text).split(","):
         first, _, last = part.partition("-")
-        if first.isdigit() and (last or first).isdigit() and int(first) <= cpu <= int(last or first):
+        low, high = number(first), number(last or first)
+        if low is not None and high is not None and low <= cpu <= high:
             return True
     return False
 

@@ -41,12 +41,13 @@ def fix(examined: Examination, before: Measured, out: Console) -> list[dict[str,
 
 def _knobs(found: Diagnosis, facts: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
     """What to set, and why not."""
+    from ..advice.state import get
     from ..stats.diagnosis import fixable
 
     knobs = fixable(found, facts)
     if not knobs:
         return knobs, "nothing to fix: no knob that is not set would help against what was found"
-    if not (facts.get("privileges") or {}).get("root"):
+    if not get(facts, "privileges", "root"):
         return knobs, f"cannot fix without root (become: sudo): {', '.join(knobs)} would be set"
     return knobs, None
 
@@ -89,17 +90,17 @@ def _compared(
 
 def _left(examined: Examination, name: str, knobs: Sequence[str], facts: Mapping[str, Any]) -> list[str]:
     """The knobs that do not read as they did before: the target is asked once more."""
+    from ..advice.state import get
     from ..errors import IsolbenchError
     from ..target.session import open_session
 
-    shown = facts.get("knobs") or {}
     try:
         with open_session(examined.known.targets[name], f"doctor/{name}") as session:
-            now = session.welcome["facts"].get("knobs") or {}
+            now = session.welcome["facts"]
     except IsolbenchError as error:
         examined.codes.append(error.exit_code)
         return [f"not known: {error}"]
-    left = [knob for knob in knobs if (now.get(knob) or {}).get("value") != (shown.get(knob) or {}).get("value")]
+    left = [knob for knob in knobs if get(now, "knobs", knob, "value") != get(facts, "knobs", knob, "value")]
     examined.codes += [3] if left else []
     return left
 

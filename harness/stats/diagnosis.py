@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..advice import Remedy, remedies
+from ..advice.state import get, listed_cpus
 from ..agent.knobs import NAMES as KNOBS
 from ..store.gaps import Gap
 from . import causes
@@ -125,11 +126,9 @@ def _diagnosis(
 
 def _isolating(facts: Mapping[str, Any], cpu: int | None) -> Mapping[str, Any]:
     """As a partition has it while the run lasts: isolated, as the kernel lists it at no other time."""
-    cpus = facts.get("cpus") or {}
-    return {
-        **facts,
-        "cpus": {**cpus, "isolated": sorted({*(cpus.get("isolated") or ()), *([] if cpu is None else [cpu])})},
-    }
+    cpus, own = get(facts, "cpus"), [] if cpu is None else [cpu]
+    isolated = sorted({*listed_cpus(facts, "isolated"), *own})
+    return {**facts, "cpus": {**cpus, "isolated": isolated}} if isinstance(cpus, Mapping) else facts
 
 
 def _complaints(
@@ -182,16 +181,13 @@ def in_effect(found: Diagnosis) -> tuple[Remedy, ...]:
 
 def fixable(found: Diagnosis, facts: Mapping[str, Any]) -> tuple[str, ...]:
     """The knobs that would help, are not set, and can be had there: what ``tune`` takes, in its order."""
-    shown = facts.get("knobs") or {}
     wanted = {
         treatment.remedy.knob
         for treatment in treatments(found)
         if treatment.remedy.knob is not None and treatment.remedy.in_effect is False
     }
     return tuple(
-        name
-        for name in KNOBS
-        if name in wanted and name not in found.knobs and (shown.get(name) or {}).get("available")
+        name for name in KNOBS if name in wanted and name not in found.knobs and get(facts, "knobs", name, "available")
     )
 
 

@@ -309,6 +309,7 @@ def test_a_kernel_that_does_not_heed_a_parameter_is_said_to_lack_what_it_takes()
         ("all", {0, 1, 2, 3}),
         ("managed_irq,domain,1", {1}),
         ("", set()),
+        ("²,9999999999,-1,1-", {1}),
     ],
 )
 def test_cpu_lists_of_the_command_line(text: str, cpus: set[int]) -> None:
@@ -318,3 +319,36 @@ def test_cpu_lists_of_the_command_line(text: str, cpus: set[int]) -> None:
 def test_the_page_is_the_table() -> None:
     """Written anew by ``python -m tests.unit.causes_page > docs/causes.md``."""
     assert (ROOT / "docs" / "causes.md").read_text() == causes_page.text()
+
+
+LEAVES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["0-3", "1,", "-", "2-1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["0", "1", "boost", "policies"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(sorted({f"{known.kind}:{known.names[0]}" for known in KNOWN})),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "arch": LEAVES,
+            "virtual": LEAVES,
+            "cpus": LEAVES
+            | st.fixed_dictionaries(dict.fromkeys(("online", "isolated", "nohz_full", "topology"), LEAVES)),
+            "kernel": LEAVES | st.fixed_dictionaries(dict.fromkeys(("cmdline", "options", "preempt"), LEAVES)),
+            "knobs": LEAVES
+            | st.fixed_dictionaries(
+                {name: LEAVES | st.fixed_dictionaries({"available": LEAVES, "value": LEAVES}) for name in NAMES}
+            ),
+        },
+    ),
+    st.none() | st.dictionaries(st.sampled_from(NAMES), LEAVES | st.fixed_dictionaries({"ok": LEAVES})),
+)
+def test_whatever_a_target_says_of_itself_there_is_an_answer(
+    cause: str, facts: dict[str, Any], knobs: dict[str, Any] | None
+) -> None:
+    assert {remedy.in_effect for remedy in remedies(cause, facts, knobs)} <= {True, False, None}
