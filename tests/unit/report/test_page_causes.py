@@ -62,6 +62,14 @@ def test_a_timeline_is_as_wide_as_its_place_and_has_the_colours_of_the_legend(br
         )  # fmt: skip
 
 
+def test_a_timeline_leads_to_its_run(browser, reports):
+    page = browser.open(reports["modes"])
+    page.js("document.querySelector('.caption a[href^=\"#run=\"]').click()")
+    page.until("document.querySelector('dialog').open")
+    assert page.js("document.querySelector('#run-title').textContent").startswith("gap.shared.idle")
+    assert "taken" in page.js("document.querySelector('dialog').innerText")
+
+
 def test_without_scripts_all_of_it_is_there(browser, reports):
     page = browser.open(reports["modes"], scripts=False)
     document = page.call("DOM.getDocument")["root"]["nodeId"]
