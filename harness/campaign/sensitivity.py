@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What attribution finds on targets: the bench `sense` carried out as any campaign, and its runs scored.
 
-The bound needs some 300 effective disturbances of each kind (more where one is missed), and how many are effective is
-known afterwards. So the plan asks for :data:`RUNS` at most, and is stopped, in order, when no more are needed.
+Each kind is to have :data:`~harness.stats.shares.ENOUGH` trials, and how many disturbances are one is known afterwards.
+So the plan asks for :data:`RUNS` at most, and is stopped, in order, when there are as many, whatever came of them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DURATION_NS = 5 * 10**9
 DISTANCE = "2ms"
 #: The first that a target can have: where others may take the CPU, most of the time nothing is effective.
 MODES = ("fifo", "pinned")
-_ENOUGH = "each kind has as many effective disturbances as the bound needs"
+_ENOUGH = "each kind was tried as often as was to be"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def run(
     plan = sensitivity.plan_of(modes, known, duration_ns)
     execution = executions.create(plan, results, known.path)
     if not as_json:
-        click.echo("isolbench: it ends as soon as each kind has as many disturbances as its bound needs", err=True)
+        click.echo("isolbench: it ends when each kind has been tried as often as its bound wants", err=True)
     with Progress(execution, quiet=as_json) as progress:
         told = partial(so_far, progress)
         outcome, found = sensitivity.measure(execution, known, progress.listen, told=told)
@@ -68,13 +68,15 @@ def run(
 
 
 def so_far(progress: Progress, target: str, found: Sensitivity) -> None:
-    """How many kinds are settled, and which takes longest."""
+    """How many kinds have their trials, and which takes longest."""
+    from ..stats.shares import ENOUGH
+
     seen = [each for each in found.scores if not each.blind]
     if not seen:
         return
-    slowest = max(seen, key=lambda each: each.lacking())
-    met = sum(each.verdict() == "met" for each in seen)
-    text = f"{target}: {met} of {len(seen)} kinds meet the bar"
-    if slowest.lacking():
-        text += f"; {slowest.kind} needs {slowest.lacking():,} more"
+    slowest = min(seen, key=lambda each: each.tried)
+    enough = sum(each.tried >= ENOUGH for each in seen)
+    text = f"{target}: {enough} of {len(seen)} kinds have their {ENOUGH} trials"
+    if slowest.tried < ENOUGH:
+        text += f"; {slowest.kind} has {slowest.tried}"
     progress.note(text)

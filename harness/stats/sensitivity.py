@@ -8,7 +8,8 @@ the kernel does not say who sent an interrupt, that cannot be counted, and shams
 at which nothing was done, judged as if it had been.
 
 Nothing is left out but what cannot be judged, and that is counted: what lies beyond the run's ends, or beyond the last
-gap that there was room for, and what fell into a gap with more events than are kept, or in which another task came.
+gap that there was room for, and what fell into a gap with more events than are kept, or in which another task came:
+whether or not such a gap names it, for who is judged must not hang on what is found.
 """
 
 from __future__ import annotations
@@ -167,11 +168,12 @@ class _Measurement:
             theirs = list(self._overlapping(each.since, each.until))
             free = [i for i in theirs if taken[i] < max(1, sum(label in labels for label in self._gaps[i].chain))]
             found, by_cause = self._found(free, mark, labels)
-            crowded = found is None and any(_hides(self._gaps[i], labels) for i in theirs)
+            crowded = any(_hides(self._gaps[i], labels) for i in theirs)
             if found is not None:
                 taken[found] += 1
             if not effective:
-                tally.counts.update(not_effective=1, also_found=found is not None, also_crowded=crowded)
+                also = found is not None and not crowded
+                tally.counts.update(not_effective=1, also_found=also, also_crowded=crowded)
             elif crowded:
                 tally.counts["crowded"] += 1
             else:
@@ -270,8 +272,8 @@ def _kind_of(label: str) -> str:
 
 
 def _hides(gap: _Gap, labels: Iterable[str]) -> bool:
-    """Whether a gap that does not name it may hold it all the same: it has more events than are kept, or another task
-    came, which it then was for, or which made it needless."""
+    """Whether a gap may hold it without naming it: it has more events than are kept, or another task came, which it
+    then was for, or which made it needless."""
     for_one = all(_kind_of(label) in _FOR_ONE for label in labels)
     return gap.more > 0 or (not for_one and any(_kind_of(label) in _COMES for label in gap.chain))
 

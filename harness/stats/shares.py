@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What disturbances and gaps come to when they are counted: shares with their bounds, held against a bar. Pure."""
+"""What disturbances and gaps come to when they are counted: shares with their bounds, held against a bar. Pure.
+
+A bound holds with its confidence only if nothing was chosen by what came out. So how many trials are enough is fixed
+beforehand (to go on until the bound is reached would meet a bar of 99 % three times as often where it is just missed),
+and which disturbances are trials depends on what the task was at, not on whether they were found.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +12,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
-from .binomial import at_least, at_most, trials_needed
+from .binomial import at_least, at_most
 from .marks import KINDS
 
 #: What is shown of each kind, or not: the lower bounds of the shares found and rightly named.
 BAR = 0.99
+#: Trials of each kind that are enough, whatever comes of them: of so many, three may be missed.
+ENOUGH = 773
+#: Where fewer of those that were made are effective, all of them are trials.
+FEW_EFFECTIVE = 0.1
 MET, TOO_FEW, BELOW, NOTHING = "met", "too few", "below", "nothing"
 
 
 @dataclass(frozen=True)
 class Score:
     """One kind. ``made`` = ``not_judged`` + ``crowded`` + ``not_effective`` + ``effective``; of these ``found``
-    (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap does
-    not name it, but held more events than its chain keeps, or another task, to which the interrupt may have come. Of
-    those that were not effective some are ``also_found``: the gap that was open names them; and some ``also_crowded``.
+    (``in_chain``: by the chain alone) and ``missed``, by what the gap was ``called`` instead. ``crowded``: the gap held
+    more events than its chain keeps, or another task, to which the interrupt may have come: no trial, whether or not it
+    was found. Of those that were not effective some are ``also_found``: the gap that was open names them; and some
+    ``also_crowded``.
 
     ``named``: gaps that name the kind in either way, of which ``false`` were not made by us; both 0 where that cannot
     be said (``precise``). ``shams``, and how many of them ``chance`` would have counted as found; ``also_``: those that
@@ -53,14 +63,19 @@ class Score:
 
     @property
     def of_all(self) -> bool:
-        """Whether what is shown is shown of all of them, effective or not: the harder trial, and the only one where the
-        host takes an emulated CPU away at each disturbance."""
-        return at_least(*self._every) > at_least(self.found, self.effective)
+        """Whether all that were made are trials, effective or not: the harder test, and the only one where the host
+        takes an emulated CPU away at each disturbance."""
+        return self.effective < FEW_EFFECTIVE * (self.effective + self.not_effective)
 
     @property
     def trials(self) -> tuple[int, int]:
-        """How many were found, of how many: of the effective ones, or of all, whichever shows more."""
+        """How many were found, of how many: of the effective ones, or of all."""
         return self._every if self.of_all else (self.found, self.effective)
+
+    @property
+    def tried(self) -> int:
+        """How many trials there are of what has to be shown, by numbers that are the same whatever came of them."""
+        return self.trials[1] if self.precise else min(self.trials[1], self._shams[1])
 
     @property
     def _every(self) -> tuple[int, int]:
@@ -97,14 +112,10 @@ class Score:
         """``met``; ``below``: surely under it; ``too few`` for either; ``nothing`` can be seen of the kind."""
         if self.blind:
             return NOTHING
-        bounds = [(at_least(*share), at_most(*share)) for share in self.shares]
-        if any(most < bar for _, most in bounds):
+        # That few are found while a gap is open says nothing against those that are effective.
+        if any(at_most(*share) < bar for share in ((self.found, self.effective), *self.shares[1:])):
             return BELOW
-        return MET if all(least >= bar for least, _ in bounds) else TOO_FEW
-
-    def lacking(self, bar: float = BAR) -> int:
-        """How many more trials it takes, if all of them go well."""
-        return max(0, *(trials_needed(bar, of - good) - of for good, of in self.shares))
+        return MET if all(at_least(*share) >= bar for share in self.shares) else TOO_FEW
 
 
 @dataclass(frozen=True)
@@ -115,15 +126,15 @@ class Sensitivity:
     measurements: int = 0
 
     def verdict(self, bar: float = BAR) -> str:
-        """Of all kinds that can be seen: the worst; ``nothing`` where none was judged of any."""
-        if not any(score.trials[1] for score in self.scores):
+        """Of all kinds that can be seen: the worst; ``nothing`` where none was effective of any, nor found."""
+        if not any(score.effective or score.trials[0] for score in self.scores):
             return NOTHING
         found = {score.verdict(bar) for score in self.scores}
         return next((word for word in (BELOW, TOO_FEW, MET) if word in found), NOTHING)
 
-    def wanting(self, bar: float = BAR) -> bool:
-        """Whether more of the same may yet settle a kind that is not settled."""
-        return any(score.verdict(bar) == TOO_FEW for score in self.scores)
+    def wanting(self, enough: int = ENOUGH) -> bool:
+        """Whether a kind that can be seen has not been tried so often."""
+        return any(score.tried < enough for score in self.scores if not score.blind)
 
 
 def total(several: Iterable[Sensitivity]) -> Sensitivity:

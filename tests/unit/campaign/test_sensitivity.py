@@ -105,23 +105,23 @@ def test_enough_is_enough(tmp_path: Path) -> None:
     heard: list[tuple[str, int]] = []
     watch = Watch(execution, lambda target, found: heard.append((target, found.scores[0].found)))
     stored = {"kind": "run-stored", "target": "local"}
-    fake_sense.run(execution, 1, kinds={"membarrier": 200})
+    fake_sense.run(execution, 1, kinds={"membarrier": 400})
     watch.listen(stored)
     assert not watch.stop
-    fake_sense.run(execution, 2, kinds={"membarrier": 200})
+    fake_sense.run(execution, 2, kinds={"membarrier": 400})
     watch.listen({**stored, "kind": "run-started"})
     assert not watch.stop
     watch.listen(stored)
     assert watch.stop
     assert not watch.stop.at_once
-    assert heard == [("local", 200), ("local", 400)]
+    assert heard == [("local", 400), ("local", 800)]
     assert code_of(execution, stopped="enough") == 0
 
 
 def test_one_target_is_not_stopped_because_another_has_enough(tmp_path: Path) -> None:
     execution = fake_sense.execution(tmp_path, ("local", "box"))
     watch = Watch(execution)
-    fake_sense.run(execution, target="box")
+    fake_sense.run(execution, target="box", kinds={"membarrier": 800})
     watch.listen({"kind": "run-stored", "target": "box"})
     assert not watch.stop
     watch.listen({"kind": "lane-finished", "target": "local"})

@@ -82,14 +82,14 @@ def test_after_each_run_what_is_settled_and_what_takes_longest(
     execution = fake_sense.execution(tmp_path)
     few, good = (
         Score("signal", 200, effective=200, found=200, named=200),
-        Score("tlb", 300, effective=300, found=300, named=300),
+        Score("tlb", 800, effective=800, found=700, named=700),
     )
     blind = Score("tick", 9, not_judged=9, blind=True)
     for scores in ((good, few, blind), (good, blind), (blind,)):
         so_far(Progress(execution), "nuc", Sensitivity(scores))
     assert capsys.readouterr().err.splitlines() == [
-        "nuc: 1 of 2 kinds meet the bar; signal needs 99 more",
-        "nuc: 1 of 1 kinds meet the bar",
+        "nuc: 1 of 2 kinds have their 773 trials; signal has 200",
+        "nuc: 1 of 1 kinds have their 773 trials",
     ]
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.stats.binomial import trials_needed
 from harness.stats.marks import KINDS, marks_of
 from harness.stats.sensitivity import Observed, score
-from harness.stats.shares import BELOW, MET, NOTHING, TOO_FEW, Score, Sensitivity
+from harness.stats.shares import BAR, BELOW, ENOUGH, MET, NOTHING, TOO_FEW, Score, Sensitivity
 
 OURS, THEIRS = 100, 200
 X86 = (
@@ -77,7 +78,6 @@ def test_within_an_open_gap_nothing_is_effective():
     tick = gap(95_000, 10_000, "hrtimer:tick_nohz_handler")
     found = only([tick], [done("membarrier", 100_000)])
     assert (found.made, found.not_effective, found.effective) == (1, 1, 0)
-    assert found.verdict() == TOO_FEW
     # Neighbours share an end: at that instant neither is open.
     at_its_end = only([gap(95_000, 5_000, "task:cat"), MEMBARRIER], [done("membarrier", 100_000)])
     assert (at_its_end.effective, at_its_end.found) == (1, 1)
@@ -99,17 +99,22 @@ def test_what_an_open_gap_names_shows_more_where_nothing_is_effective():
     several = gap(999_000, 90_000, "call:ipi_mb", sender=OURS, chain=["call:ipi_mb", "call:ipi_mb"])
     three = [done("membarrier", at, at + 3_000) for at in (10**6, 10**6 + 20_000, 10**6 + 40_000)]
     assert only([several], three).also_found == 2
-    # Where enough were effective, it is of those.
-    good = Score("membarrier", 600, effective=300, found=300, not_effective=300, also_found=290, named=590)
+    # Which of them are trials hangs on how many are effective, never on what was found.
+    good = Score("membarrier", 3_000, effective=300, found=300, not_effective=2_700, also_found=2_000, named=2_300)
     assert (good.of_all, good.trials, good.verdict()) == (False, (300, 300), MET)
+    few = replace(good, effective=299, found=290, not_effective=2_701, also_found=2_701)
+    assert (few.of_all, few.trials) == (True, (2_991, 3_000))
+    assert replace(good, found=0, also_found=2_700).of_all is False
 
 
 def test_where_something_else_came_too_the_chain_names_it():
-    shared = gap(
-        100_500, 9_000, "task:kworker", sender=OURS, chain=["vector:call_function", "call:ipi_mb", "task:kworker"]
-    )
+    shared = gap(100_500, 9_000, "timer:y", sender=OURS, chain=["vector:call_function", "call:ipi_mb", "timer:y"])
     found = only([shared], [done("membarrier", 100_000)])
     assert (found.found, found.in_chain, found.named, found.false) == (1, 1, 1, 0)
+    # One in which another task came is no trial, whether it names it before or after that, or not at all.
+    for chain in (["call:ipi_mb", "task:kworker"], ["task:kworker", "call:ipi_mb"], ["task:kworker"]):
+        found = only([gap(100_500, 9_000, "task:kworker", sender=OURS, chain=chain)], [done("membarrier", 100_000)])
+        assert (found.crowded, found.effective, found.found) == (1, 0, 0)
     # What comes to a task in between is that one's; what is about the measured one is always its own.
     theirs = {**shared, "chain": [[0, "vector:local_timer"], [1, "task:kworker"], [2, "call:ipi_mb"]]}
     found = only([theirs], [done("membarrier", 100_000)])
@@ -124,8 +129,8 @@ def test_where_something_else_came_too_the_chain_names_it():
     assert only([after], [done("signal", 100_000, effect_ns=109_000)]).in_chain == 1
     # A label that anybody's interrupt has says nothing in a gap that somebody else's began.
     wakeup = gap(100_500, 9_000, "task:cat", sender=THEIRS, chain=["vector:reschedule", "task:cat"])
-    assert only([wakeup], [done("reschedule", 100_000)]).found == 0
-    assert only([{**wakeup, "sender": {"tid": OURS}}], [done("reschedule", 100_000)]).found == 1
+    assert only([wakeup], [done("reschedule", 100_000)]).named == 0
+    assert only([{**wakeup, "sender": {"tid": OURS}}], [done("reschedule", 100_000)]).named == 1
 
 
 def test_a_gap_with_more_events_than_are_kept_may_have_named_it():
@@ -135,7 +140,10 @@ def test_a_gap_with_more_events_than_are_kept_may_have_named_it():
     found = only([{**away, "more": 40}], [caught])
     assert (found.made, found.crowded, found.effective, found.missed) == (1, 1, 0, 0)
     named = {**away, "more": 40, "chain": [[0, "vector:local_timer"], [9, "signal:SIGUSR1"]]}
-    assert (only([named], [caught]).crowded, only([named], [caught]).found) == (0, 1)
+    assert (only([named], [caught]).crowded, only([named], [caught]).found) == (1, 0)  # one that is named as well
+    within = done("signal", 90_000, effect_ns=9_100_000)
+    found = only([{**named, "at_ns": 80_000, "gap_ns": 9_020_500}], [within])
+    assert (found.not_effective, found.also_found, found.also_crowded) == (1, 0, 1)
 
 
 def test_other_kinds_send_the_same_interrupt():
@@ -288,12 +296,12 @@ def test_a_kind_that_no_event_shows_is_blind_and_no_miss():
 
 def test_the_bar():
     good = Score("membarrier", 299, effective=299, found=299, named=299)
-    assert (good.verdict(), good.lacking()) == (MET, 0)
+    assert good.verdict() == MET
     assert good.recall == pytest.approx(0.99003, abs=1e-5)
     fewer = replace(good, effective=298, found=298)
-    assert (fewer.verdict(), fewer.lacking()) == (TOO_FEW, 1)
+    assert fewer.verdict() == TOO_FEW
     missed = replace(good, found=298)
-    assert (missed.verdict(), missed.lacking()) == (TOO_FEW, 473 - 299)
+    assert missed.verdict() == TOO_FEW
     assert replace(good, found=280).verdict() == BELOW
     assert replace(good, false=20).verdict() == BELOW
     assert replace(good, named=298).verdict() == TOO_FEW
@@ -309,15 +317,29 @@ def test_the_worst_kind_decides_and_a_blind_one_is_not_waited_for():
     good = Score("membarrier", 299, effective=299, found=299, named=299)
     few, blind = replace(good, effective=9, found=9), Score("tlb", 9, not_judged=9, blind=True)
     assert Sensitivity((good, blind)).verdict() == MET
-    assert not Sensitivity((good, blind)).wanting()
+    assert not Sensitivity((good, blind)).wanting(299)
     assert Sensitivity((good, few)).verdict() == TOO_FEW
-    assert Sensitivity((good, few)).wanting()
+    assert Sensitivity((good, few)).wanting(299)
     assert Sensitivity((few, replace(good, found=0))).verdict() == BELOW
     none = replace(few, effective=0, not_effective=9, found=0)
     assert Sensitivity((good, none)).verdict() == TOO_FEW
     assert Sensitivity((none, blind)).verdict() == NOTHING
     assert Sensitivity((none, blind)).wanting()
     assert Sensitivity((blind,)).verdict() == Sensitivity().verdict() == NOTHING
+
+
+@given(st.integers(0, ENOUGH), st.integers(0, ENOUGH), st.booleans())
+def test_how_long_it_goes_on_does_not_hang_on_what_comes_out(found, wrong, precise):
+    """Else the bound would not have its confidence: it would be looked at until it is good."""
+    assert trials_needed(BAR, 3) == ENOUGH
+    told = {"precise": True, "named": ENOUGH, "false": wrong}
+    if not precise:
+        told = {"precise": False, "shams": ENOUGH, "chance": wrong}
+    enough = Score("membarrier", effective=ENOUGH, found=found, **told)
+    assert not Sensitivity((enough,)).wanting()
+    assert Sensitivity((replace(enough, effective=ENOUGH - 1, found=max(0, found - 1)),)).wanting()
+    if not precise:
+        assert Sensitivity((replace(enough, shams=ENOUGH - 1, chance=max(0, wrong - 1)),)).wanting()
 
 
 # -- invented measurements ------------------------------------------------------------------------------------------
@@ -376,7 +398,7 @@ def measurements(draw):
         elif fate == "unexplained":
             gaps.append(gap(came, 2_000, None, "unexplained"))
         elif fate == "in chain":
-            gaps.append(gap(came, 2_000, "work:x", class_, sender, [cause, "task:kworker", "work:x"]))
+            gaps.append(gap(came, 2_000, "work:x", class_, sender, [cause, "hrtimer:x", "work:x"]))
         elif fate == "others":
             gaps.append(gap(came, 2_000, "hrtimer:tick_nohz_handler"))
         want[kind, "found"] += fate in ("found", "in chain")
