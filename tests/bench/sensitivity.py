@@ -17,7 +17,7 @@ from harness.store.sensitivity import percent
 
 from .figure import Figure, measured_cpu, run
 
-#: Until each kind has as many as the bound needs, and no more than these.
+#: Until each kind has its trials, and no more than these.
 RUNS = 8
 SECONDS = 5
 
