@@ -22,6 +22,8 @@ from .transport import Channel, Pause, Transport, Waiting, open_transport
 
 #: Seconds for each step: a contact forks a few programs, a deployment sends some 100 kB, an agent imports Python.
 STEP_S = 60.0
+#: An emulated board shares this machine's CPUs with others, and does all that a tenth as fast.
+_EMULATED = 3.0
 
 
 @dataclass(frozen=True)
@@ -89,21 +91,25 @@ def open_session(
     Raises what the transport, the contact and the deployment raise: see :mod:`harness.errors`. On leaving, the
     connection is closed; the agent on the other side lives on for as long as it has something to do.
     """
+
+    def step() -> Deadline:
+        return Deadline.after(STEP_S * (_EMULATED if target.virtual is not None else 1.0))
+
     transport = transport or open_transport(target, pause=pause, waiting=waiting)
     try:
-        found = contact(transport, target, Deadline.after(STEP_S))
-        path = deploy_agent(transport, found, Deadline.after(STEP_S))
+        found = contact(transport, target, step())
+        path = deploy_agent(transport, found, step())
         argv = [*found.argv_prefix, found.python, "-I", "-B", path, "attach", "--deploy", found.deploy_root]
-        channel = transport.open(argv, deadline=Deadline.after(STEP_S))
+        channel = transport.open(argv, deadline=step())
         client = AgentClient(channel)
         try:
             try:
-                welcome = client.hello({"id": owner, "who": who()}, Deadline.after(STEP_S))
+                welcome = client.hello({"id": owner, "who": who()}, step())
             except ConnectionLost as error:
                 raise _ended(channel, error) from error
             facts = welcome.get("facts")
             if isinstance(facts, dict):
-                clock = client.clock(Deadline.after(STEP_S))
+                clock = client.clock(step())
                 facts["clock"] = None if clock is None else clock.to_json()
                 check_serial(target, facts)
             yield Session(target, found, client, welcome, Hands(transport, found, path))
