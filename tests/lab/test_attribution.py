@@ -114,12 +114,13 @@ def test_a_tick_that_is_asked_for_comes_to_a_quiet_core(counting: Counting) -> N
 @pytest.mark.parametrize(("name", "flavour"), STOCK)
 def test_the_bound_is_reached(counting: Counting, name: str, flavour: str) -> None:
     """Of each kind 99 % are found, and of what is named so 99 % are right: at least, with 95 % confidence."""
-    assert (trials_needed(BAR), trials_needed(BAR, 1)) == (299, 473)
+    enough = trials_needed(BAR, 1)  # fixed beforehand: one may be missed
+    assert enough == 473
     seen: list[Observed] = []
     for _ in range(ROUNDS):
         seen.append(observed(sense(counting, name, flavour, "15s")))
         found = score(seen)
         print(told(found.scores))
-        if not found.wanting():
+        if not found.wanting(enough):
             break
     assert found.verdict() == MET, told(found.scores)
