@@ -92,6 +92,9 @@ KNOWN: tuple[Known, ...] = (
         "a timer of block devices or of a file system",
         "io-elsewhere isolcpus offline-online",
     ),
+    known(
+        "timer", "mix_interrupt_randomness", "randomness is gathered, where interrupts came", "irq-affinity isolcpus"
+    ),
     known("timer", "rcu_* srcu_*", "a timer of RCU", "rcu-nocbs nohz-full"),
     known("timer", "intel_* amd_* gov_* thermal*", "a timer of power management", "governor cooling"),
     known(
