@@ -2,15 +2,10 @@
 #include "core/trace_open.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/sysfs.h"
@@ -24,104 +19,6 @@ const char *const trace_level_names[LEVELS] = {
 	[LEVEL_SOFTWARE] = "software",
 	[LEVEL_TRACEPOINTS] = "tracepoints",
 };
-
-/* ---- events ---- */
-
-/* C libraries do not agree on the type of an ioctl's number. */
-static long control(int fd, unsigned long request, intptr_t argument)
-{
-	return syscall(SYS_ioctl, fd, request, argument);
-}
-
-/* Of Linux 6.0: how many of an event's records the ring had no room for. */
-#ifndef PERF_FORMAT_LOST
-#define PERF_FORMAT_LOST (1U << 4)
-#endif
-
-static int open_event(const struct trace_request *request, uint32_t type, uint64_t config,
-		      int cpu)
-{
-	static bool without_lost;
-	int fd;
-	struct perf_event_attr attr = {
-		.type = type,
-		.size = sizeof(attr),
-		.config = config,
-		.sample_period = 1,
-		.sample_type = PERF_SAMPLE_IDENTIFIER | PERF_SAMPLE_TID | PERF_SAMPLE_TIME,
-		.disabled = 1,
-		.sample_id_all = 1,
-		.use_clockid = 1,
-		.clockid = CLOCK_MONOTONIC_RAW,
-		/* Nobody sleeps on it: to be woken would cost an interrupt to self. */
-		.watermark = 1,
-		.wakeup_watermark = (uint32_t)request->ring_bytes,
-	};
-
-	if (type == PERF_TYPE_TRACEPOINT) {
-		attr.sample_type |= PERF_SAMPLE_RAW;
-	} else {
-		attr.exclude_kernel = 1;
-		attr.exclude_hv = 1;
-		if (config == PERF_COUNT_SW_DUMMY)
-			attr.context_switch = 1;
-		else
-			attr.sample_type |= PERF_SAMPLE_ADDR;
-	}
-	for (;;) {
-		attr.read_format = without_lost ? 0 : PERF_FORMAT_LOST;
-		fd = (int)syscall(SYS_perf_event_open, &attr, cpu < 0 ? request->tid : -1, cpu, -1,
-				  PERF_FLAG_FD_CLOEXEC);
-		if (fd >= 0 || errno != EINVAL || without_lost)
-			return fd;
-		without_lost = true;
-	}
-}
-
-static bool map_ring(struct trace_events *events, int fd, size_t bytes)
-{
-	void *ring = MAP_FAILED;
-
-	/* Without the privilege there is a limit to it (perf_event_mlock_kb). */
-	for (; bytes >= TRACE_RING_LEAST_PAGES * events->page_bytes; bytes /= 2) {
-		ring = mmap(NULL, events->page_bytes + bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		if (ring != MAP_FAILED || errno != EPERM)
-			break;
-	}
-	if (ring == MAP_FAILED)
-		return false;
-	events->ring = ring;
-	events->bytes = (struct trace_bytes){
-		.data = (const uint8_t *)ring + events->page_bytes, .size = bytes,
-	};
-	return true;
-}
-
-/* The first event has the ring, the others write into it. */
-static bool add_event(struct trace_events *events, int fd, size_t ring_bytes)
-{
-	if (events->ring ? control(fd, PERF_EVENT_IOC_SET_OUTPUT, events->fds[0]) :
-			   !map_ring(events, fd, ring_bytes))
-		return false;
-	events->fds[events->count++] = fd;
-	return true;
-}
-
-/* One that samples: its records are known by its id. */
-static bool add_source(struct trace_events *events, int fd, size_t source,
-		       const struct trace_field *fields, size_t ring_bytes)
-{
-	struct trace_layout *layout = &events->layout;
-
-	if (control(fd, PERF_EVENT_IOC_ID, (intptr_t)&layout->ids[layout->count]) ||
-	    !add_event(events, fd, ring_bytes))
-		return false;
-	layout->sources[layout->count] = (uint8_t)source;
-	if (fields)
-		memcpy(layout->fields[layout->count], fields, sizeof(layout->fields[0]));
-	layout->count++;
-	return true;
-}
 
 /* Of "common_pid" the kernel speaks by its own numbers, not by those of a container. */
 static bool in_first_pid_space(void)
@@ -160,12 +57,13 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 		errno = EINVAL;
 		return TRACE_REFUSED;
 	}
-	fd = open_event(request, PERF_TYPE_TRACEPOINT, (uint64_t)id, wanted->cpu);
+	fd = trace_event_open(PERF_TYPE_TRACEPOINT, (uint64_t)id, request->tid, wanted->cpu,
+			      request->ring_bytes);
 	if (fd < 0)
 		return TRACE_REFUSED;
-	if ((!wanted->filter || !control(fd, PERF_EVENT_IOC_SET_FILTER, (intptr_t)wanted->filter) ||
+	if ((!wanted->filter || trace_event_filter(fd, wanted->filter) ||
 	     !wanted->strictly) &&
-	    add_source(events, fd, index, fields, request->ring_bytes))
+	    trace_events_add_source(events, fd, index, fields, request->ring_bytes))
 		return TRACE_OPEN;
 	error = errno;
 	close(fd);
@@ -175,11 +73,12 @@ static enum trace_state open_tracepoint(const struct trace_request *request, siz
 
 static bool open_faults(const struct trace_request *request, int cpu, struct trace_events *events)
 {
-	const int fd = open_event(request, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS, cpu);
+	const int fd = trace_event_open(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS, request->tid, cpu,
+					request->ring_bytes);
 
 	if (fd < 0)
 		return false;
-	if (add_source(events, fd, SOURCE_SOFTWARE_FAULT, NULL, request->ring_bytes))
+	if (trace_events_add_source(events, fd, SOURCE_SOFTWARE_FAULT, NULL, request->ring_bytes))
 		return true;
 	close(fd);
 	return false;
@@ -250,10 +149,11 @@ static bool open_tracepoints(const struct trace_request *request, struct trace_e
 static bool open_software(const struct trace_request *request, struct trace_events *events,
 			  struct trace_opening *opening)
 {
-	const int fd = open_event(request, PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, -1);
+	const int fd = trace_event_open(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, request->tid, -1,
+					request->ring_bytes);
 	const size_t said = strlen(opening->reason);
 
-	if (fd < 0 || !add_event(events, fd, request->ring_bytes)) {
+	if (fd < 0 || !trace_events_add(events, fd, request->ring_bytes)) {
 		snprintf(opening->reason + said, sizeof(opening->reason) - said,
 			 "; no software events: %s", strerror(errno));
 		if (fd >= 0)
@@ -264,16 +164,6 @@ static bool open_software(const struct trace_request *request, struct trace_even
 	opening->states[SOURCE_SOFTWARE_FAULT] =
 		open_faults(request, -1, events) ? TRACE_OPEN : TRACE_REFUSED;
 	return true;
-}
-
-static void close_events(struct trace_events *events)
-{
-	if (events->ring)
-		munmap(events->ring, events->page_bytes + events->bytes.size);
-	for (size_t i = 0; i < events->count; i++)
-		close(events->fds[i]);
-	events->count = events->layout.count = 0;
-	events->ring = NULL;
 }
 
 bool trace_events_open_senders(const struct trace_request *request, int cpu, int tracefs,
@@ -321,61 +211,10 @@ void trace_events_open(const struct trace_request *request, struct trace_events 
 	if (open_tracepoints(request, events, opening)) {
 		opening->level = LEVEL_TRACEPOINTS;
 	} else {
-		close_events(events);
+		trace_events_drop(events);
 		memset(opening->states, TRACE_REFUSED, sizeof(opening->states));
 		if (open_software(request, events, opening))
 			opening->level = LEVEL_SOFTWARE;
 	}
 	opening->ring_bytes = events->bytes.size;
-}
-
-bool trace_events_enable(const struct trace_events *events)
-{
-	bool all = true;
-
-	for (size_t i = 0; i < events->count; i++)
-		all = !control(events->fds[i], PERF_EVENT_IOC_ENABLE, 0) && all;
-	return all;
-}
-
-void trace_events_disable(const struct trace_events *events)
-{
-	for (size_t i = 0; i < events->count; i++)
-		(void)control(events->fds[i], PERF_EVENT_IOC_DISABLE, 0);
-}
-
-bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total)
-{
-	const size_t silent = events->count - events->layout.count;	/* those without samples */
-	uint64_t values[2] = { 0 };
-	const ssize_t n = read(events->fds[silent + i], values, sizeof(values));
-
-	if (n < (ssize_t)sizeof(values[0]))
-		return false;
-	*total = (struct trace_total){ values[0], values[1] };
-	return true;
-}
-
-void trace_events_look(struct trace_events *events)
-{
-	const struct perf_event_mmap_page *page = events->ring;
-
-	if (page)
-		events->bytes.head = __atomic_load_n(&page->data_head, __ATOMIC_ACQUIRE);
-}
-
-void trace_events_taken(struct trace_events *events)
-{
-	struct perf_event_mmap_page *page = events->ring;
-
-	if (page)
-		__atomic_store_n(&page->data_tail, events->bytes.tail, __ATOMIC_RELEASE);
-}
-
-void trace_events_close(struct trace_events *events)
-{
-	close_events(events);
-	if (events->tracefs >= 0)
-		close(events->tracefs);
-	events->tracefs = -1;
 }

@@ -17,10 +17,8 @@
 #include <stdint.h>
 
 #include "core/trace_event.h"
-#include "core/trace_record.h"
+#include "core/trace_events.h"
 #include "core/trace_tracefs.h"
-
-#define TRACE_RING_LEAST_PAGES 4
 
 enum trace_level { LEVEL_NOTHING, LEVEL_SOFTWARE, LEVEL_TRACEPOINTS, LEVELS };
 
@@ -50,16 +48,6 @@ struct trace_opening {
 	struct trace_tracing tracing;
 };
 
-struct trace_events {
-	struct trace_layout layout;
-	int fds[TRACE_SOURCES + 1];
-	size_t count;
-	int tracefs;		/* its folder, open; -1: none */
-	void *ring;		/* NULL: none */
-	size_t page_bytes;
-	struct trace_bytes bytes;	/* the ring as trace_events_look() last saw it */
-};
-
 /* Opens what can be had; nothing is counted before trace_events_enable(). */
 void trace_events_open(const struct trace_request *request, struct trace_events *events,
 		       struct trace_opening *opening);
@@ -70,22 +58,5 @@ void trace_events_open(const struct trace_request *request, struct trace_events 
  */
 bool trace_events_open_senders(const struct trace_request *request, int cpu, int tracefs,
 			       struct trace_events *events, struct trace_opening *opening);
-
-bool trace_events_enable(const struct trace_events *events);
-void trace_events_disable(const struct trace_events *events);
-
-struct trace_total {
-	uint64_t count;		/* how often it happened, while it counted */
-	uint64_t lost;		/* records for which the ring had no room; 0 before Linux 6.0 */
-};
-
-/* Of the i-th event of the layout. */
-bool trace_events_count(const struct trace_events *events, size_t i, struct trace_total *total);
-
-/* Sets the head of `bytes` to what there is by now; tells the kernel of its tail. */
-void trace_events_look(struct trace_events *events);
-void trace_events_taken(struct trace_events *events);
-
-void trace_events_close(struct trace_events *events);
 
 #endif
