@@ -136,7 +136,8 @@ def test_the_instruments_say_what_they_cost(gap, tmp_path):
         assert instruments["cost_ns"] == pytest.approx(instruments["events"] * told["sample_ns"], rel=1e-3)
         own_ns = placed["inside"] * told["sample_ns"]
         assert instruments["share_of_stolen"] == pytest.approx(own_ns / stolen_ns, rel=1e-3)
-        assert instruments["share_of_run"] == pytest.approx(instruments["cost_ns"] / 300e6, rel=0.1)
+        # At least as long as was asked: who is not let run at its end runs longer.
+        assert 0 < instruments["share_of_run"] <= 1.001 * instruments["cost_ns"] / 300e6
     assert instruments["reader"]["cpu_ns"] > 0
     assert (cpu in instruments["reader"]["cpus"]) == (os.sched_getaffinity(0) == {cpu})
     # Each event is enabled on its CPU, by an interrupt, before the loop; within it they need none.
