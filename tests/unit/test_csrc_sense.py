@@ -85,8 +85,10 @@ def test_a_run_and_its_files_agree(everything):
     assert sorted(made) == sorted(set(KINDS) - set(unavailable))
     # All of them before any comes again: none is made more than once more often than another.
     assert max(made.values()) - min(made.values()) <= 1 < min(made.values())
-    orders = {tuple(each["kind"] for each in done[i : i + len(made)]) for i in range(0, len(done), len(made))}
+    rounds = range(0, len(done) - len(made) + 1, len(made))
+    orders = {tuple(each["kind"] for each in done[i : i + len(made)]) for i in rounds}
     assert len(orders) > 1
+    assert all(set(order) == set(made) for order in orders)
     assert len({each["name"] for each in done if each["kind"] == "syscall"}) > 1
 
 
