@@ -231,6 +231,7 @@ static void put_findings(const struct trace *trace, struct json *json)
 	json_u64(json, "missing", report->missing);
 	json_u64(json, "unknown", report->unknown);
 	json_u64(json, "throttled", report->throttled);
+	json_u64(json, "sent_lost", report->sent_lost);
 	json_close(json, '}');
 	json_open(json, "placed", '{');
 	json_u64(json, "inside", findings->inside);

@@ -231,6 +231,7 @@ static void sum_up(struct trace_report *report)
 {
 	report->records = reader.drain.records;
 	report->unknown = reader.drain.unknown;
+	report->sent_lost = reader.senders.lost;
 	report->throttled = reader.drain.throttled;
 	trace_drain_account(&reader.drain, &report->lost, &report->missing);
 	report->cpu_gone = of_a_cpu() && is_gone(reader.setup->request.cpu);

@@ -47,6 +47,7 @@ struct trace_report {
 	uint64_t lost;			/* for which the ring had no room */
 	uint64_t missing;		/* that the kernel counted beyond those */
 	uint64_t unknown;		/* records that could not be read */
+	uint64_t sent_lost;		/* records of what other CPUs sent for which there was no room */
 	uint64_t throttled;		/* how often the kernel held events back: too many */
 	bool cpu_gone;			/* taken away in mid-run, and its events with it */
 	bool steal_known;

@@ -70,14 +70,19 @@ void trace_senders_take(struct trace_senders *senders, const struct trace_drain 
 
 		trace_events_look(events);
 		while ((record = trace_bytes_peek(&events->bytes, senders->scratch, &size))) {
-			if (trace_decode(&events->layout, record, size, &sent.event) == TRACE_DECODED &&
-			    is_meant(senders, &sent.event)) {
+			const enum trace_decoded what = trace_decode(&events->layout, record, size,
+								     &sent.event);
+
+			if (what == TRACE_DECODED_LOSS)
+				senders->lost += sent.event.value;
+			if (what == TRACE_DECODED && is_meant(senders, &sent.event)) {
 				sent.at = trace_drain_counter(drain, sent.event.time_ns);
 				trace_match_sent(match, &sent);
 				note_own(senders, &sent);
 			}
 			events->bytes.tail += size;
 		}
+		events->bytes.tail = events->bytes.head;	/* what is no record is given up */
 		trace_events_taken(events);
 	}
 }

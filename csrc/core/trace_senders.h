@@ -15,6 +15,7 @@ struct trace_senders {
 	int16_t *cpus;
 	size_t count;
 	int cpu;			/* the measured one */
+	uint64_t lost;			/* records for which their rings had no room */
 	int32_t self;			/* the reader: what it sends itself, */
 	uint64_t first, last;		/* between these times, */
 	uint64_t own;			/* is counted: function calls, and what woke a task there */

@@ -39,6 +39,7 @@ def _lost(told: Mapping[str, Any]) -> str:
         "records could not be read": ring.get("unknown"),
         "times the kernel held events back, which were too many": ring.get("throttled"),
         "gaps came faster than they were taken": told.get("gaps_dropped"),
+        "records of what other CPUs sent found no room, so that senders may be wrong": ring.get("sent_lost"),
     }
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 

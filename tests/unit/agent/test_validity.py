@@ -212,6 +212,7 @@ CASES: list[tuple[str, str, Change]] = [
     ("events-lost", "suspect", attributed(ring={"lost": 1}, conservation=conserved(None))),
     ("events-lost", "suspect", attributed(ring={"unknown": 1})),
     ("events-lost", "suspect", attributed(ring={"throttled": 1})),
+    ("events-lost", "suspect", attributed(ring={"sent_lost": 1})),
     ("events-lost", "suspect", attributed(cpu_gone=True)),
     ("events-lost", "suspect", attributed(gaps_dropped=1)),
     ("events-not-conserved", "suspect", attributed(conservation=conserved(False, interrupts=9))),
