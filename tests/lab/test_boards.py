@@ -22,7 +22,7 @@ import pytest
 from harness.config.targets import Target, Virtual
 from harness.deadline import Deadline
 from harness.errors import BoardDown, Busy, EnvironmentFault, HostKeyError, IsolbenchError, UserError
-from harness.lab import boards, images, qemu, several, tools, tsc, way
+from harness.lab import boards, images, machine, qemu, several, tools, tsc, way
 from harness.lab import state as states
 from harness.lab.cache import Cache
 from harness.lab.images import Image
@@ -45,19 +45,19 @@ def inventory(tmp_path: Path) -> Path:
     return path
 
 
-def qemus() -> list[str]:
-    """The command lines of all QEMUs of boards that run in a folder of ``state``."""
+def qemus(name: str = "") -> list[str]:
+    """The command lines of all QEMUs of boards that run in a folder of ``state``; of one board, or of all."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if str(states.state_dir()) in os.readlink(each / "cwd"):
                 found.append((each / "cmdline").read_text())
-    return found
+    return [call for call in found if f"\0{machine.qemu_name(name)}" in call]
 
 
-def is_booting(folder: states.BoardFolder) -> bool:
+def says_something(folder: states.BoardFolder, word: str) -> bool:
     record = folder.read()
-    return record is not None and record.pid != 0 and "Linux version" in way.console_of(folder)
+    return record is not None and record.pid != 0 and word in way.console_of(folder)
 
 
 def test_boards_come_up_side_by_side_and_one_that_does_not_hinders_none(
@@ -98,24 +98,37 @@ def greet(listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "code", "says"),
+    ("ending", "at", "code", "says"),
     [
-        ("SIGTERM", 143, "board early: given up, as was asked"),
-        ("down", 3, "board early: given up, as was asked"),
-        ("its QEMU killed", 3, "board early did not come up: its QEMU was ended by SIGKILL; last on its console: ["),
+        ("SIGTERM", "Booting", 143, "board early: given up, as was asked"),
+        ("down", "Booting", 3, "board early: given up, as was asked"),
+        (
+            "its QEMU killed",
+            "Linux version",
+            3,
+            "board early did not come up: its QEMU was ended by SIGKILL; last on its console: [",
+        ),
     ],
 )
 def test_what_ends_while_it_comes_up_leaves_nothing(
-    image: Callable[[str], Image], state: Path, one_at_a_time: None, inventory: Path, ending: str, code: int, says: str
+    image: Callable[[str], Image],
+    state: Path,
+    one_at_a_time: None,
+    inventory: Path,
+    ending: str,
+    at: str,
+    code: int,
+    says: str,
 ) -> None:
+    """``at``: a word on its console, of the boot loader or of the kernel."""
     image("bookworm-x86_64")
     call = [sys.executable, "-m", "harness", "lab", "up", "early", "--inventory", str(inventory)]
     with subprocess.Popen(call, stderr=subprocess.PIPE, text=True) as coming:
         folder = states.BoardFolder("early")
         deadline = Deadline.after(PATIENCE_S)
-        while not is_booting(folder) and coming.poll() is None and not deadline.expired:
+        while not says_something(folder, at) and coming.poll() is None and not deadline.expired:
             time.sleep(0.1)
-        assert len(qemus()) == 1
+        assert len(qemus("early")) == 1
         if ending == "down":
             assert isolbench("down", "early").stdout == "early: down\n"
         elif ending.startswith("SIG"):
@@ -126,7 +139,7 @@ def test_what_ends_while_it_comes_up_leaves_nothing(
             os.kill(record.pid, signal.SIGKILL)
         assert says in coming.communicate(timeout=PATIENCE_S)[1]
     assert coming.returncode == code
-    assert qemus() == []
+    assert qemus("early") == []
     assert not folder.path.exists()
 
 

@@ -145,6 +145,14 @@ def test_grub_boots_once_and_then_as_before(trial: Trial) -> None:
     assert proof.release == trial.stock
     assert proof.isolated == proof.nohz_full == (1,)
     assert {"nohz_full=1", "isolbench.boot=installed/quiet"} <= set(proof.cmdline.split())
+    again = trial.boot("grub-once", "default", "plain")
+    assert (again.release, again.isolated, again.nohz_full) == (trial.stock, (), ())
+    assert "isolbench.boot" not in again.cmdline
+    assert again.boot_id != proof.boot_id
+
+
+@pytest.mark.dear
+def test_what_panics_after_grub_leads_home(trial: Trial) -> None:
     with pytest.raises(
         OldKernel, match=f"the kernel {trial.stock} as it boots by itself, and not with isolbench.boot="
     ):
