@@ -59,7 +59,8 @@ def _error(name: str, knobs: Sequence[str], why: str, advice: str = "") -> dict[
 def _compared(
     examined: Examination, before: Measured, after: Measured, name: str, knobs: tuple[str, ...], out: Console
 ) -> dict[str, Any]:
-    from ..report.diagnosis import boots_line, changes_json
+    from ..report.diagnosis import boots_line
+    from ..report.diagnosis_json import changes_json
 
     first, second = before.found[name], after.found.get(name)
     left = _left(examined, name, knobs, before.facts[name])

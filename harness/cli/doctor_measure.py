@@ -102,7 +102,8 @@ class Examination:
             click.echo(printable(line), err=True)
 
     def _show(self, found: Diagnosis, measured: Measured, out: Console) -> None:
-        from ..report.diagnosis import print_diagnosis, to_json
+        from ..report.diagnosis import print_diagnosis
+        from ..report.diagnosis_json import to_json
         from .render import unheard
 
         advice = _raise(found, measured.facts[found.target])

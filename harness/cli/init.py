@@ -98,7 +98,7 @@ class _Done:
     def told(self, path: Path, *, as_json: bool) -> int:
         """Print it; the exit code."""
         from ..advice import worst
-        from .doctor import show
+        from .doctor_facts import show
         from .render import echo_json
 
         if as_json:
@@ -255,7 +255,7 @@ class _Check:
     def __call__(self, target: Target) -> None:
         from ..errors import ConnectionLost, HostKeyError, IsolbenchError, Unreachable
         from ..target.transport import AuthenticationFailed
-        from .doctor import examine, failure
+        from .doctor_facts import examine, failure
 
         try:
             facts, self.found = examine(target.model_copy(update={"serial": None}))  # a new one may be pinned

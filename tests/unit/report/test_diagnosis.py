@@ -13,13 +13,12 @@ from harness.cli.consoles import Console
 from harness.report.diagnosis import (
     SHOWN_CAUSES,
     boots_line,
-    changes_json,
     command_line,
     print_changes,
     print_diagnosis,
-    to_json,
     tune_line,
 )
+from harness.report.diagnosis_json import changes_json, to_json
 from harness.stats.diagnosis import diagnose
 
 from ..stats.test_diagnosis import FACTS, FOUND, TICK, TIMER, document, found, gap
