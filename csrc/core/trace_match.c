@@ -53,6 +53,13 @@ static enum trace_class implied_by(const struct trace_event *event)
 void trace_match_sent(struct trace_match *match, const struct trace_sent *sent)
 {
 	match->sent[match->sent_count++ % TRACE_SENT] = *sent;
+	if (match->sent_count - match->sent_first > TRACE_SENT)
+		match->sent_first = match->sent_count - TRACE_SENT;
+}
+
+static bool is_sent(const struct trace_event *event)
+{
+	return event->kind == TRACE_CALL || event->kind == TRACE_IPI || event->source == SOURCE_RESCHEDULE;
 }
 
 static bool sends(const struct trace_event *sent, const struct trace_event *event)
@@ -67,36 +74,39 @@ static bool sends(const struct trace_event *sent, const struct trace_event *even
 	return event->source == SOURCE_RESCHEDULE && sent->kind == TRACE_SENDER && !sent->extra;
 }
 
-/* The latest that can have led to this event. */
-static const struct trace_sent *sent_for(const struct trace_match *match,
-					 const struct trace_event *event, uint64_t at)
+/*
+ * The latest that can have led to this event, which then has come: it and what was sent before it
+ * are no later one's, whose own may not have been recorded. False: none can.
+ */
+static bool take_sent(struct trace_match *match, const struct trace_event *event, uint64_t at,
+		      struct trace_sent *latest)
 {
-	const uint64_t kept = match->sent_count < TRACE_SENT ? match->sent_count : TRACE_SENT;
-	const struct trace_sent *latest = NULL;
+	bool found = false;
 
-	for (uint64_t i = 0; i < kept; i++) {
-		const struct trace_sent *sent = &match->sent[i];
+	if (!is_sent(event))
+		return false;
+	for (uint64_t i = match->sent_first; i != match->sent_count; i++) {
+		struct trace_sent *sent = &match->sent[i % TRACE_SENT];
 
-		if (sends(&sent->event, event) && is_before(sent->at, at + match->tolerance) &&
-		    (!latest || is_before(latest->at, sent->at)))
-			latest = sent;
+		if (!sends(&sent->event, event) || !is_before(sent->at, at + match->tolerance))
+			continue;
+		if (!found || is_before(latest->at, sent->at))
+			*latest = *sent;
+		found = true;
+		sent->event.kind = TRACE_KINDS;
 	}
-	return latest;
+	while (match->sent_first != match->sent_count &&
+	       match->sent[match->sent_first % TRACE_SENT].event.kind == TRACE_KINDS)
+		match->sent_first++;
+	return found;
 }
 
 /* When it was sent is told to whoever holds the gap. */
 static void add_sender(struct trace_match *match, struct open_gap *gap, uint16_t link,
-		       const struct trace_event *event, uint64_t at)
+		       const struct trace_sent *sent)
 {
-	const struct trace_sent *sent;
-
 	/* What came to the task that was measured, not to one that ran in its place. */
-	if (gap->kept.sender_cpu >= 0 || gap->switches ||
-	    (event->kind != TRACE_CALL && event->kind != TRACE_IPI &&
-	     event->source != SOURCE_RESCHEDULE))
-		return;
-	sent = sent_for(match, event, at);
-	if (!sent)
+	if (!sent || gap->kept.sender_cpu >= 0 || gap->switches)
 		return;
 	gap->kept.sender_cpu = sent->cpu;
 	gap->kept.sender_tid = sent->event.tid;
@@ -163,7 +173,7 @@ static void note_holder(struct trace_match *match, struct open_gap *gap, const s
 }
 
 static void add_event(struct trace_match *match, struct open_gap *gap,
-		      const struct trace_event *event, uint64_t at)
+		      const struct trace_event *event, uint64_t at, const struct trace_sent *sent)
 {
 	const struct trace_kind_facts *facts = &trace_kinds[event->kind];
 	unsigned int weight = facts->weight;
@@ -184,7 +194,7 @@ static void add_event(struct trace_match *match, struct open_gap *gap,
 	}
 	link = trace_findings_link(match->findings, event);
 	add_to_chain(match, gap, link, at);
-	add_sender(match, gap, link, event, at);
+	add_sender(match, gap, link, sent);
 	if (event->kind != TRACE_SWITCH)
 		note_holder(match, gap, event, link, at);
 	if (event->kind == TRACE_FAULT && !gap->kept.address)
@@ -248,17 +258,20 @@ void trace_match_gap(struct trace_match *match, const struct trace_entry *entry)
 		.implied = CLASS_UNEXPLAINED,
 	};
 	struct trace_event event;
+	struct trace_sent sent;
 	uint64_t at;
 
 	while (match->feed.peek(match->feed.context, &event, &at) &&
 	       is_before(at, entry->start + entry->units)) {
+		const bool said = take_sent(match, &event, at, &sent);
+
 		if (is_foreign(match, &event)) {
 			match->findings->foreign++;
 		} else if (is_before(at + match->tolerance, entry->start)) {
 			match->findings->outside++;
 		} else {
 			begin_wait(match, &gap);
-			add_event(match, &gap, &event, at);
+			add_event(match, &gap, &event, at, said ? &sent : NULL);
 		}
 		take(match, &event);
 	}
@@ -269,10 +282,12 @@ void trace_match_gap(struct trace_match *match, const struct trace_entry *entry)
 static void count_until(struct trace_match *match, const uint64_t *until, uint64_t *counter)
 {
 	struct trace_event event;
+	struct trace_sent sent;
 	uint64_t at;
 
 	while (match->feed.peek(match->feed.context, &event, &at) &&
 	       (!until || is_before(at + match->tolerance, *until))) {
+		(void)take_sent(match, &event, at, &sent);
 		(*(is_foreign(match, &event) ? &match->findings->foreign : counter))++;
 		take(match, &event);
 	}

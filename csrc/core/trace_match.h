@@ -43,7 +43,7 @@ struct trace_match {
 	struct trace_event came;
 	uint64_t mult;			/* units -> ns (clock.h) */
 	uint64_t tolerance;		/* units by which an event may seem too early */
-	uint64_t sent_count;
+	uint64_t sent_first, sent_count;	/* before the first all have come */
 	struct trace_sent sent[TRACE_SENT];	/* a circle */
 };
 

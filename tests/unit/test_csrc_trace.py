@@ -411,6 +411,12 @@ SENT = [
     ([sent(900, SENDER, 5, 50), sent(950, SENDER, 6, 60, extra=0x77)], [event(1100, RESCHEDULE)], (5, 50)),
     ([sent(900, CALLER, 5, 50, 0xAA)], [event(1100, RESCHEDULE)], None),
     ([sent(900, SENDER, 5, 50)], [event(1100, "ipi/ipi_entry", value=1)], (5, 50)),
+    # What has come is no later one's, of whose own there is no record.
+    ([sent(90, SENDER, 5, 50)], [event(100, RESCHEDULE), event(1100, RESCHEDULE)], None),
+    ([sent(80, SENDER, 5, 50), sent(90, SENDER, 6, 60)], [event(100, RESCHEDULE), event(1100, RESCHEDULE)], None),
+    ([sent(90, SENDER, 5, 50), sent(900, SENDER, 6, 60)], [event(100, RESCHEDULE), event(1100, RESCHEDULE)], (6, 60)),
+    ([sent(90, CALLER, 5, 50, 0xAA), sent(95, CALLER, 6, 60, 0xBB)],
+     [event(100, CALLED, extra=0xAA), event(1100, CALLED, extra=0xBB)], (6, 60)),
     # What came while another task ran was not for ours.
     ([sent(900, SENDER, 5, 50)], [event(1050, "sched/sched_switch", value=9, text="make"), event(1100, RESCHEDULE)],
      None),
