@@ -14,11 +14,12 @@ from typing import Any
 from ..agent.spec import event_lists
 from ..stats.causes import of_results
 from ..stats.variants import parameters
+from ..store.documents import at, objects, text_of
 from . import causes as told
 from .booted import DEFAULT, booted_for
 from .facts import rows as fact_rows
 from .grouping import compact
-from .modes import at, name_of, objects, text_of
+from .modes import name_of
 from .units import duration, setting
 
 #: A label and its text.

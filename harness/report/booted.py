@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..stats.variants import Variant
+from ..store.documents import at, text_of
 from ..store.runs import Run
 from .grouping import compact
 from .kernel_view import Booted, BootedView, BootFailure, KernelView
-from .modes import at, text_of
 
 DEFAULT: Booted = (Variant("").kernel, Variant("").boot)
 #: Parameters that a boot loader or isolbench adds to know a boot by: they are no difference between two of them.

@@ -10,7 +10,7 @@ however many gaps there are: a column of a timeline has a bar for each class at 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..stats.causes import CLASSES, Causes, Row
@@ -114,8 +114,3 @@ def width(axis: Axis) -> int:
 
 def _bar(low_ns: int) -> int:
     return round(PER_DECADE * math.log10(max(1, low_ns)))
-
-
-def classes_in(plots: Sequence[Causes]) -> list[str]:
-    """Those that came at all, in the order of the legend."""
-    return [name for name in CLASSES if any(causes.classes[name].count for causes in plots)]

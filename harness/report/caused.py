@@ -11,9 +11,9 @@ from typing import Any
 from ..advice.state import cpus_of
 from ..stats.causes import Sum, add_results
 from ..store import sensitivity
+from ..store.documents import at, objects
 from ..store.runs import Run
 from . import causes
-from .modes import at, objects
 from .view import Advised, ModeView
 
 _Cell = tuple[str, str]

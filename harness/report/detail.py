@@ -15,6 +15,7 @@ from rich.text import Text
 from ..agent.spec import event_lists
 from ..stats.causes import of_results
 from ..stats.quantiles import QUANTILES, enough, samples_needed
+from ..store.documents import at, objects
 from ..store.hdr import Counts
 from ..store.runs import Run, load_attempt, load_run
 from ..store.values import quantile_with_missed, samples
@@ -22,7 +23,7 @@ from . import account, cause_tables, longest
 from . import facts as fact_rows
 from .grouping import compact
 from .layout import Column, advice, heading, item, line, plain, table
-from .modes import at, objects, run_view
+from .modes import run_view
 from .tables import STYLES
 from .units import count, quantity
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..stats.variants import Variant, variant_of_cell
+from ..store.documents import at, objects, text_of
 from .grouping import compact
-from .modes import at, name_of, objects, text_of
+from .modes import name_of
 from .view import Failure, Section, Unsupported
 
 _ALLOW = "let sudo work without a password"

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..stats.budgets import RunValue, judge, limits_of, values_of
 from ..stats.quantiles import QUANTILES
 from ..stats.variants import Variant, titles, variant_of_cell, variant_of_run
+from ..store.documents import at, mapping, objects
 from ..store.eventlog import read_events
 from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
@@ -27,7 +28,7 @@ from . import facts, lanes
 from .booted import DEFAULT, Boots
 from .caused import Caused
 from .comparison import base_of, booted_of, columns_of, comparisons
-from .modes import MEASURED, at, mode_view, name_of, objects, rate_of, role_of
+from .modes import MEASURED, mode_view, name_of, rate_of, role_of
 from .view import STATES, Attempt, Scalar, Section, TargetView, Unsupported, View
 
 #: Of a run.json, and of a probe's result in it, what the view is made of.
@@ -83,8 +84,8 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
             where.setdefault((variant_of_run(run), load, metric, role), {}).setdefault(run.cell, []).append(slim)
     seen = [key[0] for keys in grouped.values() for key in keys]
     variants = [*map(variant_of_cell, cells.values()), *seen]
-    named = titles(variants, _mapping(plan.get("benches")))
-    bases = titles(map(base_of, variants), _mapping(plan.get("benches")))
+    named = titles(variants, mapping(plan.get("benches")))
+    bases = titles(map(base_of, variants), mapping(plan.get("benches")))
     booting = any(booted_of(variant) != DEFAULT for variant in variants)
     if booting:
         boots.read(read_events(path / "events.jsonl"))
@@ -154,7 +155,7 @@ def build_view(execution_dir: Path, observe: Callable[[Run], None] | None = None
         disabled=tuple((str(name), str(why)) for name, why in (at(plan, "disabled") or {}).items()),
         states={state: states[state] for state in STATES},
         budgets=judge(values, plan),
-        benches=_mapping(plan.get("benches")),
+        benches=mapping(plan.get("benches")),
     )
 
 
@@ -260,10 +261,6 @@ def _attempt(document: Mapping[str, Any]) -> Attempt:
         reason=str(document["reason"]),
         advice=str(document.get("advice") or ""),
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _knobs(run: Run) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One cell's runs as a reader sees them, and the tools to take JSON apart that may lack anything. Pure."""
+"""One cell's runs as a reader sees them. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from ..stats.causes import Sum
 from ..stats.quantiles import QUANTILES, enough, spread
+from ..store.documents import at, is_number, objects, real, text_of
 from ..store.runs import Run
 from ..store.values import quantiles_of, samples
 from .grouping import compact, one_of, pattern
@@ -93,7 +94,7 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
     events: int | None = None
     rate = rate_of(run, role)
     for each in played:
-        if each.get("kind") == "scalar" and _is_number(each.get("value")):
+        if each.get("kind") == "scalar" and is_number(each.get("value")):
             name = str(each["metric"])
             worst = min if each.get("better") == "higher" else max
             scalars[name] = worst(scalars.get(name, float(each["value"])), float(each["value"]))
@@ -103,7 +104,7 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
     results = objects([run.control.get("result")] if control else run.document.get("results"))
     validity = run.control.get("validity") if control else run.document.get("validity")
     known = sum(int(each.get(key) or 0) for each in mine for key in _PERIODS)
-    planned = sum(int(_number(at(each, "detail", "periods")) or 0) for each in results)
+    planned = sum(int(real(at(each, "detail", "periods")) or 0) for each in results)
     repeat = run.document.get("repeat")
     levels = [quantiles_of(run, each) for each in mine]
     return RunView(
@@ -117,7 +118,7 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
         missed=sum(int(each.get("missed") or 0) for each in mine),
         left_out=max(0, planned - known),
         periods=max(planned, known),
-        duration_s=max((_number(result.get("duration_ns")) or 0.0 for result in results), default=0.0) / 1e9,
+        duration_s=max((real(result.get("duration_ns")) or 0.0 for result in results), default=0.0) / 1e9,
         quantiles={name: worst_of(each[name] for each in levels) for name in QUANTILES},
         samples=min(map(samples, mine), default=0),
         min=min((each["min"] for each in mine if isinstance(each.get("min"), int)), default=None),
@@ -125,8 +126,8 @@ def run_view(run: Run, metric: str, role: str = MEASURED) -> RunView:
         scalars=scalars,
         events=events,
         reasons=(*objects(at(validity, "reasons")), *(() if control else _without_control(run))),
-        own_cost_ns=_number(at(results, 0, "loop", "own_cost_ns")),
-        granularity_ns=_number(at(results, 0, "clock", "granularity_ns")),
+        own_cost_ns=real(at(results, 0, "loop", "own_cost_ns")),
+        granularity_ns=real(at(results, 0, "clock", "granularity_ns")),
         by_cpu={
             each["cpu"]: {**own, "max": each.get("max"), "samples": samples(each)}
             for each, own in (zip(mine, levels, strict=True) if len(mine) > 1 else ())
@@ -177,34 +178,6 @@ def _detail(mode: object) -> str:
     if not isinstance(mode, Mapping):
         return ""
     return " × ".join(str(mode[key]) for key in ("where", "sched", "hold") if mode.get(key) not in (None, "none"))
-
-
-def at(value: Any, *path: str | int) -> Any:
-    """``value[a][b]…``, or ``None`` as soon as there is nothing of that kind."""
-    for key in path:
-        if isinstance(key, str) and isinstance(value, Mapping):
-            value = value.get(key)
-        elif isinstance(key, int) and isinstance(value, (list, tuple)) and key < len(value):
-            value = value[key]
-        else:
-            return None
-    return value
-
-
-def text_of(entry: Mapping[str, Any], key: str) -> str:
-    return str(entry.get(key) or "")
-
-
-def objects(value: object) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if _is_number(value) else None
 
 
 def worst_of(values: Iterable[float | None]) -> float | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..stats.causes import CLASSES
+from ..store.documents import LARGEST
 from ..store.hdr import Ints
 
 #: Parts of a run's time.
@@ -25,7 +26,6 @@ TICKS = 10_000
 _NOT_PINNED = -1
 _NO_CLASS = -1
 _CLASSES = {name.encode(): place for place, name in enumerate(CLASSES)}
-_LARGEST = 1 << 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def _as_json(text: bytes, length: str) -> list[tuple[int | None, int, int, bytes
         if not isinstance(event, dict):
             continue
         cpu, at, value = (event.get(key) for key in ("cpu", "at_ns", length))
-        if all(type(each) is int and 0 <= each < _LARGEST for each in (0 if cpu is None else cpu, at, value)):
+        if all(type(each) is int and 0 <= each < LARGEST for each in (0 if cpu is None else cpu, at, value)):
             found.append((cpu, int(at or 0), int(value or 0), str(event.get("class", "")).encode()))
     return found
 

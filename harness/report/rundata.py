@@ -22,6 +22,7 @@ from ..agent.spec import event_lists
 from ..stats.quantiles import enough
 from ..stats.trails import Trail, trails
 from ..store import gaps
+from ..store.documents import at, objects, text_of
 from ..store.files import BrokenResult
 from ..store.record import CONTROL_PREFIX
 from ..store.runs import Run, event_text, load_run
@@ -29,7 +30,7 @@ from ..store.values import quantiles_of, samples
 from . import account, curves, moments
 from .curves import Curve
 from .grouping import compact
-from .modes import MEASURED, at, name_of, objects, role_of, text_of, worst_of
+from .modes import MEASURED, name_of, role_of, worst_of
 from .timelines import Timeline, Timelines
 from .units import printable, quantity
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..store.documents import at
 from ..store.hdr import Ints
 from ..store.runs import Run
-from .modes import at
 from .moments import Events, longest_by_class
 
 #: Parts of a run's time, each a column of the picture.

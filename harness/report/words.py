@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..stats.budgets import FAILED, Verdict, counted
+from ..store.documents import at, mapping
 from .grouping import one_of, pattern
 from .kernel_view import BootedView, BootFailure
-from .modes import at
 from .units import plural, quantity, setting, three_digits
 from .view import STATES, ModeView, Section, TargetView, View
 
@@ -106,7 +103,7 @@ def of(view: View) -> list[tuple[str, str]]:
     sections = [section for target in view.targets for section in target.sections]
     found: dict[str, str] = {}
     for section in sections:
-        about = _mapping(view.benches.get(section.bench))
+        about = mapping(view.benches.get(section.bench))
         found.setdefault(f"The bench {section.bench}", str(about.get("description") or ""))
     for section in sections:
         found.setdefault(f"Percentiles of {section.metric}", "")
@@ -117,7 +114,7 @@ def of(view: View) -> list[tuple[str, str]]:
             found.setdefault(f"{section.rated}/s", what[0].upper() + what[1:] + ".")
     for section in sections:
         for scalar in section.scalars:
-            about = _mapping(at(view.benches, section.bench, "metrics", scalar.metric))
+            about = mapping(at(view.benches, section.bench, "metrics", scalar.metric))
             found.setdefault(f"{scalar.label} ({scalar.metric})", str(about.get("description") or ""))
     if any(section.missed for section in sections):
         found["Missed"] = (
@@ -146,7 +143,3 @@ def _often(period_ns: float) -> str:
     if period_ns < 1e9:
         return f"{three_digits(1e9 / period_ns)} a second"
     return f"one in {setting(float(three_digits(period_ns / 1e9).replace(',', '')) * 1e9)}"
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

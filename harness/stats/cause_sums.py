@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..store.documents import mapping, objects, real, text
 from .cause_types import CLASSES, LEVELS, Causes, ClassTotal, Instruments, Key, Lost, Mismatch, Row
 from .quantiles import spread
 
@@ -47,12 +48,11 @@ class Sum:
         self._seconds.append(seconds)
         if attribution.get("scope"):
             self._scopes[str(attribution["scope"])] = None
-        for cause in _list(attribution.get("causes")):
-            if isinstance(cause, Mapping):
-                key = (str(cause.get("class")), _text(cause.get("entry")) or "", _text(cause.get("cause")) or "")
-                self._rows.setdefault(key, _Adding()).add(len(self._seconds) - 1, cause, self._bucket)
-        self._balance(_mapping(attribution.get("conservation")))
-        ring, placed = _mapping(attribution.get("ring")), _mapping(attribution.get("placed"))
+        for cause in objects(attribution.get("causes")):
+            key = (str(cause.get("class")), text(cause.get("entry")) or "", text(cause.get("cause")) or "")
+            self._rows.setdefault(key, _Adding()).add(len(self._seconds) - 1, cause, self._bucket)
+        self._balance(mapping(attribution.get("conservation")))
+        ring, placed = mapping(attribution.get("ring")), mapping(attribution.get("placed"))
         for name, number in (
             *((name, ring.get(key)) for name, key in (("records", "lost"), ("missing",) * 2, ("unknown",) * 2)),
             ("gaps", attribution.get("gaps_dropped")),
@@ -60,11 +60,11 @@ class Sum:
             *(("events", placed.get(key)) for key in ("inside", "outside")),
         ):
             self._lost[name] += _count(number)
-        self._instrument(_mapping(attribution.get("instruments")))
+        self._instrument(mapping(attribution.get("instruments")))
         if (steal := attribution.get("steal_ns")) is not None:
             self._steal_ns = (self._steal_ns or 0) + _count(steal)
-        self._samples.append(_number(attribution.get("sample_ns")))
-        if (error := _number(attribution.get("clock_error_ns"))) is not None:
+        self._samples.append(real(attribution.get("sample_ns")))
+        if (error := real(attribution.get("clock_error_ns"))) is not None:
             self._errors.append(error)
         if attribution.get("tracer"):
             self._tracers[f"the tracer {attribution['tracer']}"] = None
@@ -72,8 +72,8 @@ class Sum:
             self._tracers["somebody else's events"] = None
 
     def _instrument(self, said: Mapping[str, Any]) -> None:
-        self._cost_ns += _number(said.get("cost_ns")) or 0.0
-        interrupts = _mapping(said.get("interrupts"))
+        self._cost_ns += real(said.get("cost_ns")) or 0.0
+        interrupts = mapping(said.get("interrupts"))
         for name, number in (
             ("events", said.get("events")),
             *((name, interrupts.get(name)) for name in ("own", "wakeups")),
@@ -85,12 +85,12 @@ class Sum:
     def _balance(self, balance: Mapping[str, Any]) -> None:
         holds = balance.get("holds")
         self._holds[holds if isinstance(holds, bool) else None] += 1
-        for name, row in _mapping(balance.get("rows")).items() if holds is False else ():
-            events, edge, interrupts = (_count(_mapping(row).get(key)) for key in ("events", "edge", "interrupts"))
+        for name, row in mapping(balance.get("rows")).items() if holds is False else ():
+            events, edge, interrupts = (_count(mapping(row).get(key)) for key in ("events", "edge", "interrupts"))
             if not events <= interrupts <= events + edge:
                 known = self._wrong.setdefault(str(name), [0, 0, 0])
                 known[:] = [a + b for a, b in zip(known, (events, events + edge, interrupts), strict=True)]
-        for name, number in _mapping(balance.get("unseen")).items():
+        for name, number in mapping(balance.get("unseen")).items():
             self._unseen[str(name)] += _count(number)
 
     def causes(self) -> Causes:
@@ -131,7 +131,7 @@ def add_results(adding: Sum, results: Iterable[Mapping[str, Any]]) -> int:
     """Take in ``results`` of a run.json; of how many of them attribution was asked for."""
     asked = [each for each in results if isinstance(each.get("attribution"), Mapping)]
     for each in asked:
-        adding.add(each["attribution"], (_number(each.get("duration_ns")) or 0.0) / 1e9)
+        adding.add(each["attribution"], (real(each.get("duration_ns")) or 0.0) / 1e9)
     return len(asked)
 
 
@@ -151,7 +151,8 @@ class _Adding:
         self.taken[number] = self.taken.get(number, 0) + _count(cause.get("stolen_ns"))
         if isinstance(irq := cause.get("irq"), int):
             self.irqs.add(irq)
-        for pair in _list(cause.get("buckets")):
+        buckets = cause.get("buckets")
+        for pair in buckets if isinstance(buckets, list) else ():
             if isinstance(pair, list | tuple) and len(pair) == 2:
                 low = _count(pair[0])
                 self.buckets[bucket(low) if bucket else low] += _count(pair[1])
@@ -179,21 +180,5 @@ def _level(attribution: Mapping[str, Any]) -> str:
     return level if level in LEVELS else LEVELS[0]
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 64 else 0
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .documents import at, objects, whole
 from .runs import Run
 
-#: Larger numbers are no times.
-LARGEST = 1 << 62
 #: A clock that ran faster or slower than this, beside another one, was set in between.
 _LARGEST_SLEW = 1 / 500
 
@@ -76,21 +75,9 @@ def moment_of(value: object) -> Moment | None:
 
 
 def results_of(run: Run) -> list[Mapping[str, Any]]:
-    found = run.document.get("results")
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+    return objects(run.document.get("results"))
 
 
 def cpu_of(result: Mapping[str, Any]) -> int | None:
     cpu = result.get("cpu")
     return cpu if type(cpu) is int else None
-
-
-def whole(value: object) -> int:
-    """A whole number of ns as it is; 0 for anything else."""
-    return value if type(value) is int and 0 <= value < LARGEST else 0
-
-
-def at(document: object, *path: str) -> Any:
-    for key in path:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..agent.spec import event_lists
+from .documents import LARGEST, objects, text, whole
 from .files import BrokenResult
 from .runs import Run, read_events
 
 MEASURED, CONTROL = "measured", "control"
 #: Of these a probe says what it did itself: no gaps.
 DISTURBANCES = "disturbances"
-_LARGEST = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,7 @@ class Disturbance:
 
 def lists_of(run: Run) -> list[GapList]:
     """The lists of ``run``, the measured ones first."""
-    results = run.document.get("results")
-    results = [each for each in results if isinstance(each, Mapping)] if isinstance(results, list) else []
+    results = objects(run.document.get("results"))
     control = run.control.get("result")
     found = [GapList(name, MEASURED) for each in results for name, _ in event_lists(each) if name != DISTURBANCES]
     if isinstance(control, Mapping):
@@ -101,20 +100,20 @@ def gap_of(line: object) -> Gap | None:
     if not isinstance(line, Mapping):
         return None
     key = next((key for key in line if isinstance(key, str) and key.endswith("_ns") and key != "at_ns"), "")
-    cpu, at, length = _whole(line.get("cpu")), line.get("at_ns"), _whole(line.get(key))
+    cpu, at, length = whole(line.get("cpu")), line.get("at_ns"), whole(line.get(key))
     # Before the begin lies what came after a counter that stepped back.
-    if length is None or type(at) is not int or abs(at) >= _LARGEST or (cpu is None and line.get("cpu") is not None):
+    if length is None or type(at) is not int or abs(at) >= LARGEST or (cpu is None and line.get("cpu") is not None):
         return None
     return Gap(
         cpu,
         at,
         length,
-        _text(line.get("class")),
-        _text(line.get("cause")),
+        text(line.get("class")),
+        text(line.get("cause")),
         _chain(line.get("chain")),
-        _whole(line.get("more")) or 0,
-        _text(line.get("address")),
-        _whole(line.get("tid")),
+        whole(line.get("more")) or 0,
+        text(line.get("address")),
+        whole(line.get("tid")),
         _sender(line.get("sender")),
     )
 
@@ -123,32 +122,24 @@ def disturbance_of(line: object) -> Disturbance | None:
     """The same of a line of disturbances.jsonl."""
     if not isinstance(line, Mapping):
         return None
-    cpu, at, end, effect = (_whole(line.get(key)) for key in ("cpu", "at_ns", "end_ns", "effect_ns"))
-    kind = _text(line.get("kind"))
+    cpu, at, end, effect = (whole(line.get(key)) for key in ("cpu", "at_ns", "end_ns", "effect_ns"))
+    kind = text(line.get("kind"))
     if at is None or end is None or kind is None or (cpu is None and line.get("cpu") is not None):
         return None
-    return Disturbance(cpu, kind, at, end, effect, _text(line.get("name")))
-
-
-def _whole(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < _LARGEST else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return Disturbance(cpu, kind, at, end, effect, text(line.get("name")))
 
 
 def _chain(value: object) -> tuple[tuple[int, str], ...]:
     """Without what is no pair of a time and a name."""
     pairs = (each for each in value if isinstance(each, list) and len(each) == 2) if isinstance(value, list) else ()
-    return tuple((at, what) for at, what in pairs if type(at) is int and abs(at) < _LARGEST and isinstance(what, str))
+    return tuple((at, what) for at, what in pairs if type(at) is int and abs(at) < LARGEST and isinstance(what, str))
 
 
 def _sender(value: object) -> Mapping[str, int | str] | None:
     if not isinstance(value, Mapping):
         return None
     known = {
-        **{key: _whole(value.get(key)) for key in ("cpu", "tid")},
-        **{key: _text(value.get(key)) for key in ("task", "site")},
+        **{key: whole(value.get(key)) for key in ("cpu", "tid")},
+        **{key: text(value.get(key)) for key in ("task", "site")},
     }
     return {key: each for key, each in known.items() if each is not None} or None

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .causes import in_words
-from .clocks import LARGEST, Clock, Moment, at, begins, clock_of, cpu_of, moment_of, results_of, whole, with_monotonic
+from .clocks import Clock, Moment, begins, clock_of, cpu_of, moment_of, results_of, with_monotonic
+from .documents import LARGEST, at, objects, whole
 from .gaps import CONTROL, Gap, GapList, disturbances_of, gaps_of, lists_of
 from .pftrace import TraceWriter
 from .runs import Run, iter_runs
@@ -83,7 +84,7 @@ class _Writing:
             self.writer.clocks({"realtime": begin["realtime"]})
         clocks = {cpu_of(each): clock_of(each, begin, self._clock) for each in results}
         span = next(iter(clocks.values()), Clock(begin[self._clock]))
-        length_ns = max((whole(each.get("duration_ns")) for each in results), default=0)
+        length_ns = max((whole(each.get("duration_ns")) or 0 for each in results), default=0)
         self.writer.begin(span.at(0), self._top, _title(run), run.state, _facts(run, self._clock))
         for each in lists_of(run):
             if each.role == CONTROL:
@@ -258,17 +259,15 @@ def _facts(run: Run, clock: str) -> dict[str, int | str]:
             reason = f": {told['reason']}" if isinstance(told.get("reason"), str) else ""
             found[f"attribution, {named(cpu_of(result))}"] = f"{told.get('level')}{reason}"
         for name in _KINDS:
-            dropped = at(result, name, "dropped")
-            if whole(dropped):
-                found[f"{name} counted and not kept, {named(cpu_of(result))}"] = whole(dropped)
+            if dropped := whole(at(result, name, "dropped")):
+                found[f"{name} counted and not kept, {named(cpu_of(result))}"] = dropped
     return found
 
 
 def _causes(result: Mapping[str, Any]) -> list[str]:
     """The causes of most stolen time, as the probe added them up; without one, the class."""
     stolen: dict[str, int] = {}
-    causes = at(result, "attribution", "causes")
-    for each in causes if isinstance(causes, list) else ():
-        if isinstance(each, Mapping) and isinstance(cause := each.get("cause") or each.get("class"), str):
-            stolen[cause] = stolen.get(cause, 0) + whole(each.get("stolen_ns"))
+    for each in objects(at(result, "attribution", "causes")):
+        if isinstance(cause := each.get("cause") or each.get("class"), str):
+            stolen[cause] = stolen.get(cause, 0) + (whole(each.get("stolen_ns")) or 0)
     return sorted(stolen, key=lambda cause: -stolen[cause])[:COUNTED]
