@@ -186,7 +186,7 @@ def _one(path: Path) -> _One:
         if run.state == "invalid":
             return _One(run.state)
         return _One(run.state, is_complete(run), score(observed_of(run)), about(run))
-    except (BrokenResult, LookupError, TypeError, ValueError, AttributeError):
+    except (BrokenResult, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return _One(None)
 
 

@@ -26,6 +26,8 @@ from .shares import Sensitivity, Tally, total
 
 #: Who only sends an interrupt and does not wait for it: so long after, the gap has begun.
 AFTER_NS = 300_000
+#: Of one disturbance no more gaps are looked at: what says that it took all of the run is not to take all day here.
+_MOST_GAPS = 256
 _WAITED_FOR = frozenset(("membarrier", "tlb"))
 #: Of a tick it is the tick itself that is to be found, whatever else there was.
 _ALWAYS_EFFECTIVE = frozenset(("tick",))
@@ -60,7 +62,7 @@ class Observed:
         cls, result: Mapping[str, Any], gaps: Iterable[Mapping[str, Any]], disturbances: Iterable[Mapping[str, Any]]
     ) -> Observed:
         """Of what `sense` left: its result.json, and the lines of both files, of that CPU. Raises what a document of
-        another shape does: KeyError, TypeError, ValueError, AttributeError."""
+        another shape does: KeyError, TypeError, ValueError, AttributeError, OverflowError."""
         told, made, detail = (result[key] for key in ("attribution", "disturbances", "detail"))
         return cls(
             gaps=list(gaps),
@@ -197,8 +199,8 @@ class _Measurement:
         return i >= 0 and self._gaps[i].end > at
 
     def _overlapping(self, since: int, until: int) -> Iterator[int]:
-        first = bisect_right(self._begins, since) - 1
-        for i in range(max(0, first), bisect_left(self._begins, max(until, since + 1))):
+        first = max(0, bisect_right(self._begins, since) - 1)
+        for i in range(first, min(bisect_left(self._begins, max(until, since + 1)), first + _MOST_GAPS)):
             if self._gaps[i].end > since:
                 yield i
 

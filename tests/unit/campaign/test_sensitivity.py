@@ -137,8 +137,12 @@ def test_invalid_and_broken_runs_are_not_scored(tmp_path: Path) -> None:
     document = json.loads((foreign / "run.json").read_text())
     del document["results"][0]["disturbances"]
     write_file(foreign / "run.json", json.dumps(document).encode())
+    endless = fake_sense.run(execution, 4)
+    document = json.loads((endless / "run.json").read_text())
+    document["results"][0]["duration_ns"] = float("inf")
+    write_file(endless / "run.json", json.dumps(document).encode())
     found = scored(execution, "local")
-    assert (found.finished, found.usable, found.sensitivity.verdict()) == (3, 0, "nothing")
+    assert (found.finished, found.usable, found.sensitivity.verdict()) == (4, 0, "nothing")
     assert code_of(execution) == 4
 
 

@@ -279,6 +279,14 @@ def test_beyond_the_last_that_was_kept_nothing_is_judged():
     assert only(gaps, late[:1]).false == 1
 
 
+def test_of_one_that_says_that_it_took_all_of_the_run_the_first_gaps_are_looked_at():
+    """Else a target could keep us at it for a day: each of its disturbances held against each of its gaps."""
+    gaps = [gap(100_000 + 1_000 * i, 900, "timer:y") for i in range(300)]
+    for place, found in ((200, 1), (299, 0)):
+        named = gap(100_000 + 1_000 * place, 900, "call:ipi_mb", sender=OURS)
+        assert only([*gaps[:place], named, *gaps[place + 1 :]], [done("membarrier", 99_950, 900_000)]).found == found
+
+
 def test_each_kernel_shows_what_it_can():
     assert set(marks_of(X86)) == set(KINDS)
     assert all(mark.precise for mark in marks_of(X86).values())
