@@ -53,7 +53,7 @@ def of_run(causes: Causes, kept: str, console: Console) -> None:
                 plain(duration(causes.per_s(row.stolen_ns))),
                 plain(told.rate(causes.rate_hz(row.count)).removesuffix(" /s")),
                 plain(duration(row.max_ns)),
-                plain(f"{row.name}{f' by {row.entry}' if row.entry and row.entry != row.cause else ''}"),
+                plain(told.label_of(row)),
             ]
             for row in rows
         ]
@@ -76,7 +76,7 @@ def beside(found: BesideTable, console: Console) -> None:
             columns.append(Column("x", right=True, group=place))
     rows: list[list[Text] | Text] = []
     for _, each in found.rows[:BESIDE_ROWS]:
-        cells = [plain(f"{each.name}{f' by {each.entry}' if each.entry and each.entry != each.cause else ''}")]
+        cells = [plain(told.label_of(each))]
         for place, side in enumerate(each.sides):
             cells.append(plain(duration(side.per_s) if side.count else "-"))
             if place:

@@ -19,7 +19,7 @@ from .figures import events_of
 from .kernel_view import name_of
 from .rundata import RunCollection
 from .timelines import PARTS, Timeline
-from .units import duration, plural, printable, setting
+from .units import duration, plural, printable, series, setting
 from .view import ComparedRow, Comparison, ModeView, Section, TargetView, View
 
 #: Rows of the tables of causes in a page, and in one of them at least and at most; the same of columns of timelines.
@@ -225,9 +225,8 @@ def headline(target: TargetView, section: Section) -> str:
         parts.append(f"{name} under {mode.name} ({told.percent(mode.causes.share(ns))})")
     if not parts:
         return ""
-    said = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     what = "lateness" if told.lateness(section) else "stolen time"
-    return printable(f"{target.name}, {section.title}, load {section.load}: most {what} was taken by {said}.")
+    return printable(f"{target.name}, {section.title}, load {section.load}: most {what} was taken by {series(parts)}.")
 
 
 def key_of(class_: str) -> str:

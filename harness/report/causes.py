@@ -61,6 +61,11 @@ def name_of(row: Row | Beside) -> str:
     return "further causes" if row.cause == OTHER else in_words(row.cause)
 
 
+def label_of(row: Row | Beside) -> str:
+    """As a probe says it, and what the gap began with, where that is another: ``task:cat by vector:reschedule``."""
+    return f"{row.name} by {row.entry}" if row.entry and row.entry != row.cause else row.name
+
+
 def percent(share: float) -> str:
     """``72 %``, ``9.2 %``, ``0.04 %``."""
     value = 100 * share

@@ -131,6 +131,7 @@ def page(view: View, runs: RunCollection) -> str:
             compared_causes=cause_view.compared,
             class_words=cause_view.CLASS_WORDS,
             axis_words=cause_view.axis_words,
+            label_of=told.label_of,
             percent=told.percent,
             per_second=told.per_second,
             rate=told.rate,
@@ -181,7 +182,7 @@ def headlines(view: View) -> list[str]:
                 if mode.maximum
             ]
             where = f"{target.name}, {section.title}, load {section.load}"
-            sentences.append(f"{where}: the longest {section.sample} was {_series(parts)}.")
+            sentences.append(f"{where}: the longest {section.sample} was {units.series(parts)}.")
         for section in target.sections:
             if taken := cause_view.headline(target, section):
                 sentences.append(taken)
@@ -292,10 +293,6 @@ def _spread(value: Spread, unit: str) -> str:
     """The range, when there is one to show."""
     low, high = _quantity(value.low, unit), _quantity(value.high, unit)
     return "" if low == high else f"{low} – {high}"
-
-
-def _series(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _hash(text: str) -> str:

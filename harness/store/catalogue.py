@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from hdrh.histogram import HdrHistogram
 
 from ..errors import EnvironmentFault, InfrastructureFault, UserError
+from .documents import at, objects, text, whole
 from .files import BrokenResult, write_file
 from .hdr import QUANTILES
 from .hlog import find_interval, tag_of
@@ -253,15 +254,14 @@ def rows_of(run: Run) -> Iterator[dict[str, Any]]:
 def _caused(results: Any) -> dict[int | None, dict[str, Any]]:
     """By measured CPU, the columns of attribution; of runs without, none. A control has none."""
     found: dict[int | None, dict[str, Any]] = {}
-    for result in results if isinstance(results, list) else []:
+    for result in objects(results):
         told = result.get("attribution")
         if not isinstance(told, Mapping):
             continue
-        classes = told.get("classes") or {}
-        found[result.get("cpu")] = {
-            "attribution_level": told.get("level"),
+        found[whole(result.get("cpu"))] = {
+            "attribution_level": text(told.get("level")),
             **{
-                column: (classes.get(name) or {}).get(key)
+                column: whole(at(told, "classes", name, key))
                 for name, columns in _CAUSED.items()
                 for column, key in zip(columns, ("count", "stolen_ns"), strict=True)
             },

@@ -72,3 +72,7 @@ def test_what_acts_is_shown_instead(hostile):
 
 def test_ordinary_text_is_untouched():
     assert units.printable("Intel(R) Core(TM) · 2.4 GHz, größer") == "Intel(R) Core(TM) · 2.4 GHz, größer"
+
+
+def test_a_series_reads_as_one_says_it():
+    assert [units.series(parts) for parts in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

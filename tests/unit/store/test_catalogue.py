@@ -94,6 +94,24 @@ def test_stolen_time_by_class_is_in_the_rows_of_its_cpu(tmp_path):
     assert len(rest[rest.role == "control"]) == 4
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"classes": ["interrupt"], "level": 3},
+        {"classes": {"interrupt": 7, "syscall": {"count": "9", "stolen_ns": 10**30}}, "level": None},
+    ],
+)
+def test_what_a_target_says_of_causes_costs_no_run(tmp_path, said):
+    folder = fake_causes.attributed(tmp_path / "n" / "e", causes=fake_causes.QUIET)
+    document = json.loads((folder / "run.json").read_text())
+    document["results"] = [[], {**document["results"][0], "attribution": said}]
+    (folder / "run.json").write_text(json.dumps(document))
+    frame = load(tmp_path / "n")
+    assert not frame.attrs["warnings"]
+    assert len(frame)
+    assert frame[["attribution_level", "interrupt_count", "syscall_count", "syscall_stolen_ns"]].isna().all(axis=None)
+
+
 def test_every_place_can_be_loaded(campaign):
     assert len(load(campaign.parent)) == len(load(campaign)) == 12
     one = campaign / "20261120T010000Z"
