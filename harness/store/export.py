@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..errors import UserError
-from . import hdr
+from . import hdr, spreadsheet
 from .catalogue import load
 from .files import BrokenResult, replaced
 from .gaptable import write_gaps
@@ -68,15 +68,12 @@ def _catalogue(path: Path, format: str, warnings: list[str]) -> bytes:  # noqa: 
         frame.attrs = {}  # pandas would put them into the file, local paths and all
         frame.to_parquet(buffer, index=False)
     elif format == "csv":
-        frame.to_csv(buffer, index=False, lineterminator="\n", float_format=_csv_number)
+        texts = frame.select_dtypes(["object", "string"])
+        frame[texts.columns] = texts.map(spreadsheet.inert)
+        frame.to_csv(buffer, index=False, lineterminator="\n", float_format=spreadsheet.number)
     else:
         frame.to_json(buffer, orient="records", lines=True)
     return buffer.getvalue()
-
-
-def _csv_number(value: Any) -> str:
-    """What a spreadsheet's reader needs: six digits, a thousand million whole ns. Parquet and JSON keep every bit."""
-    return f"{value:.0f}" if abs(value) >= 1e6 else f"{value:.6g}"
 
 
 def _log(path: Path, merge_cells: bool, warnings: list[str]) -> str:

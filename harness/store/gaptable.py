@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from .gaps import Gap, GapList, gaps_of, lists_of
 from .runs import Run, iter_runs
+from .spreadsheet import inert
 
 FORMATS = ("csv", "jsonl", "parquet")
 #: Column -> whether it is a whole number (else text). ``chain`` is text in a table, a list in JSON.
@@ -95,7 +96,7 @@ def _csv(rows: Iterator[dict[str, Any]], out: BinaryIO) -> None:
     text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(_flat, rows))
+    writer.writerows({key: inert(value) for key, value in _flat(row).items()} for row in rows)
     text.detach()  # who opened it closes it
 
 

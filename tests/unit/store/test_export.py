@@ -52,6 +52,17 @@ def test_csv_has_the_digits_that_mean_something(tmp_path):
     assert quiet == round(1_000_000_021 / 371)
 
 
+def test_a_spreadsheet_obeys_no_target(tmp_path):
+    folder = fake.simple_run(tmp_path / "e")
+    document = json.loads((folder / "run.json").read_text())
+    document["identity"]["cpu_model"] = "=HYPERLINK(A1)"
+    (folder / "run.json").write_text(json.dumps(document))
+    export(tmp_path / "e", "csv", tmp_path / "x.csv")
+    export(tmp_path / "e", "parquet", tmp_path / "x.parquet")
+    assert set(pd.read_csv(tmp_path / "x.csv")["cpu_model"]) == {"'=HYPERLINK(A1)"}
+    assert set(pd.read_parquet(tmp_path / "x.parquet")["cpu_model"]) == {"=HYPERLINK(A1)"}
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_stream_gets_the_same_bytes_as_a_file(execution, tmp_path, name):
     stream = io.BytesIO()

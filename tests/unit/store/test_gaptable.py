@@ -83,6 +83,16 @@ def test_what_a_target_says_is_data(tmp_path):
     assert json.loads(exported(tmp_path, "jsonl").decode())["cause"] == 'task:\ud800,"a"\n'
 
 
+def test_a_spreadsheet_obeys_no_target(tmp_path):
+    sender = {"cpu": 0, "task": "=1+cmd|' /C x'"}
+    gap = {"cpu": 3, "at_ns": 1, "gap_ns": 2, "class": "@SUM(A1)", "chain": [[-5, "+A1"]], "sender": sender}
+    write_list(attributed_run(tmp_path / "e"), "gaps", [gap])
+    [row] = pd.read_csv(io.BytesIO(exported(tmp_path, "csv"))).to_dict("records")
+    assert (row["class"], row["chain"], row["sender_task"]) == ("'@SUM(A1)", "'-5 +A1", "'=1+cmd|' /C x'")
+    assert row["at_ns"] == 1
+    assert json.loads(exported(tmp_path, "jsonl").decode())["sender_task"] == sender["task"]
+
+
 def test_more_gaps_than_are_held_at_a_time(tmp_path):
     folder = attributed_run(tmp_path / "e")
     write_list(folder, "gaps", [{"cpu": 3, "at_ns": at, "gap_ns": 1} for at in range(_BATCH + 1)])
