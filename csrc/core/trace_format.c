@@ -19,6 +19,11 @@ static long number_of(const char *line, size_t length, const char *key)
 	return end == at ? -1 : value;
 }
 
+static bool begins(const char *text, const char *with)
+{
+	return !strncmp(text, with, strlen(with));
+}
+
 /* "char prev_comm[16]" -> "prev_comm", "__data_loc char[] name" -> "name". */
 static const char *name_in(const char *declaration, size_t length, size_t *name_length)
 {
@@ -44,6 +49,7 @@ static void note_field(const char *line, size_t length, const char *const *names
 	const long offset = number_of(line, length, "offset:");
 	const long size = number_of(line, length, "size:");
 	const char *semicolon, *name;
+	bool relative;
 	size_t name_length;
 
 	if (!declaration || offset < 0 || offset > UINT16_MAX || size <= 0 || size > UINT16_MAX)
@@ -53,6 +59,7 @@ static void note_field(const char *line, size_t length, const char *const *names
 	if (!semicolon)
 		return;
 	name = name_in(declaration, (size_t)(semicolon - declaration), &name_length);
+	relative = begins(declaration, "__rel_loc ");
 	for (size_t i = 0; i < count; i++)
 		if (names[i] && strlen(names[i]) == name_length &&
 		    !strncmp(names[i], name, name_length))
@@ -60,7 +67,8 @@ static void note_field(const char *line, size_t length, const char *const *names
 				.offset = (uint16_t)offset,
 				.size = (uint16_t)size,
 				.is_signed = number_of(line, length, "signed:") == 1,
-				.located = !strncmp(declaration, "__data_loc ", 11),
+				.located = relative || begins(declaration, "__data_loc "),
+				.base = relative ? (uint16_t)(offset + size) : 0,
 			};
 }
 
@@ -119,7 +127,7 @@ bool trace_field_text(const struct trace_field *field, const uint8_t *record, si
 		if (length != sizeof(location))
 			return false;
 		memcpy(&location, record + offset, sizeof(location));
-		offset = location & 0xffff;
+		offset = field->base + (location & 0xffff);
 		length = location >> 16;
 		if (offset + length > size)
 			return false;

@@ -13,7 +13,8 @@
 struct trace_field {
 	uint16_t offset, size;		/* size 0: there is no such field */
 	bool is_signed;
-	bool located;			/* it says where in the record the text is */
+	bool located;			/* it says where in the record the text is, */
+	uint16_t base;			/* counted from here */
 };
 
 /*

@@ -163,6 +163,20 @@ def test_a_recorded_ring_is_decoded(tool):
     assert {each["other"] for each in again} != {0}
 
 
+def test_where_a_text_is_may_be_counted_from_its_field(tool, tmp_path):
+    """`__rel_loc`, beside `__data_loc` since Linux 5.17: of which of them a field is, its format says."""
+    event = "irq/irq_handler_entry"
+    folder = tmp_path / "events" / event
+    folder.mkdir(parents=True)
+    (folder / "format").write_text(format_of(event).replace("__data_loc", "__rel_loc"))
+    raw = struct.pack("<HBBiiI", IDS[event], 0, 0, OURS, 9, 0 | 5 << 16) + b"eth0\0"
+    data = record(SAMPLE, struct.pack("<QIIQI", IDS[event], OURS, OURS, 1, len(raw)) + raw).ljust(256, b"\0")
+    size = struct.unpack_from("<H", data, 6)[0]
+    pair = f"{event}={IDS[event]}"
+    got = call(tool, "decode", tmp_path, len(data), size, 0, OURS, pair, given_text=data)
+    assert [(each["value"], each["text"]) for each in got["records"]] == [(9, "eth0")]
+
+
 def record(kind, body, misc=0):
     body += bytes(-len(body) % 8)
     return struct.pack("<IHH", kind, misc, 8 + len(body)) + body
