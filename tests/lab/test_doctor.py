@@ -20,10 +20,13 @@ TICK = "hrtimer:tick_sched_timer"
 INVENTORY = "targets: {box: {virtual: {arch: x86_64}, isolated: 1}}\n"
 #: The probe comes by its standard input; its result goes to its standard output.
 GAP = """
-cat >/tmp/gap-of-a-guest && chmod 0700 /tmp/gap-of-a-guest &&
-/tmp/gap-of-a-guest --cpu 1 --duration 500ms --threshold 10us --attribution perf --out /tmp/of-a-guest >&2 &&
-cat /tmp/of-a-guest/result.json
-rm -rf /tmp/gap-of-a-guest /tmp/of-a-guest
+set -e
+cd "$(mktemp -d)"
+cat >gap
+chmod 0700 gap
+./gap --cpu 1 --duration 500ms --threshold 10us --attribution perf --out . >&2
+cat result.json
+rm -r "$PWD"
 """
 
 
