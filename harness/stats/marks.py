@@ -2,7 +2,7 @@
 """How each kind of disturbance shows in a gap: its class and label, by the events that a kernel has. Pure.
 
 Sources: the table of csrc/core/trace_event.c, and what kernels do: `membarrier` runs ``ipi_mb`` on the CPUs of the
-process, unmapping runs ``flush_tlb_func``, a wake-up sends a reschedule interrupt. Linux before 6.4 has no events of
+process, unmapping runs ``flush_tlb_func``, a wake-up sends a reschedule interrupt. Linux before 6.5 has no events of
 functions that are called on another CPU, arm64 none of vectors, but it
 says who raised an interrupt between CPUs.
 """
