@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "Write the HTML report of an execution."),
     "init": ("init", "Add a target to the inventory and pin its host key."),
     "trend": ("trend", "A campaign's figures over its executions."),
-    "export": ("export", "Results as parquet, csv, jsonl or hlog."),
+    "export": ("export", "Results as parquet, csv, jsonl, hlog or perfetto."),
     "restore": ("restore", "Put targets back as they were found, after a crash."),
     "lab": ("lab", "Virtual boards: real kernels in QEMU, brought up, looked into, taken down."),
     "schema": ("schema", "JSON Schema of campaign, inventory and bench files, for editors."),
