@@ -71,9 +71,9 @@ def _unique(inner: Schema) -> Schema:
 
 #: How many of a target's isolated CPUs are measured, at once.
 Cpus = Literal["one", "all"]
+CPUS = ("one", "all")
 #: What causes are found by: the agent's ATTRIBUTIONS.
 Attribution = Literal["off", "perf"]
-CPUS = ("one", "all")
 
 
 @accepts({"anyOf": [LINE, nonempty({"type": "array", "items": LINE})]})

@@ -18,7 +18,7 @@ from .gaps import Gap, GapList, gaps_of, lists_of
 from .runs import Run, iter_runs
 from .spreadsheet import inert
 
-FORMATS = ("csv", "jsonl", "parquet")
+FORMATS = ("parquet", "csv", "jsonl")
 #: Column -> whether it is a whole number (else text). ``chain`` is text in a table, a list in JSON.
 COLUMNS = {
     "campaign": False,
