@@ -14,7 +14,7 @@ from ..errors import UserError
 from . import hdr, spreadsheet
 from .catalogue import load
 from .files import BrokenResult, replaced
-from .gaptable import FORMATS as TABLES
+from .gaptable import TABLES as TABLES
 from .gaptable import write_gaps
 from .hlog import Interval, format_log, read_log
 from .perfetto import write_trace
@@ -34,8 +34,8 @@ def export(
     """Write what is under ``path`` (results, a campaign, an execution or a run) to the file ``out`` or to a stream.
 
     ``format`` is one of :data:`FORMATS`; ``merge_cells`` makes the log have one histogram per target, cell and metric,
-    of its valid runs, instead of one per run; ``gaps`` a table (of :data:`TABLES`) have a row per gap instead of one per
-    metric. Returns the names of result files that could not be read, each with why.
+    of its valid runs, instead of one per run; ``gaps`` makes a table (one of :data:`TABLES`) have a row per gap instead
+    of one per metric. Returns the names of result files that could not be read, each with why.
     Raises :class:`~harness.errors.UserError`, :class:`~harness.errors.StorageFull`.
     """
     if format not in FORMATS:

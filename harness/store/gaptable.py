@@ -18,7 +18,8 @@ from .gaps import Gap, GapList, gaps_of, lists_of
 from .runs import Run, iter_runs
 from .spreadsheet import inert
 
-FORMATS = ("parquet", "csv", "jsonl")
+#: What a table can be written as.
+TABLES = ("parquet", "csv", "jsonl")
 #: Column -> whether it is a whole number (else text). ``chain`` is text in a table, a list in JSON.
 COLUMNS = {
     "campaign": False,
@@ -48,7 +49,7 @@ _BATCH = 20_000
 
 
 def write_gaps(path: Path, format: str, out: BinaryIO, warnings: list[str]) -> None:  # noqa: A002
-    """Write the gaps, and what came late, of the runs under ``path`` to ``out``. ``format`` is one of FORMATS.
+    """Write the gaps, and what came late, of the runs under ``path`` to ``out``. ``format`` is one of TABLES.
 
     What cannot be read is named in ``warnings``, and left out.
     """

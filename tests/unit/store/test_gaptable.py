@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.store.export import export
-from harness.store.gaptable import _BATCH, COLUMNS, FORMATS
+from harness.store.gaptable import _BATCH, COLUMNS
 
 from .attributed import GAPS, attributed_run, write_list
 
