@@ -6,18 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..config.bench import read_bench
-from ..config.data import data_dir
+from ..config.bench import load_bench
 from ..config.inventory import Inventory
 from ..plan import Plan, build_plan
 from ..plan.diagnosis import BENCH, diagnosis
 from ..stats.diagnosis import Diagnosis, diagnose
 from ..store.gaps import MEASURED, Gap, gaps_of, lists_of
 from ..store.runs import Run, iter_attempts, iter_runs
-from . import execution as executions
 from .carry_out import carry_out
 from .events import Listener
 from .execution import Execution
@@ -38,17 +35,12 @@ class Measured:
 
 def plan_of(chosen: Mapping[str, str], known: Inventory, duration_ns: int, tune: Sequence[str] = ()) -> Plan:
     """``chosen``: the mode of each target."""
-    bench = read_bench(data_dir("benches") / f"{BENCH}.yaml")
-    return build_plan(diagnosis(chosen, bench, duration_ns, tune), known)
-
-
-def measure(plan: Plan, known: Inventory, results: Path, *listeners: Listener) -> Measured:
-    """Carry ``plan`` out as a new execution below ``results``. Signals are handled as by ``run``."""
-    return carried_out(executions.create(plan, results, known.path), known, *listeners)
+    bench = load_bench(BENCH)
+    return build_plan(diagnosis(chosen, bench, duration_ns, tune), known, {BENCH: bench})
 
 
 def carried_out(execution: Execution, known: Inventory, *listeners: Listener) -> Measured:
-    """As :func:`measure`, of an execution that is there."""
+    """Carry ``execution`` out, and diagnose each run. Signals are handled as by ``run``."""
     outcome = carry_out(execution, known, listeners=listeners)
     facts = {target: dict(execution.lane(target).get("facts") or {}) for target in execution.plan.targets}
     found: dict[str, Diagnosis] = {}

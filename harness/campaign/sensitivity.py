@@ -16,11 +16,11 @@ from typing import Any
 from .. import __version__
 from ..agent.spec import STATES
 from ..config.bench import load_bench
-from ..config.campaign import campaign_from_data
 from ..config.inventory import Inventory, Target
 from ..errors import IsolbenchError
 from ..plan import Plan, build_plan
-from ..plan.diagnosis import best_mode
+from ..plan.diagnosis import attributed, best_mode
+from ..stats import causes
 from ..stats.causes import LEVELS
 from ..stats.quantiles import CONFIDENCE
 from ..stats.sensitivity import Observed, score
@@ -93,19 +93,17 @@ def _mode_of(target: Target) -> str:
 
 def plan_of(modes: Mapping[str, str], inventory: Inventory, duration_ns: int = DURATION_NS) -> Plan:
     """A cell on each target, by name its mode: one CPU, nothing beside it, a cause for every gap."""
-    data = {
-        "campaign": CAMPAIGN,
-        "description": "Is what happens found? Disturbances at known times, held against what attribution says.",
-        "targets": list(modes),
-        "benches": [{"bench": BENCH, "params": {"distance": DISTANCE}}],
-        "axes": {"mode": list(dict.fromkeys(modes.values()))},
-        "include": [{"target": target, "mode": mode} for target, mode in modes.items()],
-        "duration": f"{duration_ns}ns",
-        "repeat": RUNS,
-        "attribution": "perf",
-    }
-    benches = {BENCH: load_bench(BENCH)}
-    return build_plan(campaign_from_data(data, benches), inventory, benches)
+    bench = load_bench(BENCH)
+    campaign = attributed(
+        CAMPAIGN,
+        "Is what happens found? Disturbances at known times, held against what attribution says.",
+        bench,
+        modes,
+        duration_ns,
+        {"distance": DISTANCE},
+        repeat=RUNS,
+    )
+    return build_plan(campaign, inventory, {BENCH: bench})
 
 
 def measure(
@@ -220,12 +218,8 @@ def about(run: Run) -> About:
 
 def is_complete(run: Run) -> bool:
     """Whether no event is missing, as far as the kernel's own counts tell: see docs/probes.md#attribution."""
-    for result in run.document["results"]:
-        told = result["attribution"]
-        ring = told.get("ring") or {}
-        if (told.get("conservation") or {}).get("holds") is False or any(ring.get(key) for key in ("lost", "missing")):
-            return False
-    return True
+    found = causes.total(result["attribution"] for result in run.document["results"])
+    return found.conserved is not False and not (found.lost.records or found.lost.missing)
 
 
 def document_of(execution: Execution, found: Mapping[str, Scored], outcome: Outcome) -> dict[str, Any]:

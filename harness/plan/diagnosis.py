@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``doctor`` measures to say why a core is not quiet: one short attributed run of ``gap`` on each target. Pure."""
+"""What ``doctor`` measures: campaigns without a file, of short attributed runs, each target in a mode that it can have.
+Pure."""
 
 from __future__ import annotations
 
@@ -40,18 +41,41 @@ def best_mode(
 
 
 def diagnosis(chosen: Mapping[str, str], bench: Bench, duration_ns: int, tune: Sequence[str] = ()) -> Campaign:
-    """The campaign: each target in the mode that was ``chosen`` for it. A run is not repeated: it takes seconds."""
+    """Why is this core not quiet? A run is not repeated: it takes seconds."""
+    return attributed(
+        NAME,
+        "Why is this core not quiet? One attributed run.",
+        bench,
+        chosen,
+        duration_ns,
+        settle=f"{SETTLE_NS}ns",
+        tune=list(tune),
+        retry={"infrastructure": 0, "invalid": 0},
+    )
+
+
+def attributed(
+    name: str,
+    description: str,
+    bench: Bench,
+    chosen: Mapping[str, str],
+    duration_ns: int,
+    params: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Campaign:
+    """A campaign without a file: each target in the mode that was ``chosen`` for it, idle, a cause for every gap.
+
+    ``params`` are the bench's; ``more``: keys of a campaign file.
+    """
     data = {
-        "campaign": NAME,
-        "description": "Why is this core not quiet? One attributed run.",
+        "campaign": name,
+        "description": description,
         "targets": list(chosen),
-        "benches": [BENCH],
+        "benches": [{"bench": bench.name, "params": dict(params)} if params else bench.name],
         "axes": {"mode": list(dict.fromkeys(chosen.values()))},
         "include": [{"target": target, "mode": mode} for target, mode in chosen.items()],
-        "settle": f"{SETTLE_NS}ns",
         "duration": f"{duration_ns}ns",
         "attribution": "perf",
-        "tune": list(tune),
-        "retry": {"infrastructure": 0, "invalid": 0},
+        **more,
     }
-    return campaign_from_data(data, {BENCH: bench})
+    return campaign_from_data(data, {bench.name: bench})

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
-from .binomial import at_least, at_most
+from .binomial import at_least, at_most, trials_needed
 from .marks import KINDS
 
 #: What is shown of each kind, or not: the lower bounds of the shares found and rightly named.
 BAR = 0.99
-#: Trials of each kind that are enough, whatever comes of them: of so many, three may be missed.
-ENOUGH = 773
+#: Trials of each kind that are enough, whatever comes of them: of so many (773), three may be missed.
+ENOUGH = trials_needed(BAR, missed=3)
 #: Where fewer of those that were made are effective, all of them are trials.
 FEW_EFFECTIVE = 0.1
 MET, TOO_FEW, BELOW, NOTHING = "met", "too few", "below", "nothing"
