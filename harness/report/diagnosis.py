@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..advice import Remedy, explain
-from ..stats.causes import Side
-from ..stats.diagnosis import Change, Complaint, Diagnosis, changes, in_effect, parameters, treatments
+from ..stats.causes import Side, summed
+from ..stats.diagnosis import Complaint, Diagnosis, changes, in_effect, parameters, treatments
 from .units import duration, plural, printable, setting, three_digits
 
 if TYPE_CHECKING:
@@ -219,23 +219,12 @@ def print_changes(before: Diagnosis, after: Diagnosis, out: Console) -> None:
     for each in every[:SHOWN_CAUSES]:
         table.add_row(Text(f"  {printable(each.name)}"), *_sides(each.before, each.after))
     if rest := every[SHOWN_CAUSES:]:
-        table.add_row(Text(f"  {len(rest)} more"), *_sides(*_summed(rest)))
+        table.add_row(
+            Text(f"  {len(rest)} more"),
+            *_sides(summed(each.before for each in rest), summed(each.after for each in rest)),
+        )
     table.add_row(Text("  all gaps", style="bold"), *_sides(_whole(before), _whole(after)))
     out.print(table)
-
-
-def _summed(rest: Sequence[Change]) -> tuple[Side, Side]:
-    sides = ([each.before for each in rest], [each.after for each in rest])
-    first, second = (
-        Side(
-            sum(side.count for side in each),
-            sum(side.per_s for side in each),
-            sum(side.rate_hz for side in each),
-            max(side.max_ns for side in each),
-        )
-        for each in sides
-    )
-    return first, second
 
 
 def _whole(found: Diagnosis) -> Side:

@@ -18,7 +18,7 @@ from .quantiles import Spread
 
 __all__ = [
     "CLASSES", "LEVELS", "OTHER", "Beside", "Causes", "ClassTotal", "Instruments", "Key", "Lost", "Mismatch", "Row",
-    "Side", "Sum", "add_results", "beside", "of_results", "total",
+    "Side", "Sum", "add_results", "beside", "of_results", "summed", "total",
 ]  # fmt: skip
 
 
@@ -34,6 +34,17 @@ class Side:
 
 
 _NONE = Side(0, 0.0, 0.0, 0)
+
+
+def summed(sides: Iterable[Side]) -> Side:
+    """Several causes of one side as one."""
+    several = list(sides)
+    return Side(
+        sum(each.count for each in several),
+        sum(each.per_s for each in several),
+        sum(each.rate_hz for each in several),
+        max((each.max_ns for each in several), default=0),
+    )
 
 
 @dataclass(frozen=True)

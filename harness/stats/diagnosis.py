@@ -215,17 +215,8 @@ def changes(before: Diagnosis, after: Diagnosis) -> tuple[Change, ...]:
     by_name: dict[str, list[Sequence[Side]]] = {}
     for each in causes.beside([before.causes, after.causes]):
         by_name.setdefault(each.name, []).append(each.sides)
-    found = [Change(name, *(_added(sides) for sides in zip(*rows, strict=True))) for name, rows in by_name.items()]
+    found = [Change(name, *map(causes.summed, zip(*rows, strict=True))) for name, rows in by_name.items()]
     return tuple(sorted(found, key=_by_change))
-
-
-def _added(sides: Sequence[Side]) -> Side:
-    return Side(
-        sum(side.count for side in sides),
-        sum(side.per_s for side in sides),
-        sum(side.rate_hz for side in sides),
-        max(side.max_ns for side in sides),
-    )
 
 
 def _by_change(each: Change) -> tuple[float, float, str]:
