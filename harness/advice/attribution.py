@@ -72,7 +72,7 @@ def forecast(facts: Mapping[str, Any]) -> Forecast:
         )
     lacking = [*_no_tracefs(facts, told), *_no_privilege(told, paranoid)]
     reason = "; ".join(why for why, _ in lacking)
-    advice = "; ".join(dict.fromkeys(what for _, what in lacking))
+    advice = "; ".join(dict.fromkeys(part for _, what in lacking for part in what.split("; ")))
     if _refuses_all(facts, told, paranoid):
         why = f"perf_event_paranoid is {paranoid}, and this kernel then gives perf events to root alone"
         what = [advice or _AS_ROOT, f"for software events: sysctl kernel.perf_event_paranoid=2 ({_SYSCTL})"]
@@ -112,7 +112,7 @@ def _no_tracefs(facts: Mapping[str, Any], told: Mapping[str, Any]) -> Iterable[t
     elif not told.get("sys_admin"):
         yield (
             "tracefs is not mounted, and only root may mount it",
-            f"mount -t tracefs tracefs /sys/kernel/tracing; {_AS_ROOT}",
+            f"{_AS_ROOT}; with that alone also mount -t tracefs tracefs /sys/kernel/tracing, readable to the agent",
         )
     elif _release(facts) < (5, 2):  # fsopen(2)
         yield (

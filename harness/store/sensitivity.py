@@ -131,8 +131,9 @@ def sentence(measured: Measured | None, target: str) -> str:
     precise = [kind.precision for kind in seen if kind.precision is not None]
     if precise:
         parts.append(f"named rightly >= {percent(min(precise))}")
-    if short := [kind.kind for kind in seen if kind.verdict != "met"]:
-        parts.append(f"the bar of {percent(measured.bar)} is not shown for {', '.join(short)}")
+    for verdict, what in (("below", "is missed by"), ("too few", "is not shown for")):
+        if short := [kind.kind for kind in seen if kind.verdict == verdict]:
+            parts.append(f"the bar of {percent(measured.bar)} {what} {', '.join(short)}")
     if measured.complete < measured.runs:
         parts.append(f"events were missing in {measured.runs - measured.complete} of its {measured.runs} runs")
     return f"sensitivity: {'; '.join(parts)}; level {measured.level}, measured {measured.at[:10]} on this kernel"

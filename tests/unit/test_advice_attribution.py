@@ -67,6 +67,7 @@ def test_the_level_follows_from_what_the_machine_is(told, kernel, level, reason,
     assert found.level == level
     assert reason in found.reason
     assert advice in found.advice
+    assert found.advice.count("measure as root") <= 1
     assert bool(found.reason) == bool(found.advice) == (level != TRACEPOINTS)
     assert found.sure
     assert str(found).startswith(WORTH[level])

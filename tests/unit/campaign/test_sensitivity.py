@@ -286,6 +286,11 @@ def test_the_sentence(tmp_path: Path) -> None:
     assert "found 796 of 800 disturbances of 2 kinds, least of signal: 396 of 400, >= 97.7" in said
     assert "the bar of 99.00 % is not shown for signal" in said
     assert "events were missing in 1 of its 1 runs" in said
+    bad = fake_sense.execution(tmp_path)
+    fake_sense.run(bad, kinds={"membarrier": 400, "signal": 400}, missed={"signal": 40})
+    kept(bad)
+    said = store.sentence(store.newest(tmp_path / "results", "local", IDENTITY), "local")
+    assert "the bar of 99.00 % is missed by signal;" in said  # BELOW, in the table
 
 
 def test_bounds_are_rounded_down() -> None:
