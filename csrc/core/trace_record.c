@@ -41,10 +41,38 @@ const uint8_t *trace_bytes_peek(const struct trace_bytes *bytes, uint8_t *scratc
 	return scratch;
 }
 
-static enum trace_decoded decode_raw(const struct trace_layout *layout, const struct trace_field *fields,
-				     const uint8_t *rest, size_t size, struct trace_event *event)
+/*
+ * A sample's task is numbered as in our container, sched_switch's as on the machine. The two numbers
+ * of the measured task are exchanged in the latter, so that nobody else has either.
+ */
+static int32_t as_ours(const struct trace_layout *layout, int32_t tid)
+{
+	if (!layout->number)
+		return tid;
+	return tid == layout->number ? layout->tid : tid == layout->tid ? layout->number : tid;
+}
+
+/* `event` is the raw switch: who goes is who it was sampled in. */
+static void decode_switch(struct trace_layout *layout, const struct trace_field *fields,
+			  const uint8_t *raw, size_t size, struct trace_event *event)
 {
 	uint64_t other;
+	const bool known = trace_field_number(&fields[FIELD_OTHER], raw, size, &other);
+
+	if (known && layout->tid && event->tid == layout->tid && (int32_t)other > 0)
+		layout->number = (int32_t)other;
+	event->value = (uint64_t)(int64_t)as_ours(layout, (int32_t)event->value);
+	/* Who went is of interest where the measured task comes. */
+	if (known && (int32_t)event->value == layout->tid) {
+		event->other = as_ours(layout, (int32_t)other);
+		(void)trace_field_text(&fields[FIELD_OTHER_TEXT], raw, size, event->text,
+				       sizeof(event->text));
+	}
+}
+
+static enum trace_decoded decode_raw(struct trace_layout *layout, const struct trace_field *fields,
+				     const uint8_t *rest, size_t size, struct trace_event *event)
+{
 	uint32_t length;
 
 	if (size < sizeof(length))
@@ -60,17 +88,12 @@ static enum trace_decoded decode_raw(const struct trace_layout *layout, const st
 			       sizeof(event->text));
 	if (event->kind == TRACE_CALLER)
 		(void)trace_field_number(&fields[FIELD_OTHER], rest, length, &event->function);
-	/* Who went is of interest where the measured task comes. */
-	if (event->kind == TRACE_SWITCH && (int32_t)event->value == layout->tid &&
-	    trace_field_number(&fields[FIELD_OTHER], rest, length, &other)) {
-		event->other = (int32_t)other;
-		(void)trace_field_text(&fields[FIELD_OTHER_TEXT], rest, length, event->text,
-				       sizeof(event->text));
-	}
+	if (event->kind == TRACE_SWITCH)
+		decode_switch(layout, fields, rest, length, event);
 	return TRACE_DECODED;
 }
 
-static enum trace_decoded decode_sample(const struct trace_layout *layout, const uint8_t *rest,
+static enum trace_decoded decode_sample(struct trace_layout *layout, const uint8_t *rest,
 					size_t size, struct trace_event *event)
 {
 	struct sample sample;
@@ -97,7 +120,7 @@ static enum trace_decoded decode_sample(const struct trace_layout *layout, const
 	return TRACE_DECODED;
 }
 
-enum trace_decoded trace_decode(const struct trace_layout *layout, const uint8_t *record,
+enum trace_decoded trace_decode(struct trace_layout *layout, const uint8_t *record,
 				size_t size, struct trace_event *event)
 {
 	struct perf_event_header header;

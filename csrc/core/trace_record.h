@@ -18,6 +18,7 @@
 /* The fields of each sample, in this order: IDENTIFIER, TID, TIME, then ADDR or RAW. */
 struct trace_layout {
 	int32_t tid;				/* the measured task; 0: none is */
+	int32_t number;				/* its number where the kernel does not speak ours; 0: the same */
 	size_t count;
 	uint64_t ids[TRACE_SOURCES];		/* that records name their event by */
 	uint8_t sources[TRACE_SOURCES];		/* index of trace_sources */
@@ -45,7 +46,8 @@ enum trace_decoded {
 	TRACE_UNKNOWN,		/* malformed, or of an event that is not ours */
 };
 
-enum trace_decoded trace_decode(const struct trace_layout *layout, const uint8_t *record,
+/* Learns the task's `number` as it goes. */
+enum trace_decoded trace_decode(struct trace_layout *layout, const uint8_t *record,
 				size_t size, struct trace_event *event);
 
 #endif

@@ -163,6 +163,28 @@ def test_a_recorded_ring_is_decoded(tool):
     assert {each["other"] for each in again} != {0}
 
 
+def switch(at, tid, went, came):
+    event = "sched/sched_switch"
+    raw = struct.pack("<HBBi16siiq16sii", IDS[event], 0, 0, went, b"went", went, 120, 1, b"came", came, 120)
+    return record(SAMPLE, struct.pack("<QIIQI", IDS[event], tid, tid, at, len(raw)) + raw)
+
+
+def test_in_a_container_the_task_is_known_by_the_number_that_it_goes_by(tool):
+    """A sample has the container's number of its task, a switch the machine's of both."""
+    there = 5000
+    data = b"".join([
+        switch(1, 9, 9, there),  # nothing is known yet
+        switch(2, OURS, there, 9),
+        switch(3, 9, 9, there),
+        switch(4, OURS, there, OURS),  # somebody has there the number that ours has here
+        switch(5, 9, OURS, there),
+    ])  # fmt: skip
+    got = decode(tool, data.ljust(1024, b"\0"), 0, len(data))["records"]
+    assert [(each["value"], each["other"], each["text"]) for each in got] == [
+        (there, 0, "came"), (9, 0, "came"), (OURS, 9, "went"), (there, 0, "came"), (OURS, there, "went"),
+    ]  # fmt: skip
+
+
 def test_where_a_text_is_may_be_counted_from_its_field(tool, tmp_path):
     """`__rel_loc`, beside `__data_loc` since Linux 5.17: of which of them a field is, its format says."""
     event = "irq/irq_handler_entry"
