@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from .wishes import granted, number
+from .cpulists import cpus_of
+from .wishes import granted
 
 
 def get(facts: Mapping[str, Any], *path: str) -> Any:
@@ -28,20 +29,6 @@ def listed_cpus(facts: Mapping[str, Any], which: str) -> list[int]:
     """The CPUs of a list among facts; what is none is left out: facts are what a target says."""
     found = get(facts, "cpus", which)
     return [cpu for cpu in found if isinstance(cpu, int)] if isinstance(found, list) else []
-
-
-def cpus_of(text: str, online: Iterable[int]) -> frozenset[int]:
-    """The CPUs of a boot parameter: ``2-3,6``, ``4-N`` (the last) or ``all``; words among them (flags) are passed."""
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        low, high = number(first), number(last or first)
-        for cpu in online:
-            after = low is not None and low <= cpu
-            before = cpu <= high if high is not None else last == "N"
-            if part == "all" or (after and before):
-                found.add(cpu)
-    return frozenset(found)
 
 
 class State:

@@ -6,20 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-
-def number(text: str) -> int | None:
-    """A CPU's number, as it is written; None for what is none."""
-    return int(text) if text.isdecimal() and len(text) < 10 else None
+from .cpulists import cpus_of
 
 
-def in_list(text: object, cpu: int) -> bool:
+def _lists(value: object, cpu: int) -> bool:
     """Is the CPU on a list such as ``0-2,5``?"""
-    for part in str(text).split(","):
-        first, _, last = part.partition("-")
-        low, high = number(first), number(last or first)
-        if low is not None and high is not None and low <= cpu <= high:
-            return True
-    return False
+    return cpu in cpus_of(str(value), [cpu])
 
 
 def _reads(*words: str) -> Callable[[Any, int], bool | None]:
@@ -31,11 +23,11 @@ def _all_read(*words: str) -> Callable[[Any, int], bool | None]:
 
 
 def _without(value: Any, cpu: int) -> bool | None:
-    return not in_list(value, cpu)
+    return not _lists(value, cpu)
 
 
 def _no_list_has(value: Any, cpu: int) -> bool | None:
-    return not any(in_list(cpus, cpu) for cpus in value.values()) if isinstance(value, Mapping) else None
+    return not any(_lists(cpus, cpu) for cpus in value.values()) if isinstance(value, Mapping) else None
 
 
 def _cpu_reads(word: str) -> Callable[[Any, int], bool | None]:
@@ -44,7 +36,7 @@ def _cpu_reads(word: str) -> Callable[[Any, int], bool | None]:
     def rule(value: Any, cpu: int) -> bool | None:
         if not isinstance(value, Mapping):
             return None
-        return any(in_list(cpus, cpu) for text, cpus in value.items() if text == word)
+        return any(_lists(cpus, cpu) for text, cpus in value.items() if text == word)
 
     return rule
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..advice.state import cpus_of
+from ..advice.cpulists import cpus_of
 from ..stats.causes import Sum, add_results
 from ..store import sensitivity
 from ..store.documents import at, objects

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.advice import KINDS, explain, remedies
+from harness.advice.cpulists import cpus_of
 from harness.advice.known import KNOWN
 from harness.advice.measures import MEASURES
-from harness.advice.state import cpus_of
 from harness.advice.wishes import NAMES as WISHED
 from harness.agent import kconfig
 from harness.agent.knobs import KNOBS, NAMES, show_all
