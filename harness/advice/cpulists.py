@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of CPUs, as boot parameters and files of the kernel have them; whatever a machine says, nothing is raised. Pure."""
+"""Lists of CPUs, as boot parameters and files of the kernel have them. Whatever a machine says, nothing is raised."""
 
 from __future__ import annotations
 
