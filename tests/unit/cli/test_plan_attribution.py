@@ -44,7 +44,7 @@ def test_each_target_says_how_much_it_can_have(lab: Path) -> None:
     text = plan(lab)
     assert "  attribution: each gap by the kernel's tracepoints\n" in text
     assert "  note: attribution: software events only: task switches and page faults (tracefs is not mounted" in text
-    assert "  advice: mount -t tracefs" in text
+    assert "  advice: measure as root (become: sudo in the inventory)" in text
     assert text.count("attribution: ") == 2  # of b3, with which nobody has talked, nothing is known
 
 
