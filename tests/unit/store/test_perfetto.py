@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as proto
 
 from harness.store.causes import in_words
+from harness.store.documents import LARGEST
 from harness.store.export import export
 from harness.store.perfetto import COUNTED, write_trace
 from harness.store.pftrace import TraceWriter, number, text
@@ -377,6 +378,19 @@ def test_what_a_target_says_is_data(tmp_path):
     read = exported(tmp_path, warnings := [])
     assert len(slices(read, "gaps of CPU 3")) == 1
     assert "gaps.jsonl.gz" in warnings[0]
+
+
+def test_cpus_without_end_that_were_not_measured_are_a_few_names(tmp_path):
+    attributed_run(tmp_path / "e", [{**TICK, "cpu": cpu} for cpu in range(10, 1_000)])
+    exported(tmp_path, warnings := [])
+    assert [each.rpartition(": ")[2] for each in warnings] == ["gaps of CPU 10, 11, 12, 13, 14, which was not measured"]
+
+
+def test_what_was_counted_never_falls(tmp_path):
+    attributed_run(tmp_path / "e", [{**TICK, "at_ns": at, "gap_ns": LARGEST - 1} for at in range(5)])
+    counted = [each.value for each in exported(tmp_path).of("", "COUNTER") if each.track.endswith("/all")]
+    assert counted == [0, LARGEST - 1, *[LARGEST] * (len(counted) - 2)]
+    assert len(counted) > 3
 
 
 def test_runs_that_do_not_say_when_they_began_are_named(tmp_path):

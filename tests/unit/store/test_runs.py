@@ -396,6 +396,16 @@ def test_broken_gaps_are_named(tmp_path):
     assert list(runs.read_gaps(folder)) == []
 
 
+def test_a_line_without_end_is_not_held_in_memory(tmp_path):
+    folder = fake.simple_run(tmp_path)
+    line = b'{"cpu":3,"at_ns":1,"gap_ns":2}\n'
+    (folder / "gaps.jsonl.gz").write_bytes(gzip.compress(line + b'{"cpu":3,"name":"%s"}\n' % (b"x" * (1 << 20))))
+    gaps = runs.read_gaps(folder)
+    assert next(gaps)["gap_ns"] == 2
+    with pytest.raises(BrokenResult, match=r"gaps\.jsonl\.gz"):
+        next(gaps)
+
+
 def attempt(tmp_path: Path, **changes):
     options = {
         "cell": "gap.fifo.idle-0123456789ab", "repeat": 2, "attempt": 1, "reason": "it hung", "fault": "environment",
