@@ -46,6 +46,7 @@ void trace_hold(const char *tracefs, bool task)
 	struct trace_request request = {
 		.cpu = task ? -1 : here,
 		.tid = (int32_t)getpid(),
+		.waits = true,		/* whichever probe comes */
 		.ring_bytes = (size_t)sysconf(_SC_PAGESIZE) * TRACE_RING_LEAST_PAGES,
 		.tracefs = tracefs,
 	};
