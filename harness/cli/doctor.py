@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import complete, doctor_fix, doctor_lab, options
-from .doctor_facts import controller, meet, show, twins
+from .doctor_facts import DISABLED, LEASE, controller, meet, show, twins
 from .doctor_measure import Examination, worst_of
 from .render import console, echo_json
 
 if TYPE_CHECKING:
     from ..advice import Finding
+    from ..config.inventory import Target
 
 #: No target can be called so.
 _CONTROLLER = "this controller"
-#: Topics of findings that are no fault, and yet nothing is measured now.
-_NOT_NOW = ("inventory", "lease")
+_DURATION = "5s"
 
 
-def _duration(context: click.Context, _parameter: click.Parameter, value: str) -> int:
-    if context.resilient_parsing:  # a Tab: nobody wants to know
-        return 0
+def _duration(context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None or context.resilient_parsing:  # a Tab: nobody wants to know
+        return None
     from ..config.campaign import to_run_duration
 
     try:
@@ -49,7 +50,8 @@ def _mode(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.command(
     help="Check the controller and TARGETs (names, globs, tag:NAME): tools, keys, sudo, knobs, isolation; with advice. "
     "Then a run of a few seconds on each says why its core is not quiet, and what to do about it. Without a TARGET "
-    "local is checked, and nothing is measured. Exit code 3 when something prevents a measurement."
+    "local is checked, and measured only where an option asks for that: --fix, --mode, --duration or --sensitivity. "
+    "Exit code 3 when something prevents a measurement, a target that somebody else uses included."
 )
 @click.argument("targets", nargs=-1, shell_complete=complete.targets)
 @click.option("--facts", "facts_alone", is_flag=True, help="Measure nothing: only look at what there is.")
@@ -64,7 +66,7 @@ def _mode(_context: click.Context, _parameter: click.Parameter, value: str | Non
     callback=_mode,
     help="How the task is isolated.  [default: the quietest of nohz-full, pinned and shared that the target can do]",
 )
-@click.option("--duration", default="5s", show_default=True, callback=_duration, help="How long each run takes.")
+@click.option("--duration", callback=_duration, help=f"How long each run takes.  [default: {_DURATION}]")
 @click.option(
     "--sensitivity",
     is_flag=True,
@@ -80,25 +82,28 @@ def doctor(
     fix: bool,
     sensitivity: bool,
     mode: str | None,
-    duration: int,
+    duration: int | None,
     inventory: Path | None,
     results: Path,
     as_json: bool,
 ) -> int:
     from ..advice import worst
     from ..campaign.visit import visit
+    from ..config.campaign import to_run_duration
     from ..config.inventory import load_inventory
     from ..plan.select import select_targets
 
+    asked = fix or mode is not None or duration is not None
+    duration_ns = int(to_run_duration(_DURATION)) if duration is None else duration
     if sensitivity:
         from .sensitivity import run
 
         if facts_alone or fix:
             raise click.UsageError("--sensitivity is a measurement of its own: without --facts and --fix")
-        return run(targets or ("local",), inventory, results, mode=mode, duration_ns=duration, as_json=as_json)
-    measures = bool(targets) and not facts_alone
-    if (fix or mode) and not measures:
-        raise click.UsageError("--fix and --mode measure: name the targets, without --facts")
+        return run(targets or ("local",), inventory, results, mode=mode, duration_ns=duration_ns, as_json=as_json)
+    if facts_alone and asked:
+        raise click.UsageError("--fix, --mode and --duration are about measuring: without --facts")
+    measures = bool(targets or asked) and not facts_alone
     known = load_inventory(options.inventory_path(inventory))
     chosen = [known.targets[name] for name in select_targets(targets or ("local",), known.targets)]
     findings = {_CONTROLLER: [*controller(), *doctor_lab.findings(known)]}
@@ -112,12 +117,14 @@ def doctor(
             show(target.name, findings[target.name])
     codes = [3] if any(worst(found) == "fail" for found in findings.values()) else []
     left_out = {name: why for name in met if (why := _prevents(findings[name]))}
+    if measures:
+        codes += _refusals(chosen, findings)
     examined = Examination(
         known,
         {name: facts for name, facts in met.items() if name not in left_out},
         left_out,
         results,
-        duration,
+        duration_ns,
         mode,
         quiet=as_json,
         fixes=fix,
@@ -141,6 +148,17 @@ def doctor(
     return worst_of([*codes, *examined.codes])
 
 
-def _prevents(found: list[Finding]) -> str | None:
-    """Why nothing is measured on a target of which this was found."""
-    return next((each.text for each in found if each.level == "fail" or each.topic in _NOT_NOW), None)
+def _prevents(found: Sequence[Finding]) -> tuple[str, str] | None:
+    """Why nothing is measured on a target of which this was found, and what to do about it."""
+    not_now = (DISABLED, LEASE)
+    return next(
+        ((each.text, each.advice) for each in found if each.level == "fail" or each.topic in not_now),
+        None,
+    )
+
+
+def _refusals(chosen: Sequence[Target], findings: Mapping[str, Sequence[Finding]]) -> list[int]:
+    """The exit codes of what is no fault, and yet is not measured: as of ``run``."""
+    if all(target.disabled is not None for target in chosen):
+        return [2]
+    return [3 for target in chosen for each in findings[target.name] if each.topic == LEASE]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Where the agent's state lies in memory, if it could not be had elsewhere.
 _IN_MEMORY = ("/tmp/", "/dev/shm/", "/run/")  # noqa: S108 (only looked at)
+
+#: Topics of findings that are no fault, and yet nothing is measured now.
+DISABLED, LEASE = "inventory", "lease"
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
@@ -48,7 +51,7 @@ def meet(target: Target) -> tuple[dict[str, Any], list[Finding]]:
     from ..errors import IsolbenchError
 
     if target.disabled is not None:
-        return {}, [Finding("note", "inventory", f"disabled: {target.disabled}")]
+        return {}, [Finding("note", DISABLED, f"disabled: {target.disabled}")]
     try:
         return examine(target)
     except IsolbenchError as error:
@@ -135,8 +138,16 @@ def _session(session: Any) -> Iterable[Finding]:
     for entry in session.welcome.get("restored") or []:
         yield Finding("warn", "undo", f"an earlier agent had left this changed: {restored(entry)}")
     if lease := session.welcome.get("lease"):
-        owner = (lease.get("owner") or {}).get("who", "somebody")
-        yield Finding("note", "lease", f"in use by {owner} for another {lease.get('expires_s', 0):.0f} s at most")
+        yield leased(lease, session.target.name)
+
+
+def leased(lease: Mapping[str, Any], name: str) -> Finding:
+    """Who has the target called ``name``: nothing is wrong with it, and yet nobody else measures there now."""
+    from ..advice import Finding
+    from ..target.client import in_use
+
+    held = in_use(lease, name)
+    return Finding("note", LEASE, str(held), held.advice or "")
 
 
 def _modes(target: Target, facts: dict[str, Any]) -> Iterable[Finding]:

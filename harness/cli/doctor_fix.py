@@ -66,7 +66,7 @@ def _compared(
     left = _left(examined, name, knobs, before.facts[name])
     if second is None:
         why, advice = after.lacking.get(name, ("", ""))
-        examined.print(out, f"{name}: not measured again: {why}")
+        examined.print_why_not(f"{name}: not measured again: {why}", advice, out)
         return {**_error(name, knobs, why, advice), "left": left}
     refused = {
         knob: str(outcome.get("reason") or outcome.get("errno"))

@@ -28,7 +28,7 @@ def worst_of(codes: Sequence[int]) -> int:
 
 @dataclass
 class Examination:
-    """What is measured on targets that were met: ``facts`` by name, and why not on the others (``left_out``).
+    """What is measured on targets that were met: ``facts`` by name. ``left_out``: why not on the others, with advice.
 
     ``quiet``: nothing is printed, for ``told`` says it all; ``fixes``: a second round follows (:mod:`.doctor_fix`).
     ``chosen`` becomes the mode of each target that is measured, ``codes`` an exit code for each thing that was done.
@@ -36,7 +36,7 @@ class Examination:
 
     known: Inventory
     facts: Mapping[str, Mapping[str, Any]]
-    left_out: Mapping[str, str]
+    left_out: Mapping[str, tuple[str, str]]
     results: Path
     duration_ns: int
     mode: str | None = None
@@ -50,8 +50,8 @@ class Examination:
         """None where no target can be measured at all."""
         from ..plan.diagnosis import best_mode
 
-        for name, why in self.left_out.items():
-            self._not_measured(name, why, "", out)
+        for name, (why, advice) in self.left_out.items():
+            self._not_measured(name, why, advice, out)
         for name, facts in self.facts.items():
             mode, why = (self.mode, "") if self.mode else best_mode(facts, self.known.targets[name])
             if mode is None:
@@ -151,7 +151,10 @@ class Examination:
 
     def _not_measured(self, target: str, why: str, advice: str, out: Console) -> None:
         self.told.append({"target": target, "error": {"message": why, "advice": advice or None}})
-        self.print(out, f"{target}: not measured: {why}")
+        self.print_why_not(f"{target}: not measured: {why}", advice, out)
+
+    def print_why_not(self, line: str, advice: str, out: Console) -> None:
+        self.print(out, line)
         if advice:
             self.print(out, f"  advice: {advice}")
 

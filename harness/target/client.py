@@ -89,6 +89,18 @@ def _for_what(owner: object) -> str:
     return f" ({named})" if named else ""
 
 
+def in_use(held: Mapping[str, Any], name: str) -> Busy:
+    """The error that says who has the target called ``name`` leased: ``held`` is the lease, as an agent tells it."""
+    owner = held.get("owner") or {}
+    who = owner.get("who") or owner.get("id") or "somebody"
+    lasts = f"its lease ends in {float(held.get('expires_s', 0)):.0f} s unless it is renewed"
+    return Busy(
+        f"in use by {who}{_for_what(owner.get('id'))} for {float(held.get('age_s', 0)):.0f} s",
+        advice=f"wait ({lasts}); if that is yours and forgotten: isolbench restore --cancel {name}",
+        owner=str(owner.get("id") or ""),
+    )
+
+
 def split_files(frame: Frame) -> dict[str, bytes]:
     """The files of a ``run`` frame by name, each checked. :class:`Corrupt` if one is not what its hash says."""
     run = frame.head.get("run")
@@ -110,10 +122,11 @@ def split_files(frame: Frame) -> dict[str, bytes]:
 
 
 class AgentClient:
-    """One conversation with one agent. Not for several threads at a time."""
+    """One conversation with one agent, on the target called ``name``. Not for several threads at a time."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, name: str) -> None:
         self._channel = channel
+        self._name = name
         self._decoder = Decoder(seek_magic=True)
         self._arrived: deque[Frame] = deque()
         self._unasked: deque[Frame] = deque()
@@ -155,15 +168,7 @@ class AgentClient:
         """Take the lease for ``ttl_s`` seconds; returns its token. :class:`Busy` says who has it, and for how long."""
         answer = self._request({"t": "acquire", "ttl_s": ttl_s}, deadline)
         if answer.type == "busy":
-            head = answer.head
-            owner = head.get("owner") or {}
-            who = owner.get("who") or owner.get("id") or "somebody"
-            lasts = f"its lease ends in {float(head.get('expires_s', 0)):.0f} s unless it is renewed"
-            raise Busy(
-                f"in use by {who}{_for_what(owner.get('id'))} for {float(head.get('age_s', 0)):.0f} s",
-                advice=f"wait ({lasts}); if that is yours and forgotten: isolbench restore --cancel NAME",
-                owner=str(owner.get("id") or ""),
-            )
+            raise in_use(answer.head, self._name)
         return int(self._expect("lease", answer).head["token"])
 
     def renew(self, token: int, ttl_s: float, deadline: Deadline) -> None:

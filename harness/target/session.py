@@ -101,7 +101,7 @@ def open_session(
         path = deploy_agent(transport, found, step())
         argv = [*found.argv_prefix, found.python, "-I", "-B", path, "attach", "--deploy", found.deploy_root]
         channel = transport.open(argv, deadline=step())
-        client = AgentClient(channel)
+        client = AgentClient(channel, target.name)
         try:
             try:
                 welcome = client.hello({"id": owner, "who": who()}, step())

@@ -141,7 +141,7 @@ class Agent:
 
     def attach(self, owner: str = "me", *, hello: bool = True) -> AgentClient:
         channel = PipeChannel(self.argv("attach"))
-        client = AgentClient(channel)
+        client = AgentClient(channel, "box")
         self.clients.append(client)
         self.channels.append(channel)
         if hello:

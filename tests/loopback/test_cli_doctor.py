@@ -124,10 +124,11 @@ def test_a_target_in_use_is_told_and_left_alone(lab: Lab, sshd: Server) -> None:
         finally:
             other.send_signal(signal.SIGINT)
             other.communicate(timeout=60)
-    assert said.code == 0, said.err
+    assert said.code == 3, said.err
     told = json.loads(said.out)
     [left] = told["measured"]
     assert left["error"]["message"].startswith("in use by ")
+    assert left["error"]["advice"].endswith("isolbench restore --cancel box")
     assert not (lab.results / "doctor").exists()
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.doctor import doctor as command
+from harness.cli.doctor_facts import leased
 from harness.cli.doctor_fix import fix
 from harness.cli.doctor_measure import Examination, worst_of
 from harness.cli.render import console
@@ -28,9 +31,9 @@ INVENTORY = "targets: {away: {address: 127.0.0.1, disabled: no cable}, dead: {ad
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (("--fix",), "name the targets"),
-        (("--mode", "pinned"), "name the targets"),
-        (("away", "--facts", "--fix"), "without --facts"),
+        (("--facts", "--fix"), "without --facts"),
+        (("--facts", "--mode", "pinned"), "without --facts"),
+        (("away", "--facts", "--duration", "1s"), "without --facts"),
         (("away", "--mode", "pined"), "pinned"),
         (("away", "--duration", "1"), "--duration"),
         (("away", "--duration", "1us"), "--duration"),
@@ -54,6 +57,58 @@ def test_what_cannot_be_met_is_not_measured_and_leaves_nothing(tmp_path: Path) -
     assert "127.0.0.1" in messages["dead"]
     assert told["fixed"] == []
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--fix",)])
+def test_where_nothing_may_be_measured_that_is_a_mistake_as_for_run(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "i.yaml").write_text(INVENTORY)
+    done = isolbench("doctor", "away", *words, "-i", "i.yaml", cwd=tmp_path, **CACHES)
+    assert done.returncode == 2, done.stdout
+    assert "away: not measured: disabled: no cable" in done.stdout.splitlines()
+    looked = isolbench("doctor", "away", "--facts", "-i", "i.yaml", cwd=tmp_path, **CACHES)
+    assert looked.returncode == 0, looked.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [
+        ((), False),
+        (("--facts",), False),
+        (("local", "--facts"), False),
+        (("local",), True),
+        (("--fix",), True),
+        (("--mode", "pinned"), True),
+        (("--duration", "2s"), True),
+    ],
+)
+def test_without_a_target_local_is_measured_where_an_option_asks_for_it(
+    words: tuple[str, ...], measured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--sensitivity` does. Met is a machine on which nothing else happens."""
+    asked: list[Examination] = []
+    monkeypatch.setattr("harness.cli.doctor.controller", list)
+    monkeypatch.setattr("harness.cli.doctor.meet", lambda target: ({"name": target.name}, []))
+    monkeypatch.setattr(Examination, "measure", lambda self, out: asked.append(self))
+    done = CliRunner().invoke(command, [*words, "--json"], standalone_mode=False)
+    assert done.return_value == 0, done.output
+    assert [list(each.facts) for each in asked] == ([["local"]] if measured else [])
+    assert {each.duration_ns for each in asked} <= {2 * 10**9 if "--duration" in words else 5 * 10**9}
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 3), (("--fix",), 3), (("--facts",), 0)])
+def test_a_target_in_use_ends_it_as_it_ends_run_and_says_what_to_do(
+    words: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    held = {"owner": {"id": "nightly/20261120T010000Z-1f/box", "who": "ann@lab"}, "age_s": 12.3, "expires_s": 44.0}
+    monkeypatch.setattr("harness.cli.doctor.controller", list)
+    monkeypatch.setattr("harness.cli.doctor.meet", lambda target: ({}, [leased(held, target.name)]))
+    done = CliRunner().invoke(command, ["local", *words, "--results", str(tmp_path)], standalone_mode=False)
+    assert done.return_value == code, done.output
+    why = "local: not measured: in use by ann@lab (nightly/20261120T010000Z) for 12 s"
+    advice = "wait (its lease ends in 44 s unless it is renewed); if that is yours and forgotten: isolbench restore"
+    assert (why in done.output) is bool(code)
+    assert f"advice: {advice} --cancel local" in " ".join(done.output.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.permutations([0, 3, 4, 5, 130]), st.integers(1, 5))
