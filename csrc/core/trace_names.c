@@ -106,6 +106,10 @@ static void each_line(int fd, void (*take)(struct trace_findings *findings, uint
 	}
 }
 
+/* The links that are looked for in each of some 200,000 lines. */
+static uint16_t functions[TRACE_LINKS];
+static size_t function_count;
+
 /* "ffffffff81000000 T _text [module]": the symbol right below an address, or at it, is its name. */
 static void take_symbol(struct trace_findings *findings, uint64_t *best, char *line)
 {
@@ -117,11 +121,11 @@ static void take_symbol(struct trace_findings *findings, uint64_t *best, char *l
 		return;
 	name = end + 3;
 	name[strcspn(name, " \t")] = '\0';
-	for (size_t i = LINKS_FIXED; i < findings->links_used; i++) {
+	for (size_t f = 0; f < function_count; f++) {
+		const uint16_t i = functions[f];
 		struct trace_link *link = &findings->links[i];
 
-		if (!is_function(link) || address > link->value || address < best[i] ||
-		    (address == best[i] && best[i]))
+		if (address > link->value || address < best[i] || (address == best[i] && best[i]))
 			continue;
 		best[i] = address;
 		put(link, name);
@@ -152,8 +156,12 @@ void trace_names_set(struct trace_findings *findings, int symbols, int formats)
 	snprintf(findings->links[LINK_OTHER].label, TRACE_LABEL, "other");
 	findings->links[LINK_NONE].label[0] = '\0';
 	snprintf(findings->links[LINK_IDLE].label, TRACE_LABEL, "idle:exit");
-	for (size_t i = LINKS_FIXED; i < findings->links_used; i++)
+	function_count = 0;
+	for (size_t i = LINKS_FIXED; i < findings->links_used; i++) {
 		name_plainly(&findings->links[i]);
+		if (is_function(&findings->links[i]))
+			functions[function_count++] = (uint16_t)i;
+	}
 	each_line(symbols, take_symbol, findings, best);
 	each_line(formats, take_format, findings, best);
 }
