@@ -19,6 +19,11 @@ from .table import Known
 
 _UNEXPLAINED = "unexplained"
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
+#: What lets ordinary tasks come in the place of one that goes before them: none of them comes otherwise.
+_LETS_IN = ("fair-server", "rt-throttling")
+_OTHERS = ("task", "work", "switch")
+#: By the first of their names: tasks that go before it all by themselves, or on its behalf.
+_GO_FIRST = frozenset({"migration", "irq", "ktimers", "rcuc", "watchdog*", "idle_inject*", "slept"})
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,23 @@ def explain(cause: str | None) -> str:
 
 
 def remedies(
-    cause: str | None, facts: Mapping[str, Any], knobs: Mapping[str, Any] | None = None, cpu: int | None = None
+    cause: str | None,
+    facts: Mapping[str, Any],
+    knobs: Mapping[str, Any] | None = None,
+    cpu: int | None = None,
+    sched: str = "",
 ) -> tuple[Remedy, ...]:
     """What removes it, what helps most first; never none.
 
     ``knobs``: what a run says of its own, ``{name: outcome}``, as in run.json: else what ``facts`` show of them.
     ``cpu``: the measured one, else that which would be. What is of another architecture is left out.
+    ``sched``: how the measured task was scheduled, ``fifo:1``: what came in its place was let in.
     """
-    state = State(facts, knobs, cpu)
+    state = State(facts, knobs, cpu, sched)
     found = _known(cause)
     keys = ("kallsyms", *found.measures) if _nameless(cause) else found.measures
+    if state.ahead and found.kind in _OTHERS and found.names[0] not in _GO_FIRST:
+        keys = tuple(dict.fromkeys((*_LETS_IN, *keys)))
     suited = [key for key in keys if MEASURES[key].arch in (None, state.arch) or state.arch is None]
     return tuple(_remedy(MEASURES[key], state) for key in suited or _UNKNOWN.measures)
 

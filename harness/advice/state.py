@@ -35,13 +35,19 @@ class State:
     """Facts (:mod:`harness.agent.facts`), seen from the measured ``cpu``.
 
     ``knobs``: outcomes of a run by knob (``{name: {"ok": …}}``), which say more of that run than what facts show.
+    ``sched``: how it was scheduled (``fifo:1``); ``ahead``: so that ordinary tasks wait for it.
     """
 
     def __init__(
-        self, facts: Mapping[str, Any], knobs: Mapping[str, Any] | None = None, cpu: int | None = None
+        self,
+        facts: Mapping[str, Any],
+        knobs: Mapping[str, Any] | None = None,
+        cpu: int | None = None,
+        sched: str = "",
     ) -> None:
         self._facts = facts
         self._outcomes = knobs or {}
+        self.ahead = sched.partition(":")[0] in ("fifo", "rr")
         self.cpu = measured_cpu(facts) if cpu is None else cpu
         self.online = frozenset(listed_cpus(facts, "online"))
         self.isolated = frozenset(listed_cpus(facts, "isolated"))

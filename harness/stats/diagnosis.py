@@ -117,7 +117,7 @@ def _diagnosis(
         reasons=tuple(str(each["text"]) for each in document["validity"]["reasons"]),
         causes=found,
         complaints=tuple(
-            _complaints(found, told, lambda name: remedies(name, meanwhile, knobs, cpu)),
+            _complaints(found, told, lambda name: remedies(name, meanwhile, knobs, cpu, str(mode.get("sched")))),
         ),
         knobs=knobs,
         identity=document.get("identity") or {},

@@ -316,6 +316,24 @@ def test_cpu_lists_of_the_command_line(text: str, cpus: set[int]) -> None:
     assert cpus_of(text, range(4)) == cpus
 
 
+@pytest.mark.parametrize("cause", ["task:python", "work:vmstat_update", "task:rcu_preempt", "switch:preempted"])
+def test_who_comes_through_to_a_fifo_task_was_let_in(cause: str) -> None:
+    """By the fair server, or the throttle: not for want of SCHED_FIFO, which it has."""
+    let_in = {"fair-server", "rt-throttling"}
+    lacking = {"fair-server": {"ok": False, "reason": "no debugfs"}, "rt-throttling": {"ok": True}}
+    ordinary = remedies(cause, BARE, sched="other:0")
+    assert not let_in & {each.knob for each in ordinary}
+    found = remedies(cause, BARE, lacking, sched="fifo:1")
+    assert [(each.knob, each.in_effect) for each in found[:2]] == [("fair-server", False), ("rt-throttling", True)]
+    assert [each.in_effect for each in found if "mode fifo" in each.text] in ([], [True])
+    assert {each.text for each in ordinary} <= {each.text for each in found}
+
+
+@pytest.mark.parametrize("cause", ["task:migration", "task:irq-eth0", "call:flush_tlb_func", "hrtimer:x", None])
+def test_what_goes_before_a_fifo_task_was_not_let_in(cause: str | None) -> None:
+    assert remedies(cause, BARE, sched="fifo:1") == remedies(cause, BARE)
+
+
 def test_the_page_is_the_table() -> None:
     """Written anew by ``python -m tests.unit.causes_page > docs/causes.md``."""
     assert (ROOT / "docs" / "causes.md").read_text() == causes_page.text()

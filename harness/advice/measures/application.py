@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only the measured program, or those that run beside it, can do otherwise: if they do, nobody can see."""
+"""What only the measured program, or those that run beside it, can do otherwise: mostly nobody sees if they do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .base import Measure
+from .base import Holds, Measure, unknown
 
 
-def _application(text: str, doc: str) -> Measure:
-    return Measure("application", text, doc)
+def _application(text: str, doc: str, holds: Holds = unknown) -> Measure:
+    return Measure("application", text, doc, holds)
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -105,6 +105,7 @@ MEASURES: Mapping[str, Measure] = {
         "run it with SCHED_FIFO 1 (mode fifo): ordinary tasks wait; with more, threads of the kernel starve "
         "and keep the tick on",
         "sched(7)",
+        lambda state: state.ahead or None,
     ),
     "no-deadline": _application(
         "for a loop that never sleeps SCHED_FIFO, not SCHED_DEADLINE: its budget runs out by design",

@@ -18,7 +18,7 @@ KTHREADS = "admin-guide/kernel-per-CPU-kthreads.rst"
 Holds = Callable[[State], "bool | None"]
 
 
-def _unknown(_state: State) -> bool | None:
+def unknown(_state: State) -> bool | None:
     return None
 
 
@@ -34,7 +34,7 @@ class Measure:
     kind: str
     text: str
     doc: str
-    holds: Holds = _unknown
+    holds: Holds = unknown
     knob: str | None = None
     parameter: str | None = None
     option: str | None = None

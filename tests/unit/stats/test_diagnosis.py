@@ -81,6 +81,17 @@ def found(gaps: dict[Any, list[int]] | None = None, level: str = "tracepoints", 
     return made
 
 
+def test_a_fifo_task_is_not_advised_to_be_one() -> None:
+    fair = {"name": "fair-server", "ok": False, "reason": "no debugfs"}
+    spec = {"mode": {"name": "fifo", "where": "pinned", "sched": "fifo:1"}}
+    made = diagnose(document(FOUND, spec=spec, knobs=[fair]), FACTS)
+    assert made is not None
+    texts = [each.remedy.text for each in treatments(made)]
+    assert not any("mode fifo" in text for text in texts)
+    assert any("wait behind it" in text for text in texts)
+    assert any("mode fifo" in each.remedy.text for each in treatments(found()))
+
+
 def test_causes_of_one_name_are_one_and_the_most_stolen_time_comes_first() -> None:
     made = found()
     assert [(each.name, each.count, each.stolen_ns) for each in made.complaints] == [
