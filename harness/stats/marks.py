@@ -3,8 +3,7 @@
 
 Sources: the table of csrc/core/trace_event.c, and what kernels do: `membarrier` runs ``ipi_mb`` on the CPUs of the
 process, unmapping runs ``flush_tlb_func``, a wake-up sends a reschedule interrupt. Linux before 6.5 has no events of
-functions that are called on another CPU, arm64 none of vectors, but it
-says who raised an interrupt between CPUs.
+functions that are called on another CPU; arm64 has none of vectors, but says who raised an interrupt between CPUs.
 """
 
 from __future__ import annotations

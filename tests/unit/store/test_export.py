@@ -64,6 +64,13 @@ def test_a_spreadsheet_obeys_no_target(tmp_path):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_of_what_is_not_there_no_folder_is_begun(tmp_path, name):
+    with pytest.raises(UserError):
+        export(tmp_path / "nowhere", name, tmp_path / "new" / "x")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_stream_gets_the_same_bytes_as_a_file(execution, tmp_path, name):
     stream = io.BytesIO()
     export(execution, name, stream)
