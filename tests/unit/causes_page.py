@@ -11,8 +11,8 @@ HEAD = """# What removes what
 
 What [attribution](probes.md#attribution) finds, what it is in words, and what removes it or makes it rarer: what helps
 most first. [`doctor`](doctor.md) and reports read this table, and say of each remedy whether it is in effect on the
-target. A name is a pattern; of two that fit the first counts. Ordinary tasks and kernel work come in the place of one of
-SCHED_FIFO only where the scheduler lets them in: of such a run their first remedies are `fair-server` and
+target. A name is a pattern; of two that fit the first counts. Ordinary tasks and kernel work come in the place of
+one of SCHED_FIFO only where the scheduler lets them in: of such a run their first remedies are `fair-server` and
 `rt-throttling`. This page is written from the table in `harness/advice/`, and a test holds it to it.
 
 ## Causes

@@ -88,7 +88,7 @@ def test_a_fifo_task_is_not_advised_to_be_one() -> None:
     assert made is not None
     texts = [each.remedy.text for each in treatments(made)]
     assert not any("mode fifo" in text for text in texts)
-    assert any("wait behind it" in text for text in texts)
+    assert any("no fair server" in text for text in texts)
     assert any("mode fifo" in each.remedy.text for each in treatments(found()))
 
 
