@@ -39,10 +39,12 @@ MEASURES: Mapping[str, Measure] = dict(
         _knob("ksm", "same pages are not merged: ksmd has nothing to do", "admin-guide/mm/ksm.rst"),
         _knob("irq-affinity", "keep the interrupts of devices off the CPU", "core-api/irq/irq-affinity.rst"),
         _knob("cpu-dma-latency", "no deep idle states on the CPU", "admin-guide/pm/cpuidle.rst"),
-        _knob("rt-throttling", "no throttling: it stops a FIFO task 50 ms of each second", "scheduler/sched-rt-group.rst"),
+        _knob(
+            "rt-throttling", "no throttling: it stops a FIFO task 50 ms of each second", "scheduler/sched-rt-group.rst"
+        ),
         _knob(
             "fair-server",
-            "no fair server: it stops a FIFO task 50 ms of each second, for ordinary ones that wait (kernel 6.12 and later)",
+            "no fair server: it stops a FIFO task 50 ms of a second, for ordinary ones that wait (since Linux 6.12)",
             "scheduler/sched-deadline.rst",
         ),
     )
