@@ -89,6 +89,8 @@ _UNKNOWN = Known("", ("*",), "not known to this version", ("look-up", "more-even
 def _remedy(measure: Measure, state: State) -> Remedy:
     lacking = measure.option if measure.option and state.option(measure.option) is False else None
     text = measure.text.replace("{cpu}", str(state.cpu))
+    if measure.mode and not state.can(measure.mode):
+        text = text.replace(measure.or_mode, "")
     return Remedy(
         f"{text}; this kernel lacks CONFIG_{lacking}" if lacking else text,
         measure.kind,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..agent import modes
 from .cpulists import cpus_of
 from .wishes import granted
 
@@ -62,6 +63,15 @@ class State:
     def alone_on_its_core(self) -> bool | None:
         siblings = get(self._facts, "cpus", "topology", str(self.cpu), "siblings")
         return len(siblings) <= 1 if isinstance(siblings, list) else None
+
+    def can(self, mode: str) -> bool:
+        """Can the CPU be measured in this mode? What facts do not say is not held against the machine."""
+        if not self.online:
+            return True
+        try:
+            return not modes.from_name(mode).needs(self._facts, [self.cpu], sorted(self.online - {self.cpu}))
+        except (LookupError, TypeError, ValueError, AttributeError):  # facts are what a target says
+            return True
 
     def _values(self, name: str) -> list[str] | None:
         """What the command line gives for a parameter, or None where there is no telling."""

@@ -285,6 +285,28 @@ def test_a_parameter_is_only_proposed_where_the_kernel_heeds_it() -> None:
     assert parameters(None) == {"rcu_nocbs={isolated}", "nohz_full={isolated}"}
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "root", "there"),
+    [
+        ({"version": 2, "controllers": ["cpuset"]}, True, True),
+        ({"version": 2, "controllers": ["cpuset"]}, False, False),
+        ({"version": 1, "controllers": ["cpuset"]}, True, False),
+        ("nonsense", True, True),
+    ],
+)
+def test_a_mode_is_only_proposed_where_it_can_be_had(cgroup: Any, root: bool, there: bool) -> None:
+    facts = {**BARE, "cgroup": cgroup, "privileges": {"root": root}}
+    (isolcpus,) = (each.text for each in remedies("task:python", facts) if "isolcpus=domain,1" in each.text)
+    assert ("or measure in mode partition" in isolcpus) is there
+    assert isolcpus.endswith(": nothing is balanced onto the CPU")
+
+
+def test_what_is_said_of_a_mode_is_of_that_which_is_asked_for() -> None:
+    named = [measure for measure in MEASURES.values() if "measure in mode" in measure.text]
+    assert named == [measure for measure in MEASURES.values() if measure.mode]
+    assert all(measure.or_mode in measure.text for measure in named)
+
+
 def test_what_is_of_another_architecture_is_left_out() -> None:
     def keys(cause: str, arch: str) -> set[str]:
         found = {each.text for each in remedies(cause, {**BARE, "arch": arch})}
@@ -355,6 +377,8 @@ LEAVES = st.recursive(
         optional={
             "arch": LEAVES,
             "virtual": LEAVES,
+            "cgroup": LEAVES | st.fixed_dictionaries(dict.fromkeys(("version", "controllers", "isolated"), LEAVES)),
+            "privileges": LEAVES,
             "cpus": LEAVES
             | st.fixed_dictionaries(dict.fromkeys(("online", "isolated", "nohz_full", "topology"), LEAVES)),
             "kernel": LEAVES | st.fixed_dictionaries(dict.fromkeys(("cmdline", "options", "preempt"), LEAVES)),

@@ -29,6 +29,7 @@ class Measure:
     ``holds`` says whether it is in effect; None where that cannot be known. ``parameter`` is what a boot profile adds,
     and takes ``{isolated}``, as profiles do: only of what may be tried on any machine without a second thought.
     ``option``: without this one (CONFIG_…) the kernel does not heed the parameter. ``arch``: it is of this one alone.
+    ``mode``: one that does the same, as ``text`` says in the words of ``or_mode``.
     """
 
     kind: str
@@ -39,3 +40,8 @@ class Measure:
     parameter: str | None = None
     option: str | None = None
     arch: str | None = None
+    mode: str | None = None
+
+    @property
+    def or_mode(self) -> str:
+        return "" if self.mode is None else f", or measure in mode {self.mode}"

@@ -18,8 +18,9 @@ def _boot(
     parameter: str | None = None,
     option: str | None = None,
     arch: str | None = None,
+    mode: str | None = None,
 ) -> Measure:
-    return Measure("boot", text, doc, holds, parameter=parameter, option=option, arch=arch)
+    return Measure("boot", text, doc, holds, parameter=parameter, option=option, arch=arch, mode=mode)
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -34,6 +35,7 @@ MEASURES: Mapping[str, Measure] = {
         "boot with isolcpus=domain,{cpu}, or measure in mode partition: nothing is balanced onto the CPU",
         lambda state: state.cpu in state.isolated,
         parameter="isolcpus=managed_irq,domain,{isolated}",
+        mode="partition",
     ),
     "managed-irq": _boot(
         "boot with isolcpus=managed_irq,{cpu}: queues that the kernel itself spreads over the CPUs keep off it",
