@@ -171,6 +171,18 @@ def test_a_boot_profile_has_each_word_once_and_only_what_is_known_to_be_missing(
     assert parameters(found({})) == ()
 
 
+def test_a_boot_profile_has_nothing_that_may_be_in_effect() -> None:
+    callbacks = {("interrupt", TIMER, "softirq:RCU"): [5_000]}
+    assert any(word.startswith("rcu_nocbs=") for word in parameters(found(callbacks)))
+    hidden = {**FACTS, "kernel": {"options": FACTS["kernel"]["options"]}}  # nobody may read its command line
+    assert not any(word.startswith("rcu_nocbs=") for word in parameters(found(callbacks, facts=hidden)))
+
+
+def test_no_share_is_more_than_all() -> None:
+    made = found()
+    assert made.share(made.stolen_ns + 1) == 1.0  # the probe's sum is rounded to ppm
+
+
 def test_a_quiet_core_has_an_upper_bound() -> None:
     made = found({})
     assert (made.count, made.complaints, made.at_most_hz) == (0, (), 0.6)
@@ -260,7 +272,9 @@ def test_who_sent_it_is_told_by_cause_the_most_frequent_first() -> None:
         gap(None, sender={"cpu": 0, "task": "nobody"}),
         gap(TICK),
     ]
-    assert trails(kept) == {"call:ipi_mb": Trail(senders=(("python", 2), ("CPU 0", 1), ("java", 1)))}
+    found = {"call:ipi_mb": Trail(senders=(("python", 2), ("CPU 0", 1), ("java", 1)))}
+    assert trails(kept) == found
+    assert trails([*kept, gap(TICK, TIMER, TICK, "tick:RCU")])["call:ipi_mb"] == found["call:ipi_mb"]
 
 
 def test_what_kept_the_tick_on_is_removed_first() -> None:
