@@ -146,6 +146,33 @@ def test_invalid_and_broken_runs_are_not_scored(tmp_path: Path) -> None:
     assert code_of(execution) == 4
 
 
+@pytest.mark.parametrize(
+    ("said", "complete"),
+    [
+        ({}, 1),
+        ({"conservation": {"holds": False}}, 0),
+        ({"conservation": {"holds": None}, "ring": {"lost": 2}}, 0),
+        ({"conservation": {"holds": None}, "ring": {"missing": 2}}, 0),
+        ({"conservation": None, "ring": None}, 1),  # nobody counted
+    ],
+)
+def test_what_says_that_events_are_missing(tmp_path: Path, said: dict[str, Any], complete: int) -> None:
+    execution = fake_sense.execution(tmp_path)
+    folder = fake_sense.run(execution)
+    document = json.loads((folder / "run.json").read_text())
+    document["results"][0]["attribution"].update(said)
+    write_file(folder / "run.json", json.dumps(document).encode())
+    found = scored(execution, "local")
+    assert (found.usable, found.complete) == (1, complete)
+
+
+def test_why_a_kind_is_not_there_is_said_as_the_newest_run_says_it(tmp_path: Path) -> None:
+    execution = fake_sense.execution(tmp_path)
+    fake_sense.run(execution, 1, unavailable={"tlb": "of the first"})
+    fake_sense.run(execution, 2, unavailable={"tlb": "of the second"})
+    assert scored(execution, "local").about.unavailable == {"tlb": "of the second"}
+
+
 def test_nothing_measured_is_never_a_pass(tmp_path: Path) -> None:
     execution = fake_sense.execution(tmp_path)
     assert code_of(execution, finished=0, usable=0) == 4
