@@ -55,6 +55,7 @@ def _not_conserved(conservation: Mapping[str, Any], missing: int) -> str:
     for name, row in (conservation.get("rows") or {}).items():
         events, edge, interrupts = row.get("events", 0), row.get("edge", 0), row.get("interrupts", 0)
         if not events <= interrupts <= events + edge:
-            wrong.append(f"{name}: {events} events, {interrupts} interrupts")
+            row_of = f"irq {name}" if str(name).isdigit() else name
+            wrong.append(f"{row_of}: {events} events, {interrupts} interrupts")
     text = ", ".join(wrong) or "events and interrupts differ"
     return f"{text} ({missing} events were counted and withheld by the kernel)" if missing else text

@@ -329,6 +329,14 @@ def test_events_that_the_kernel_withheld_are_told_from_others() -> None:
     assert texts[1] == f"{texts[0]} (3 events were counted and withheld by the kernel)"
 
 
+def test_a_row_that_is_a_number_is_a_devices_interrupt() -> None:
+    seen = evidence()
+    found = conserved(False, interrupts=11)
+    attributed(conservation={**found, "rows": {"36": found["rows"]["LOC"]}})(seen)
+    (reason,) = judge(seen).reasons
+    assert reason["text"].endswith(": irq 36: 7 events, 11 interrupts")
+
+
 def test_the_worst_state_wins_and_all_reasons_stay() -> None:
     seen = evidence()
     several(after("users", 1), after("boot_id", "b"))(seen)
