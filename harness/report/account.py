@@ -71,6 +71,8 @@ def asked(document: Mapping[str, Any]) -> Group:
     ]
     if (booted := booted_for(document)) != DEFAULT:
         rows.append(("booted", f"{' '.join(booted)}, for session {document.get('session')}"))
+    if spec.get("attribution", "off") != "off":
+        rows.append(("attribution", short(spec["attribution"])))
     for label, key in (("duration", "duration_ns"), ("settle", "settle_ns")):
         if isinstance(spec.get(key), int):
             rows.append((label, setting(spec[key])))
@@ -135,7 +137,7 @@ def caused(document: Mapping[str, Any]) -> Group:
     if found is None:
         return Group("causes", ())
     late = any(name == "late" for each in results for name, _ in event_lists(each))
-    rows = [("taken", f"{told.lost(found, late)}, {told.answer(found)}")] if found.rows else []
+    rows = [("taken", f"{told.lost(found, late)}, {told.answer(found, late)}")] if found.rows else []
     return Group("causes", (*rows, *((note.about, note.text) for note in told.notes(found, late))))
 
 
@@ -182,7 +184,7 @@ def own(document: Mapping[str, Any]) -> tuple[Group, ...]:
     for result in objects(document.get("results")):
         detail = result.get("detail")
         if isinstance(detail, Mapping) and detail:
-            rows = tuple((str(key), short(value)) for key, value in detail.items())
+            rows = tuple((str(key), short(value)) for key, value in detail.items() if _said(str(key), value))
             found.append(Group(f"{result.get('probe', 'probe')}'s own", rows))
     return tuple(found)
 
@@ -204,10 +206,16 @@ def _shown(key: str, value: object) -> str:
     return short(value)
 
 
+def _said(key: str, value: object) -> bool:
+    """A reason or an error that is null is none, and not one that nobody knows."""
+    return value is not None or key.rpartition("_")[2] not in ("reason", "error")
+
+
 def short(value: object) -> str:
     """Any JSON value on one line."""
     if isinstance(value, Mapping):
-        parts = ((key, _shown(str(key), inner), isinstance(inner, Mapping)) for key, inner in value.items())
+        said = {str(key): inner for key, inner in value.items() if _said(str(key), inner)}
+        parts = ((key, _shown(key, inner), isinstance(inner, Mapping)) for key, inner in said.items())
         return ", ".join(f"{key} ({text})" if nested else f"{key} {text}" for key, text, nested in parts)
     if isinstance(value, list):
         return "; ".join(map(short, value)) or "none"

@@ -12,7 +12,7 @@ from . import cause_tables, cause_view
 from .compared import print_comparison
 from .document import cell_document
 from .layout import heading, item, line, plain
-from .sides import Apart, Sides, TargetSides
+from .sides import COLUMNS, Apart, Sides, TargetSides
 from .units import plural
 from .view import Comparison
 
@@ -21,19 +21,19 @@ _LISTED = 12
 
 
 def print_sides(found: Sides, console: Console) -> None:
-    first, second = (" ".join(name) for name in found.names)
-    line(console, f"{first} | {second}", "bold")
+    for (_, which), execution in zip(COLUMNS, found.names, strict=True):
+        line(console, f"{which}: {' '.join(execution)}", "bold")
     line(console, plain("medians over runs and their ratio, no verdicts", "dim"))
     for target in found.targets:
-        _target(target, found, console)
+        _target(target, console)
     for name, side in found.only:
         console.print()
-        item(console, name, f"only in {' '.join(found.names[side])}", indent=0)
+        item(console, name, f"only in the {COLUMNS[side][1]}", indent=0)
     if not found.targets:
         line(console, "no target was measured in both")
 
 
-def _target(target: TargetSides, found: Sides, console: Console) -> None:
+def _target(target: TargetSides, console: Console) -> None:
     console.print()
     line(console, target.name, "bold")
     for label, before, after in target.changed:
@@ -47,18 +47,20 @@ def _target(target: TargetSides, found: Sides, console: Console) -> None:
             cause_tables.beside(table, console)
     if not target.comparisons:
         line(console, "nothing was measured in both", indent=2)
-    apart = [each for each in target.apart if not each.side or not each.instead]  # those of a pair once
+    apart = [each for each in target.apart if not each.side or not (each.instead or each.differ)]  # a pair once
     if apart:
         heading(console, "not compared")
         for each in apart[:_LISTED]:
-            item(console, f"{each.mode}, load {each.load}", _why(each, found), indent=4)
+            item(console, f"{each.mode}, load {each.load}", _why(each), indent=4)
         if len(apart) > _LISTED:
             line(console, f"and {plural(len(apart) - _LISTED, 'cell')} more", indent=4)
 
 
-def _why(each: Apart, found: Sides) -> str:
+def _why(each: Apart) -> str:
+    if each.differ:
+        return f"{each.title}, not the same: {each.differ}"
     if not each.instead:
-        return f"{each.title} only in {' '.join(found.names[each.side])}"
+        return f"{each.title} only in the {COLUMNS[each.side][1]}"
     why = "attribution's instruments disturb" if "attribution=" in each.title + each.instead else "not the same"
     return f"{each.title} | {each.instead}: {why}"
 

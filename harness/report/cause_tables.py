@@ -6,7 +6,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from ..stats.causes import Causes
+from ..stats.causes import Beside, Causes, Row
 from . import causes as told
 from .cause_view import BesideTable
 from .layout import Column, heading, item, line, plain, table
@@ -26,11 +26,11 @@ def summarise(section: Section, console: Console) -> None:
     line(console, plain(f"{'lateness' if late else 'stolen time'} by cause", "bold"), indent=4)
     for name, causes in attributed:
         if causes.rows:
-            item(console, name, f"{told.lost(causes, late)}, {told.answer(causes)}", indent=6)
+            item(console, name, f"{told.lost(causes, late)}, {told.answer(causes, late)}", indent=6)
         for note in told.notes(causes, late):
             if note.state and not note.judged:
                 item(console, name, note.text, indent=6)
-    differ = told.instruments_differ([(mode.name, mode.causes) for mode in section.modes if mode.basis])
+    differ = told.differ([(mode.name, mode.causes) for mode in section.modes if mode.basis], late)
     if differ:
         item(console, "not comparable", differ, indent=6)
 
@@ -40,24 +40,23 @@ def of_run(causes: Causes, kept: str, console: Console) -> None:
     late = kept == "late"
     heading(console, f"{'lateness' if late else 'stolen time'} by cause")
     if causes.rows:
-        line(console, f"{told.lost(causes, late)}, {told.answer(causes)}", indent=4)
+        line(console, f"{told.lost(causes, late)}, {told.answer(causes, late)}", indent=4)
         rows, rest = told.shown(causes, ROWS, "late wake-ups" if late else kept)
-        titles = ("share", "per s", "count/s", "longest")
         columns = [
-            *(Column(name, right=True) for name in titles),
-            Column("cause"),
-        ]  # which tells the class, by its entry
+            Column("cause"),  # which tells the class, by its entry
+            *(Column(name, right=True) for name in ("share", "per s", "count/s", "longest")),
+        ]
         cells: list[list[Text] | Text] = [
             [
+                plain(_label(row)),
                 plain(told.percent(causes.share(row.stolen_ns))),
                 plain(duration(causes.per_s(row.stolen_ns))),
                 plain(told.rate(causes.rate_hz(row.count)).removesuffix(" /s")),
                 plain(duration(row.max_ns)),
-                plain(told.label_of(row)),
             ]
             for row in rows
         ]
-        table(console, columns, [*cells, *([plain(rest, "dim")] if rest else [])], indent=4)
+        table(console, columns, [*cells, *([plain(rest, "dim")] if rest else [])], indent=2)
     for note in told.notes(causes, late):
         line(console, plain(note.text, "yellow" if note.state else ""), indent=4)
 
@@ -68,7 +67,8 @@ def beside(found: BesideTable, console: Console) -> None:
         line(console, plain(f"{found.title}: {found.differ}", "yellow"), indent=2)
     if not found.rows:
         return
-    line(console, plain(f"{found.title}: stolen a second by cause, and x times that of {found.columns[0]}"), indent=2)
+    what = "lateness" if found.late else "stolen"
+    line(console, plain(f"{found.title}: {what} a second by cause, and x times that of {found.columns[0]}"), indent=2)
     columns = [Column("cause")]
     for place, name in enumerate(found.columns):
         columns.append(Column(name, right=True, group=place))
@@ -76,7 +76,7 @@ def beside(found: BesideTable, console: Console) -> None:
             columns.append(Column("x", right=True, group=place))
     rows: list[list[Text] | Text] = []
     for _, each in found.rows[:BESIDE_ROWS]:
-        cells = [plain(told.label_of(each))]
+        cells = [plain(_label(each))]
         for place, side in enumerate(each.sides):
             cells.append(plain(duration(side.per_s) if side.count else "-"))
             if place:
@@ -85,6 +85,11 @@ def beside(found: BesideTable, console: Console) -> None:
     table(console, columns, rows, indent=2)
     if more := found.of - len(rows):
         line(console, plain(f"and {more} more", "dim"), indent=2)
+
+
+def _label(row: Row | Beside) -> str:
+    """Narrow, so that a table fits in 80 columns: what a cause came by is an interrupt's vector, unless it says."""
+    return told.label_of(row).replace(" by vector:", " by ")
 
 
 def _change(text: str) -> Text:

@@ -29,6 +29,8 @@ COLUMNS, FEWEST_COLUMNS = 5_000, 20
 ADVISED, OPEN = 100, 6
 #: Rows of a comparison, and comparisons in a page.
 COMPARED_ROWS, COMPARISONS = 10, 40
+#: Of what is unexplained, where :func:`~harness.report.causes.unseen` says that nobody looked.
+NOT_LOOKED = "the task waited, and nobody looked at the CPU"
 CLASS_WORDS = {
     "interrupt": "asynchronous: an interrupt of a device, a timer or another CPU",
     "exception": "synchronous: a page fault",
@@ -65,7 +67,8 @@ class CellCauses:
 
 @dataclass(frozen=True)
 class BesideTable:
-    """Causes of several cells beside each other, ``columns``, the first of which the others are held against.
+    """Causes of several cells beside each other, ``columns``, the first of which the others are held against; of
+    ``late`` wake-ups, or of gaps.
 
     ``of``: how many causes there are; ``rest`` says what the rows leave out, ``differ`` why they do not compare.
     """
@@ -76,6 +79,7 @@ class BesideTable:
     of: int
     rest: str
     differ: str
+    late: bool
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,8 @@ def of(view: View, runs: RunCollection) -> dict[tuple[str, str, str, str], Secti
             if mode.causes
         )
         named = [(mode.name, mode.causes) for mode in section.modes if mode.basis]
-        differ = told.instruments_differ(named)
-        side_by_side = beside_of(named, "") if not view.boots and len(every) <= COMPARISONS else None
+        differ = told.differ(named, late)
+        side_by_side = beside_of(named, "", late) if not view.boots and len(every) <= COMPARISONS else None
         came = [cell.causes for cell in cells]
         classes = tuple(name for name in CLASSES if any(name in c.classes and c.classes[name].count for c in came))
         found[key(section)] = SectionCauses(
@@ -147,6 +151,7 @@ def _cell(
     trailed: bool,
 ) -> CellCauses:
     noun = events_of(section) or "events"
+    blind = told.unseen(causes, late)
     rows, rest = told.shown(causes, most, noun)
     timeline = runs.timelines.of(section.target, mode.cell, mode.basis)
     plot = time_plot(timeline, axis, parts) if timeline else None
@@ -158,11 +163,15 @@ def _cell(
         mode=mode,
         causes=causes,
         lost=told.lost(causes, late),
-        answer=told.answer(causes),
+        answer=told.answer(causes, late),
         notes=told.notes(causes, late),
         rows=tuple(
             CauseRow(
-                row, told.name_of(row), explain(row.cause), bars(row, axis), told.trail(trails.get(row.name, NO_TRAIL))
+                row,
+                told.name_of(row, blind),
+                NOT_LOOKED if blind and row.class_ == told.UNEXPLAINED else explain(row.cause),
+                bars(row, axis),
+                told.trail(trails.get(row.name, NO_TRAIL)),
             )
             for row in rows
         ),
@@ -180,20 +189,22 @@ def _thinned(timeline: Timeline, parts: int, runs: int, noun: str) -> str:
     return f"{text}; {timeline.more:,} later ones were counted and not kept" if timeline.more else text
 
 
-def beside_of(named: Sequence[tuple[str, Causes | None]], title: str) -> BesideTable | None:
+def beside_of(named: Sequence[tuple[str, Causes | None]], title: str, late: bool) -> BesideTable | None:
     """Causes side by side; without rows where fewer than two sides have any, and None where nothing is to be said."""
     known = [(name, causes) for name, causes in named if causes is not None and causes.observed_s > 0]
-    differ = told.instruments_differ(named)
+    differ = told.differ(named, late)
+    known = told.looked_alike(known, late)
     if len(known) < 2:
-        return BesideTable(title, tuple(name for name, _ in named), (), 0, "", differ) if differ else None
+        return BesideTable(title, tuple(name for name, _ in named), (), 0, "", differ, late) if differ else None
     found = [each for each in beside([causes for _, causes in known]) if any(side.count for side in each.sides)]
     rest = ""
     if len(found) > COMPARED_ROWS:
         most = max(each.change for each in found[COMPARED_ROWS:])
         others = plural(len(found) - COMPARED_ROWS, "cause")
         rest = f"and {others} more, each of which changed by at most {duration(most)}/s"
-    rows = tuple((told.name_of(each), each) for each in found[:COMPARED_ROWS])
-    return BesideTable(title, tuple(name for name, _ in known), rows, len(found), rest, differ)
+    blind = all(told.unseen(causes, late) for _, causes in known)
+    rows = tuple((told.name_of(each, blind), each) for each in found[:COMPARED_ROWS])
+    return BesideTable(title, tuple(name for name, _ in known), rows, len(found), rest, differ, late)
 
 
 def compared(one: Comparison) -> list[BesideTable]:
@@ -205,7 +216,8 @@ def compared(one: Comparison) -> list[BesideTable]:
             for booted, cell in zip(one.columns, row.cells, strict=True)
             if cell.mode is not None and cell.mode.basis
         ]
-        table = beside_of(named, row_title(row))
+        late = any(cell.section is not None and told.lateness(cell.section) for cell in row.cells)
+        table = beside_of(named, row_title(row), late)
         if table is not None:
             found.append(table)
     return found
@@ -216,16 +228,20 @@ def row_title(row: ComparedRow) -> str:
 
 
 def headline(target: TargetView, section: Section) -> str:
-    """What took most under each mode: one sentence, empty where nothing is told."""
+    """What took most under each mode: one sentence, empty where nothing is told. Where most was not looked at, no cause
+    took it."""
+    late = told.lateness(section)
     parts = []
     for mode in section.modes:
         if mode.causes is None or not mode.causes.rows:
             continue
-        name, ns = told.by_name(mode.causes)[0]
+        name, ns = told.by_name(mode.causes, late)[0]
+        if name == told.UNSEEN:
+            continue
         parts.append(f"{name} under {mode.name} ({told.percent(mode.causes.share(ns))})")
     if not parts:
         return ""
-    what = "lateness" if told.lateness(section) else "stolen time"
+    what = "lateness" if late else "stolen time"
     return printable(f"{target.name}, {section.title}, load {section.load}: most {what} was taken by {series(parts)}.")
 
 

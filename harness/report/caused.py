@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..advice import Remedy, remedies
 from ..advice.cpulists import cpus_of
-from ..stats.causes import Sum, add_results
+from ..stats.causes import OTHER, Row, Sum, add_results
 from ..store import sensitivity
 from ..store.documents import at, objects
 from ..store.runs import Run
@@ -17,6 +18,8 @@ from . import causes
 from .view import Advised, ModeView
 
 _Cell = tuple[str, str]
+#: Causes whose remedies are listed, and of each how many; what took less than this share asks for none.
+ADVISED, REMEDIES, ASKS = 5, 3, 0.01
 
 
 @dataclass
@@ -53,14 +56,17 @@ class Caused:
         known = self._cells.get((target, cell))
         return known.sums if known else {}
 
-    def advised(self, target: str, modes: Sequence[ModeView], facts: Mapping[str, Any]) -> tuple[Advised, ...]:
-        """What would take away what took most of these cells; ``facts`` are the target's, of its last contact."""
+    def advised(
+        self, target: str, modes: Sequence[ModeView], facts: Mapping[str, Any], late: bool
+    ) -> tuple[Advised, ...]:
+        """What would take away what took most of these cells; ``facts`` are the target's, of its last contact.
+        ``late``: as :func:`~harness.report.causes.lateness` says."""
         known = {mode.name: own for mode in modes if (own := self._cells.get((target, mode.cell)))}
         if not known:
             return ()
         first = next(iter(known.values()))
         knobs = {name: own.knobs for name, own in known.items()}
-        return causes.advised(modes, _of_its_boot(facts, first.identity), knobs, first.cpu)
+        return advised(modes, _of_its_boot(facts, first.identity), knobs, first.cpu, late)
 
     def sensitivity(self, target: str, results: Path, warnings: list[str]) -> tuple[str, ...]:
         """Of each kernel that was looked at, what the newest test under ``results`` says of it."""
@@ -80,6 +86,39 @@ class Caused:
                 key = tuple(str(known.identity.get(part)) for part in ("build_id", "kernel_release", "kernel_version"))
                 found.setdefault(key, known.identity)
         return list(found.values())
+
+
+def advised(
+    modes: Sequence[ModeView],
+    facts: Mapping[str, Any],
+    knobs: Mapping[str, Mapping[str, Any]],
+    cpu: int | None,
+    late: bool,
+) -> tuple[Advised, ...]:
+    """Of the causes that take most of a section, what would take them away here. ``knobs`` are by mode.
+
+    First what is not in effect, then what cannot be known; of each in the order in which it helps. Causes that the same
+    would take away are one. For what nobody looked at there is none.
+    """
+    most: dict[str, tuple[float, str, Row]] = {}
+    for mode in modes:
+        if mode.causes is None or mode.causes.observed_s <= 0:
+            continue
+        for row in mode.causes.rows:
+            per_s = row.stolen_ns / mode.causes.observed_s
+            asks = mode.causes.share(row.stolen_ns) >= ASKS and row.cause != OTHER
+            known = row.class_ != causes.UNEXPLAINED or not causes.unseen(mode.causes, late)
+            if asks and known and per_s > most.get(causes.name_of(row), (0.0,))[0]:
+                most[causes.name_of(row)] = (per_s, mode.name, row)
+    found: dict[tuple[Remedy, ...], list[tuple[str, str]]] = {}
+    for name, (_, mode_name, row) in sorted(most.items(), key=lambda each: -each[1][0])[:ADVISED]:
+        own = remedies(row.cause, facts, knobs.get(mode_name), cpu)
+        ordered = sorted(own, key=lambda each: {False: 0, None: 1, True: 2}[each.in_effect])
+        found.setdefault(tuple(ordered[:REMEDIES]), []).append((name, mode_name))
+    return tuple(
+        Advised(tuple(name for name, _ in named), tuple(dict.fromkeys(mode for _, mode in named)), own)
+        for own, named in found.items()
+    )
 
 
 def _of_its_boot(facts: Mapping[str, Any], identity: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..advice import Remedy, remedies
+from ..advice import Remedy
 from ..stats.causes import OTHER, Beside, Causes, Row, Sum
 from ..stats.trails import Trail
 from ..store.causes import in_words
 from .units import duration, plural, quantity, three_digits
-from .view import Advised, ModeView, Section
+from .view import Section
 
 #: Bars of a decade in the histogram of a cause.
 PER_DECADE = 5
-#: The class of gaps in which no event lies.
-UNEXPLAINED = "unexplained"
+#: The class of gaps in which no event lies; and what it is called where nobody looked for one.
+UNEXPLAINED, UNSEEN = "unexplained", "not looked at"
 #: What a sentence names.
 NAMED = 3
-#: Causes whose remedies are listed, and of each how many; what took less than this share asks for none.
-ADVISED, REMEDIES, ASKS = 5, 3, 0.01
 _LEVELS = {
     "tracepoints": "tracepoints",
     "software": "software events only (task switches and page faults, no interrupts)",
@@ -54,10 +51,18 @@ def adding() -> Sum:
     return Sum(bucket_of)
 
 
-def name_of(row: Row | Beside) -> str:
-    """In a few words: ``timer tick``."""
+def unseen(causes: Causes, late: bool) -> bool:
+    """Whether nobody looked for what is unexplained: a task that waits to be woken has no events of its own, and those
+    of a CPU are seen by tracepoints alone, of a task that is pinned to it.
+    """
+    return late and bool(causes.measurements) and "cpu" not in causes.scopes
+
+
+def name_of(row: Row | Beside, blind: bool = False) -> str:
+    """In a few words: ``timer tick``. ``blind``: as :func:`unseen` says."""
     if row.cause is None:
-        return UNEXPLAINED if row.class_ == UNEXPLAINED else f"{row.class_} without a cause"
+        unexplained = UNSEEN if blind else UNEXPLAINED
+        return unexplained if row.class_ == UNEXPLAINED else f"{row.class_} without a cause"
     return "further causes" if row.cause == OTHER else in_words(row.cause)
 
 
@@ -74,11 +79,12 @@ def percent(share: float) -> str:
     return f"{value:.1f} %" if value >= 0.95 else f"{value:.2g} %" if value >= 0.01 else "under 0.01 %"
 
 
-def by_name(causes: Causes) -> list[tuple[str, int]]:
+def by_name(causes: Causes, late: bool) -> list[tuple[str, int]]:
     """Stolen ns by what a sentence calls it, whatever the entry; the most first."""
     found: dict[str, int] = {}
     for row in causes.rows:
-        found[name_of(row)] = found.get(name_of(row), 0) + row.stolen_ns
+        name = name_of(row, unseen(causes, late))
+        found[name] = found.get(name, 0) + row.stolen_ns
     return sorted(found.items(), key=lambda each: -each[1])
 
 
@@ -88,23 +94,25 @@ def lateness(section: Section) -> bool:
 
 
 def lost(causes: Causes, late: bool) -> str:
-    """``4.3 % of the time was stolen``, ``70.1 µs of each second``; of late wake-ups ``12.0 ms of lateness``."""
+    """``4.3 % of the time was stolen``, ``70.1 µs of each second``; of late wake-ups ``12.0 ms of lateness``.
+
+    Of all measurements together: where there are several, it says so, for their median stands beside it.
+    """
     if late:
         return f"{duration(causes.stolen_ns)} of lateness"
     if causes.observed_s <= 0:
         return f"{duration(causes.stolen_ns)} were stolen"
     share = causes.stolen_ns / 1e9 / causes.observed_s
-    return (
-        f"{percent(share) + ' of the time' if share >= 0.001 else duration(share * 1e9) + ' of each second'} was stolen"
-    )
+    took = f"{percent(share)} of the time" if share >= 0.001 else f"{duration(share * 1e9)} of each second"
+    return f"{took} was stolen{' over all runs' if causes.measurements > 1 else ''}"
 
 
-def answer(causes: Causes) -> str:
+def answer(causes: Causes, late: bool) -> str:
     """What took most, and what came next: ``72 % of it by device interrupt virtio1-req.0, 9.2 % by timer tick, …``."""
-    named = by_name(causes)
+    named = by_name(causes, late)
     parts = []
     for place, (name, ns) in enumerate(named[:NAMED]):
-        by = name if name == UNEXPLAINED else f"by {name}"
+        by = name if name in (UNEXPLAINED, UNSEEN) else f"by {name}"
         parts.append(f"{percent(causes.share(ns))} {by if place else f'of it {by}'}")
     if rest := sum(ns for _, ns in named[NAMED:]):
         parts.append(f"{percent(causes.share(rest))} by {plural(len(named) - NAMED, 'other')}")
@@ -124,6 +132,9 @@ def shown(causes: Causes, most: int, noun: str) -> tuple[tuple[Row, ...], str]:
 def notes(causes: Causes, late: bool) -> tuple[Note, ...]:
     """By what the causes are known, whether all of them are there, and what the instruments took themselves."""
     found = [_level(causes)]
+    if unseen(causes, late) and causes.classes[UNEXPLAINED].count:
+        text = "What is unexplained was not looked at: of a task that waits only tracepoints of its CPU tell, in a mode"
+        found.append(Note("suspect", f"{text} that pins it.", "not looked at"))
     if len(causes.levels) > 1 or causes.level != "nothing":
         found += [*_complete(causes, late), *_instruments(causes, late), *_steal(causes)]
     if causes.tracers:
@@ -211,7 +222,24 @@ def _steal(causes: Causes) -> Iterable[Note]:
         )
 
 
-def instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:
+def looked_alike(named: Sequence[tuple[str, Causes]], late: bool) -> list[tuple[str, Causes]]:
+    """Those whose causes can stand beside each other: those that were looked at, or all, where none was."""
+    looked = [(name, causes) for name, causes in named if not unseen(causes, late)]
+    return looked or list(named)
+
+
+def differ(named: Sequence[tuple[str, Causes | None]], late: bool) -> str:
+    """One line where what stands beside each other was not seen by the same instruments, which disturb, or not looked
+    at in the same places; else empty.
+    """
+    known = [(name, causes) for name, causes in named if causes is not None]
+    looked = [name for name, _ in looked_alike(known, late)]
+    blind = [name for name, _ in known if name not in looked]
+    why = f"{', '.join(blind)}: what is unexplained was not looked at; the causes do not compare." if blind else ""
+    return " ".join(filter(None, [_instruments_differ(named), why]))
+
+
+def _instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:
     """One line where what stands beside each other was not seen by the same instruments, which disturb; else empty."""
     groups: dict[str, list[str]] = {}
     for name, causes in named:
@@ -225,34 +253,6 @@ def instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:
         return ""
     each = "; ".join(f"{', '.join(names)}: {level}" for level, names in groups.items())
     return f"Not measured by the same instruments, which disturb: their numbers do not compare. {each}."
-
-
-def advised(
-    modes: Sequence[ModeView], facts: Mapping[str, Any], knobs: Mapping[str, Mapping[str, Any]], cpu: int | None
-) -> tuple[Advised, ...]:
-    """Of the causes that take most of a section, what would take them away here. ``knobs`` are by mode.
-
-    First what is not in effect, then what cannot be known; of each in the order in which it helps. Causes that the same
-    would take away are one.
-    """
-    most: dict[str, tuple[float, str, Row]] = {}
-    for mode in modes:
-        if mode.causes is None or mode.causes.observed_s <= 0:
-            continue
-        for row in mode.causes.rows:
-            per_s = row.stolen_ns / mode.causes.observed_s
-            asks = mode.causes.share(row.stolen_ns) >= ASKS
-            if asks and row.cause != OTHER and per_s > most.get(name_of(row), (0.0,))[0]:
-                most[name_of(row)] = (per_s, mode.name, row)
-    found: dict[tuple[Remedy, ...], list[tuple[str, str]]] = {}
-    for name, (_, mode_name, row) in sorted(most.items(), key=lambda each: -each[1][0])[:ADVISED]:
-        own = remedies(row.cause, facts, knobs.get(mode_name), cpu)
-        ordered = sorted(own, key=lambda each: {False: 0, None: 1, True: 2}[each.in_effect])
-        found.setdefault(tuple(ordered[:REMEDIES]), []).append((name, mode_name))
-    return tuple(
-        Advised(tuple(name for name, _ in named), tuple(dict.fromkeys(mode for _, mode in named)), own)
-        for own, named in found.items()
-    )
 
 
 def effect(remedy: Remedy) -> str:

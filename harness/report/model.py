@@ -203,7 +203,7 @@ def _sections(
                 role=role,
                 base=bases[base_of(variant)],
                 booted=booted_of(variant),
-                advised=caused.advised(target, modes, facts) if role == MEASURED else (),
+                advised=caused.advised(target, modes, facts, events == "late") if role == MEASURED else (),
             )
         )
     first = {name: place for place, name in enumerate(dict.fromkeys(name_of(c.get("load")) for c in cells.values()))}

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from .comparison import compared_cell
 from .kernel_view import Booted
+from .units import setting
 from .view import ComparedRow, Comparison, ModeView, Section, TargetView, View
 
+#: What the two are called, as a name of either is too wide for a column.
+COLUMNS = (("", "first"), ("", "second"))
 #: Of a machine, what says nothing about how it measures.
 _IGNORED = ("Measured on", "Probe")
 
@@ -22,13 +25,16 @@ _Cells = dict[tuple[str, str], tuple[Section, ModeView]]
 
 @dataclass(frozen=True)
 class Apart:
-    """Cells that only one side has. ``instead``: what the other measured of the same mode and load, by title."""
+    """Cells that only one side has. ``instead``: what the other measured of the same mode and load, by title, where it
+    has another one; ``differ``: else what it measured otherwise, the first side's before the second's.
+    """
 
     title: str
     mode: str
     load: str
     side: int
     instead: str
+    differ: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,10 @@ def sides_of(first: View, second: View) -> Sides:
     ours, theirs = ({target.name: target for target in view.targets} for view in (first, second))
     both = [name for name in ours if name in theirs]
     only = [(name, 0) for name in ours if name not in theirs] + [(name, 1) for name in theirs if name not in ours]
-    # A campaign's name that both have tells nothing.
-    columns = (("", names[0][1]), ("", names[1][1])) if names[0][0] == names[1][0] else names
-    return Sides(names, tuple(_target(ours[name], theirs[name], columns) for name in both), tuple(only))
+    return Sides(names, tuple(_target(ours[name], theirs[name]) for name in both), tuple(only))
 
 
-def _target(first: TargetView, second: TargetView, columns: tuple[Booted, Booted]) -> TargetSides:
+def _target(first: TargetView, second: TargetView) -> TargetSides:
     ours, theirs = (_cells(each.sections) for each in (first, second))
     virtual = first.virtual is not None
     rows: dict[tuple[str, str], list[ComparedRow]] = {}
@@ -74,7 +78,7 @@ def _target(first: TargetView, second: TargetView, columns: tuple[Booted, Booted
         cells = (compared_cell(section, mode, None, virtual), compared_cell(*theirs[key], mode, virtual))
         rows.setdefault(place, []).append(ComparedRow(mode.name, section.load, cells))
     comparisons = tuple(
-        Comparison(first.name, title, metric, about[title, metric].unit, about[title, metric].gate, columns, tuple(own))
+        Comparison(first.name, title, metric, about[title, metric].unit, about[title, metric].gate, COLUMNS, tuple(own))
         for (title, metric), own in rows.items()
     )
     apart = [*_apart(ours, theirs, 0), *_apart(theirs, ours, 1)]
@@ -88,13 +92,32 @@ def _cells(sections: Iterable[Section]) -> _Cells:
 def _apart(own: _Cells, other: _Cells, side: int) -> Iterable[Apart]:
     """Each cell once, however many metrics it has."""
     others = {cell for cell, _ in other}
-    alike: dict[tuple[str, str, str, Booted], str] = {}
+    alike: dict[tuple[str, str, str, Booted], dict[str, Section]] = {}
     for section, mode in other.values():
-        alike.setdefault((section.bench, mode.name, section.load, section.booted), section.title)
+        alike.setdefault((section.bench, mode.name, section.load, section.booted), {}).setdefault(
+            section.title, section
+        )
     for cell, (section, mode) in {cell: found for (cell, _), found in own.items()}.items():
         if cell not in others:
-            instead = alike.get((section.bench, mode.name, section.load, section.booted), "")
-            yield Apart(section.title, mode.name, section.load, side, instead if instead != section.title else "")
+            known = alike.get((section.bench, mode.name, section.load, section.booted), {})
+            same = known.get(section.title)
+            instead = next(iter(known), "") if same is None else ""
+            differ = "" if same is None else _differ(*((section, same) if not side else (same, section)))
+            yield Apart(section.title, mode.name, section.load, side, instead, differ)
+
+
+def _differ(first: Section, second: Section) -> str:
+    """What two cells of one name were told otherwise."""
+    parts = [
+        f"{label} {' | '.join('not known' if each is None else setting(each) for each in values)}"
+        for label, values in (
+            ("duration", (first.duration_ns, second.duration_ns)),
+            ("settle", (first.settle_ns, second.settle_ns)),
+            ("threshold", (first.threshold_ns, second.threshold_ns)),
+        )
+        if values[0] != values[1]
+    ]
+    return ", ".join(parts) or "other parameters, or another mode or load of that name: see their plan.json"
 
 
 def _changed(first: TargetView, second: TargetView) -> tuple[tuple[str, str, str], ...]:

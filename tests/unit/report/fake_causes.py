@@ -180,6 +180,19 @@ def realistic(root: Path, repeat: int = 3) -> Path:
     return execution
 
 
+def late(root: Path, scopes: Mapping[str, str]) -> Path:
+    """One run of each mode whose late wake-ups have causes, with the ``scope`` that its events had."""
+    execution = root / "nightly" / fake.EXECUTION
+    for place, (mode, scope) in enumerate(scopes.items(), 1):
+        cell, options = f"gap.{mode}.idle-{place:012x}", {"mode": fake.MODES[mode], "told_more": {"scope": scope}}
+        file = attributed(execution, causes=QUIET, cell=cell, **options) / "run.json"
+        document = json.loads(file.read_bytes())
+        [result] = document["results"]
+        result["late"] = result.pop("gaps")
+        file.write_text(json.dumps(document))
+    return execution
+
+
 def kernels(root: Path, repeat: int = 2, next_level: str = "tracepoints") -> Path:
     """The same CPU under two kernels; ``next_level``: what the second one lets be seen."""
     execution = root / "nightly" / fake.EXECUTION

@@ -100,6 +100,22 @@ def test_what_was_asked_has_its_command_and_times():
     }
 
 
+def test_attribution_is_among_what_was_asked():
+    assert rows(account.asked({"spec": {"attribution": "perf"}}))["attribution"] == "perf"
+    assert "attribution" not in rows(account.asked({"spec": {"attribution": "off"}}))
+
+
+def test_a_reason_that_there_is_none_of_is_left_out():
+    held = {"level": "tracepoints", "reason": None, "cpu": None}
+    assert rows(account.effective({"effective": {"held_events": held}})) == {
+        "held_events": "level tracepoints, cpu not known"
+    }
+    assert account.short({"level": "software", "reason": "no root"}) == "level software, reason no root"
+    detail = {"timer_slack_ns": 1, "timer_slack_error": None, "idle_states": None}
+    (own,) = account.own({"results": [{"probe": "wake", "detail": detail}]})
+    assert rows(own) == {"timer_slack_ns": "1", "idle_states": "not known"}
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.report import cause_view, caused, causes
 from harness.report.cause_plots import Axis, axis_of, bars
 from harness.report.html import render
+from harness.report.model import build_view
 from harness.stats.causes import Row, total
 
 from . import fake_causes
@@ -41,9 +42,40 @@ def test_the_answer_names_what_took_most_whatever_began_it():
     gaps |= {("interrupt", f"irq:{name}", f"irq:{name}"): [50_000_000] for name in "abc"}
     found = total([fake_causes.told(gaps)], [10.0])
     assert causes.lost(found, late=False) == "10 % of the time was stolen"
-    assert causes.answer(found) == (
+    assert causes.answer(found, False) == (
         "60 % of it by task find, 25 % by timer tick, 5.0 % by device interrupt a, 10 % by 3 others"
     )
+
+
+@pytest.mark.parametrize(
+    ("level", "scope", "late", "blind"),
+    [
+        ("tracepoints", "task", True, True),
+        ("software", "task", True, True),
+        ("tracepoints", "cpu", True, False),
+        ("tracepoints", "task", False, False),  # a gap is of a task that ran: what interrupts it leaves an event
+    ],
+)
+def test_what_nobody_looked_at_is_not_called_a_cause(level, scope, late, blind):
+    found = seen((None, 970), ("task:a", 30), level=level, scope=scope)
+    said = "97 % of it not looked at, 3.0 % by task a" if blind else "97 % of it unexplained, 3.0 % by task a"
+    assert causes.answer(found, late) == said
+    assert any("was not looked at" in note.text for note in causes.notes(found, late)) == blind
+
+
+def test_of_late_wake_ups_that_nobody_looked_at_there_is_no_advice_and_no_headline(tmp_path):
+    facts = {"arch": "x86_64"}
+    view = build_view(fake_causes.late(tmp_path, {"shared": "task", "pinned": "cpu"}))
+    (section,) = view.targets[0].sections
+    blind, looked = (tuple(mode for mode in section.modes if mode.name == name) for name in ("shared", "pinned"))
+    assert any("unexplained" in each.names for each in caused.advised(looked, facts, {}, None, late=True))
+    assert not any("unexplained" in each.names for each in caused.advised(blind, facts, {}, None, late=True))
+    assert "unexplained under pinned (8" in cause_view.headline(view.targets[0], section)
+    assert "shared" not in cause_view.headline(view.targets[0], section)
+    page = Page(render(view.path)).text
+    assert "What is unexplained was not looked at: of a task that waits only tracepoints of its CPU tell" in page
+    assert "shared: what is unexplained was not looked at; the causes do not compare." in page
+    assert "Causes beside each other" not in page
 
 
 @given(st.floats(0, 1))
@@ -106,8 +138,8 @@ def test_the_instruments_own_part_is_stated():
 
 def test_what_looked_by_other_means_is_not_compared_in_silence():
     traced, blind = seen(("task:a", 5)), seen(level="nothing")
-    assert causes.instruments_differ([("shared", traced), ("pinned", traced)]) == ""
-    said = causes.instruments_differ([("6.1", traced), ("6.12", blind), ("rt", None), ("next", traced)])
+    assert causes.differ([("shared", traced), ("pinned", traced)], late=False) == ""
+    said = causes.differ([("6.1", traced), ("6.12", blind), ("rt", None), ("next", traced)], late=False)
     assert "do not compare" in said
     assert "6.1, next: attribution by tracepoints; 6.12: attribution by nothing; rt: no attribution." in said
 
@@ -120,7 +152,9 @@ def test_the_page_answers_first_then_shows_how_it_knows(page):
         top,
     )
     part = page.text[page.text.index("Stolen time by cause") :]
-    assert re.search(r"shared : 0\.2\d % of the time was stolen, 6\d % of it by timer tick, 2\d % by device", part)
+    assert re.search(
+        r"shared : 0\.2\d % of the time was stolen over all runs, 6\d % of it by timer tick, 2\d % by device", part
+    )
     assert "hrtimer:tick_nohz_handler by vector:local_timer" in part
     assert "irq:nvme0q4, irq 36" in part
     assert "Complete by the kernel's own count of interrupts." in part

@@ -44,9 +44,9 @@ def test_a_cell_of_both_has_its_numbers_its_ratio_and_what_changed(days):
     for day, value, facts in zip(days, (1_000, 3_000), (fake.FACTS, newer), strict=True):
         fake.simple_run(day, histogram=at(value), facts=facts)
     text = printed(days)
-    assert text.startswith("nightly 20261119T010000Z | nightly 20261120T010000Z")
+    assert text.startswith("first: nightly 20261119T010000Z second: nightly 20261120T010000Z ")
     assert "Kernel: 6.18.5-rt2 · #1 SMP PREEMPT_RT Fri Nov 14 09:21:05 UTC 2026 | 6.19.0\\x1b[31m" in text
-    assert "20261120T010000Z 3.01 µs 3.00" in text
+    assert "second 3.01 µs 3.00" in text
     assert "not compared" not in text
     [target] = document(compared(days))["targets"]
     assert target["cells"][0]["ratios"]["p99.99"] == pytest.approx(3, rel=0.01)
@@ -60,8 +60,10 @@ def test_what_took_the_time_stands_beside_each_other(days):
     own = text[text.index("stolen a second by cause") :]
     assert own.index("hrtimer:tick_nohz_handler") < own.index("task:rcu_preempt")
     assert "gone" in own
-    for line in printed(days, 80, terminal=True).splitlines():
-        assert len(line) <= 80
+    lines = printed(days, 80, terminal=True).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    [row] = [line for line in lines if "hrtimer:tick_nohz_handler" in line]
+    assert row.split()[-1].startswith("0.")  # one table of both sides
 
 
 def test_with_attribution_and_without_is_not_the_same_and_said_in_one_line(days):
@@ -76,9 +78,30 @@ def test_other_levels_of_attribution_are_said(days):
     for day, level in zip(days, ("tracepoints", "nothing"), strict=True):
         fake_causes.attributed(day, level=level)
     text = printed(days)
-    said = "20261119T010000Z: attribution by tracepoints; 20261120T010000Z: attribution by nothing."
+    said = "first: attribution by tracepoints; second: attribution by nothing."
     assert f"Not measured by the same instruments, which disturb: their numbers do not compare. {said}" in text
     assert document(compared(days))["targets"][0]["cells"][0]["differ"].endswith(said)
+
+
+def test_of_late_wake_ups_it_is_lateness(tmp_path):
+    days = tmp_path / "a", tmp_path / "b"
+    for day in days:
+        fake_causes.late(day, {"pinned": "cpu"})
+    text = printed(tuple(day / "nightly" / fake.EXECUTION for day in days))
+    assert "pinned, load idle: lateness a second by cause" in text
+    assert "stolen a second" not in text
+
+
+def test_the_same_for_another_time_is_not_the_same_and_said_in_one_line(days):
+    for day, seconds in zip(days, (60, 20), strict=True):
+        cell = f"gap.pinned.idle-{seconds:012x}"
+        fake.simple_run(day, cell=cell, mode=fake.MODES["pinned"], duration_ns=seconds * 10**9)
+    text = printed(days)
+    assert text.count("pinned, load idle: gap, not the same: duration 60 s | 20 s") == 1
+    assert "only in" not in text
+    assert [each["differ"] for each in document(compared(days))["targets"][0]["not_compared"]] == [
+        "duration 60 s | 20 s"
+    ] * 2
 
 
 def test_what_only_one_has_is_named(days):
@@ -87,9 +110,9 @@ def test_what_only_one_has_is_named(days):
     fake.simple_run(days[1])
     fake.simple_run(days[1], "box")
     text = printed(days)
-    assert "fifo, load idle: gap only in nightly 20261119T010000Z" in text
-    assert "shared, load idle 20261119T010000Z" in text
-    assert "box: only in nightly 20261120T010000Z" in text
+    assert "fifo, load idle: gap only in the first" in text
+    assert "shared, load idle first" in text
+    assert "box: only in the second" in text
     found = document(compared(days))
     assert found["only"] == [{"target": "box", "side": 1}]
     json.dumps(found, allow_nan=False)
