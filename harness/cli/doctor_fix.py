@@ -74,7 +74,7 @@ def _compared(
         if knob in knobs and not outcome.get("ok")
     }
     if not examined.quiet:
-        _print(first, second, knobs, _afterwards(second, refused, left), out)
+        _print(first, second, knobs, _afterwards(name, refused, left), out)
         examined.print_boots(first, out)
     examined.say(str(after.execution.path))
     return {
@@ -106,26 +106,28 @@ def _left(examined: Examination, name: str, knobs: Sequence[str], facts: Mapping
     return left
 
 
-def _afterwards(second: Diagnosis, refused: Mapping[str, str], left: Sequence[str]) -> list[str]:
-    """What else there is to know of the run with knobs."""
-    lines = [f"{knob}: not in effect: {why}" for knob, why in refused.items()]
-    if second.state != "valid":
-        lines.append(f"with them {second.state}: {'; '.join(second.reasons)}")
+def _afterwards(target: str, refused: Mapping[str, str], left: Sequence[str]) -> list[str]:
+    """What came of the knobs."""
+    from ..report.grouping import compact
+
+    lines = [f"{knob}: not in effect: {compact(why)}" for knob, why in refused.items()]
     if left:
-        return [*lines, f"NOT as it was found: {', '.join(left)} (isolbench restore {second.target})"]
+        return [*lines, f"NOT as it was found: {', '.join(left)} (isolbench restore {target})"]
     return [*lines, "all of it was put back as it was found"]
 
 
 def _print(first: Diagnosis, second: Diagnosis, knobs: Sequence[str], lines: Sequence[str], out: Console) -> None:
     from rich.text import Text
 
-    from ..report.diagnosis import print_changes, print_line, print_to_copy, tune_line
+    from ..report.diagnosis import print_changes, print_line, print_reasons, print_to_copy, tune_line
     from .render import printable, unheard
 
     with unheard():
         head = f"{first.target}: before, and with {tune_line(knobs)} ({_NO_VERDICT})"
         out.print(Text(printable(head), style="bold"))
         print_changes(first, second, out)
+        if second.state != "valid":
+            print_reasons(f"with them {second.state}", second.reasons, out)
         for line in lines:
             print_line(line, out)
         print_to_copy("to keep it, in a campaign", tune_line(knobs), out)

@@ -66,7 +66,8 @@ class Examination:
             self._not_measured(name, why, advice, out)
         for found in measured.found.values():
             self._show(found, measured, out)
-        self.say(str(measured.execution.path))
+        if measured.outcome.finished:
+            self.say(str(measured.execution.path))
         return measured
 
     def round(self, chosen: Mapping[str, str], tune: Sequence[str]) -> Measured:
@@ -117,11 +118,13 @@ class Examination:
 
     def _hint(self, found: Diagnosis, facts: Mapping[str, Any], out: Console) -> None:
         """What to do next."""
-        from ..report.diagnosis import print_line, tune_line
+        from ..advice.state import get
+        from ..report.diagnosis import print_to_copy, tune_line
         from ..stats.diagnosis import fixable
 
         if knobs := fixable(found, facts):
-            print_line(f"what can be set now, and --fix tries: {tune_line(knobs)}", out)
+            whose = "can be set now" if get(facts, "privileges", "root") else "root could set now"
+            print_to_copy(f"what {whose}, and --fix tries", tune_line(knobs), out)
         self.print_boots(found, out)
 
     def print_boots(self, found: Diagnosis, out: Console) -> None:

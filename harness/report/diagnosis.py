@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..advice import Remedy, explain
 from ..stats.causes import Side, summed
 from ..stats.diagnosis import Complaint, Diagnosis, changes, in_effect, parameters, treatments
+from .grouping import compact
 from .units import duration, plural, printable, setting, three_digits
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _LEVELS = {
     "software": "causes by software events alone (an interrupt has no name then)",
     "nothing": "causes could not be had",
 }
-#: Whose it is, where nobody can see from outside whether it is so.
-_WHOSE = {"application": "in the application", "host": "below the kernel, or around it"}
+#: Whose a remedy is, by its kind, where nobody can see from outside whether it is so.
+WHOSE = {"application": "in the application", "host": "below the kernel, or around it"}
 
 
 # ---- one diagnosis
@@ -39,19 +40,32 @@ def print_diagnosis(found: Diagnosis, advice: str, out: Console, *notes: str) ->
     cpu = "any CPU" if found.cpu is None else f"CPU {found.cpu}"
     head = f"{found.target}: {cpu}, mode {found.mode}, {three_digits(found.seconds)} s of gap, "
     out.print(Text(printable(head + _LEVELS.get(found.level, found.level)), style="bold"))
-    for line in [*_how_quiet(found), *_how_sure(found, advice), *notes]:
+    print_line(_how_quiet(found), out)
+    if found.state != "valid":
+        print_reasons(found.state, found.reasons, out)
+    for line in [*_how_sure(found, advice), *notes]:
         print_line(line, out)
     if found.complaints:
         out.print(_causes(found))
         _print_treatments(found, out)
 
 
-def print_line(line: str, out: Console, style: str = "") -> None:
+def print_line(line: str, out: Console, style: str = "", indent: int = 2) -> None:
     """Indented, on as many lines as it takes."""
     from rich.padding import Padding
     from rich.text import Text
 
-    out.print(Padding(Text(printable(line), style=style), (0, 0, 0, 2), expand=False))
+    out.print(Padding(Text(printable(line), style=style), (0, 0, 0, indent), expand=False))
+
+
+def print_reasons(what: str, reasons: Sequence[str], out: Console) -> None:
+    """``what: reason``; of several each on lines of its own."""
+    if len(reasons) == 1:
+        print_line(f"{what}: {compact(reasons[0])}", out)
+        return
+    print_line(f"{what}:", out)
+    for reason in reasons:
+        print_line(compact(reason), out, indent=4)
 
 
 def print_to_copy(what: str, line: str, out: Console) -> None:
@@ -62,21 +76,20 @@ def print_to_copy(what: str, line: str, out: Console) -> None:
     out.print(Text(f"    {printable(line)}", style="bold"), soft_wrap=True)
 
 
-def _how_quiet(found: Diagnosis) -> Iterable[str]:
+def _how_quiet(found: Diagnosis) -> str:
     least = setting(found.threshold_ns)
     if not found.count:
         at_most = "" if found.at_most_hz is None else f": at most {three_digits(found.at_most_hz)} a second (95 %)"
-        yield f"quiet: nothing of {least} or longer in {three_digits(found.seconds)} s{at_most}"
-        return
-    yield (
+        return f"quiet: nothing of {least} or longer in {three_digits(found.seconds)} s{at_most}"
+    return (
         f"{plural(found.count, 'gap')} of {least} and more, {three_digits(found.rate_hz(found.count))} a second; they "
-        f"took {duration(found.per_s(found.stolen_ns))} of each"
+        f"took {duration(found.per_s(found.stolen_ns))} of each second"
     )
 
 
 def _how_sure(found: Diagnosis, advice: str) -> Iterable[str]:
-    if found.state != "valid":
-        yield f"{found.state}: {'; '.join(found.reasons)}"
+    if found.level == "tracepoints" and found.causes.scopes and "cpu" not in found.causes.scopes:
+        yield "seen was what happened to the task, on whatever CPU; in a pinned mode all that its CPU does is seen"
     if found.level != "tracepoints":
         yield f"no more than that: {'; '.join(found.causes.reasons) or 'the probe does not say why'}"
         if advice:
@@ -131,7 +144,7 @@ def _figures(found: Diagnosis, each: Complaint) -> tuple[str, ...]:
     return (
         three_digits(found.rate_hz(each.count)),
         duration(found.per_s(each.stolen_ns)),
-        f"{found.share(each.stolen_ns):.1%}",
+        f"{100 * found.share(each.stolen_ns):.1f} %",
         duration(each.max_ns),
     )
 
@@ -162,21 +175,21 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
         out.print(table)
     if len(made) > len(worth):
         print_line(f"{len(made) - len(worth)} more: --json has all", out)
-    if there := [each for each in in_effect(found) if each.kind not in _WHOSE]:
+    if there := [each for each in in_effect(found) if each.kind not in WHOSE]:
         print_line(f"in effect already: {', '.join(_short(each) for each in there)}", out)
 
 
 def _percent(share: float) -> str:
-    return "<1%" if share < 0.005 else f"{share:.0%}"
+    return "<1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _state(remedy: Remedy, found: Diagnosis) -> str:
     """``remedy`` is not in effect, or nobody knows."""
     if remedy.in_effect is None:
-        return _WHOSE.get(remedy.kind, "not known whether it is so")
+        return WHOSE.get(remedy.kind, "not known whether it is so")
     tried = found.knobs.get(remedy.knob or "")
     if isinstance(tried, Mapping):
-        return f"{remedy.knob}: tried, and not in effect: {tried.get('reason')}"
+        return f"{remedy.knob}: tried, and not in effect: {compact(str(tried.get('reason')))}"
     return f"not in effect: tune: [{remedy.knob}]" if remedy.knob else "not in effect"
 
 
@@ -191,7 +204,7 @@ def _numbers(numbers: Sequence[int]) -> str:
             parts.append([number])
     said = ", ".join(f"{each[0]}-{each[-1]}" if len(each) > 1 else f"{each[0]}" for each in parts)
     more = " and more" if len(shown) < len(numbers) else ""
-    return f"{'cause' if numbers == (shown and (shown[0],)) else 'causes'} {said}{more}" if shown else "rare causes"
+    return f"{'causes' if len(shown) > 1 else 'cause'} {said}{more}" if shown else "rare causes"
 
 
 def _short(remedy: Remedy) -> str:
@@ -232,7 +245,7 @@ def _whole(found: Diagnosis) -> Side:
 
 
 def _sides(before: Side, after: Side) -> tuple[str, ...]:
-    change = f"{after.per_s / before.per_s - 1:+.0%}" if before.per_s else "new" if after.per_s else "-"
+    change = f"{100 * (after.per_s / before.per_s - 1):+.0f} %" if before.per_s else "new" if after.per_s else "-"
     taken = (duration(side.per_s) for side in (before, after))
     return (
         *taken,

@@ -36,7 +36,11 @@ _VERDICTS = {
 def print_sensitivity(document: Mapping[str, Any], console: Console) -> None:
     """``document``: as it is kept."""
     bar, confidence = percent(document["bar"]), document["confidence"]
-    line(console, f"sensitivity {document['execution']}: bar {bar}, each bound one-sided with {confidence:.0%}", "bold")
+    line(
+        console,
+        f"sensitivity {document['execution']}: bar {bar}, each bound one-sided with {100 * confidence:.0f} %",
+        "bold",
+    )
     for name, entry in document["targets"].items():
         console.print()
         _target(name, entry, console)
@@ -45,8 +49,10 @@ def print_sensitivity(document: Mapping[str, Any], console: Console) -> None:
 def _target(name: str, entry: Mapping[str, Any], console: Console) -> None:
     identity = entry["identity"]
     about = [str(identity[key]) for key in ("kernel_release", "arch") if identity.get(key)]
-    line(console, f"{name}: {' · '.join((*about, 'level ' + entry['level']))}", "bold")
-    line(console, _runs(entry["runs"]), indent=2)
+    about += [f"level {entry['level']}"] if entry["runs"]["scored"] else []
+    line(console, f"{name}: {' · '.join(about)}" if about else name, "bold")
+    if entry["runs"]["finished"] or not entry["reason"]:
+        line(console, _runs(entry["runs"]), indent=2)
     if entry["level_reason"]:
         item(console, "not more", entry["level_reason"], indent=2)
     if entry["reason"]:

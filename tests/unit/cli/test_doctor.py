@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.campaign.diagnosis import Measured
+from harness.campaign.outcome import LaneOutcome, Outcome
 from harness.cli.doctor import doctor as command
 from harness.cli.doctor_facts import leased
 from harness.cli.doctor_fix import fix
@@ -158,3 +161,36 @@ def test_a_target_that_cannot_be_measured_is_told_with_the_reason(
     assert examined.codes == [3]
     assert "box: not measured: the inventory says arch: aarch64" in capsys.readouterr().out
     assert [each["target"] for each in examined.told] == ["box"]
+
+
+@pytest.mark.parametrize(
+    ("root", "words"), [(True, "what can be set now, and --fix tries:"), (False, "what root could set now, and --fix")]
+)
+def test_what_is_next_is_told_to_whom_it_is_open(
+    root: bool, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "i.yaml").write_text("targets: {box: {address: a}}\n")
+    facts = {**FACTS, "privileges": {"root": root}}
+    examined = Examination(load_inventory(tmp_path / "i.yaml"), {"box": facts}, {}, tmp_path / "results", 10**9)
+    examined._hint(found(facts=facts), facts, console())
+    out = capsys.readouterr().out.splitlines()
+    at = next(number for number, line in enumerate(out) if words in line)
+    assert out[at + 1].strip() == "tune: [workqueues, stat-interval]"
+
+
+def test_an_execution_in_which_nothing_was_measured_is_not_pointed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lease was lost after it had been looked at."""
+    (tmp_path / "i.yaml").write_text("targets: {box: {address: a}}\n")
+    facts = {"cpus": {"online": [0, 1]}}
+    for finished in (0, 1):
+        outcome = Outcome((LaneOutcome("box", 1, finished, finished),), 1.0)
+        execution = SimpleNamespace(path=tmp_path / "there")
+        measured = Measured(execution, outcome, {}, {"box": ("in use by ann", "wait")})  # type: ignore[arg-type]
+        examined = Examination(load_inventory(tmp_path / "i.yaml"), {"box": facts}, {}, tmp_path / "results", 10**9)
+        monkeypatch.setattr(examined, "round", lambda chosen, tune, made=measured: made)
+        examined.measure(console())
+        said = capsys.readouterr()
+        assert (str(tmp_path / "there") in said.err) is bool(finished)
+        assert said.out.splitlines() == ["box: not measured: in use by ann", "  advice: wait"]

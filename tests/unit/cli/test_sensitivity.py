@@ -67,8 +67,9 @@ def test_what_cannot_be_said_is_no_number(tmp_path: Path) -> None:
 
 def test_nothing_measured_says_why(tmp_path: Path) -> None:
     text = said(tmp_path, failure="cannot connect: \x1b[31mred")
-    assert "0 runs" in text
-    assert "nothing was measured: cannot connect: \\x1b[31mred" in text
+    assert text.splitlines()[2:] == ["local", "  nothing was measured: cannot connect: \\x1b[31mred"]
+    (tmp_path / "ended").mkdir()
+    assert said(tmp_path / "ended").splitlines()[2:] == ["local", "  0 runs"]
 
 
 def test_a_terminal_of_80_columns_is_enough(tmp_path: Path) -> None:

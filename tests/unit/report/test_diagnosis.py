@@ -39,13 +39,13 @@ def test_it_says_how_noisy_by_what_and_what_to_do() -> None:
     text = shown(width=120)
     lines = [line.strip() for line in text.splitlines()]
     assert lines[0] == "box: CPU 1, mode pinned, 5.00 s of gap, causes by tracepoints"
-    assert "118 gaps of 1 µs and more, 23.6 a second; they took 449 µs of each" in lines
+    assert "118 gaps of 1 µs and more, 23.6 a second; they took 449 µs of each second" in lines
     assert "suspect: the hypervisor took 40 ms" in lines
     (first,) = (line for line in lines if line.startswith("1 "))
-    assert first.split() == ["1", "task:python", "1.20", "300", "µs", "66.9%", "300", "µs"]
+    assert first.split() == ["1", "task:python", "1.20", "300", "µs", "66.9", "%", "300", "µs"]
     assert lines.index("the timer tick") > lines.index(first)
     (remedy,) = (line for line in lines if "boot with isolcpus" in line)
-    assert remedy.startswith("100%")
+    assert remedy.startswith("100 %")
     follows = lines[lines.index(remedy) + 1]
     assert follows == "not in effect; for causes 1-4, 6; Documentation/admin-guide/kernel-parameters.txt"
     assert any(line.startswith("not in effect: tune: [stat-interval]; for cause 3;") for line in lines)
@@ -63,6 +63,37 @@ def test_what_is_beyond_the_first_is_summed() -> None:
     (rest,) = (line.split() for line in lines if " 5 more" in line)
     assert rest[:3] == ["5", "more", "1.00"]
     assert any("for causes 1-8 and more" in line for line in lines)
+
+
+def test_one_cause_that_is_shown_and_others_that_are_not_are_one_cause_and_more() -> None:
+    many = {("interrupt", TIMER, f"fault:{number:02}"): [1_000 * (50 - number)] for number in range(SHOWN_CAUSES - 1)}
+    works = {("interrupt", TIMER, f"work:w{number}"): [90_000 - 80_000 * (number > 0)] for number in range(3)}
+    assert "for cause 1 and more;" in " ".join(shown({**many, **works}, width=120).split())
+
+
+def test_reasons_are_told_one_by_one_and_what_is_alike_in_them_once() -> None:
+    texts = ["not movable: 24 (EACCES), 25 (EACCES), 26 (EACCES)", "the hypervisor took 40 ms"]
+    made = diagnose(
+        document(FOUND, validity={"state": "suspect", "reasons": [{"rule": "x", "text": text} for text in texts]}),
+        FACTS,
+    )
+    assert made is not None
+    out = io.StringIO()
+    print_diagnosis(made, "", Console(file=out, width=80, color_system=None))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    at = lines.index("  suspect:")
+    assert lines[at + 1 : at + 3] == ["    not movable: 24-26 (EACCES)", "    the hypervisor took 40 ms"]
+
+
+@pytest.mark.parametrize(("scope", "said"), [("task", True), ("cpu", False)])
+def test_where_only_the_task_was_looked_at_that_is_said(scope: str, said: bool) -> None:
+    asked = document(FOUND)
+    asked["results"][0]["attribution"]["scope"] = scope
+    made = diagnose(asked, FACTS)
+    assert made is not None
+    out = io.StringIO()
+    print_diagnosis(made, "", Console(file=out, width=200, color_system=None))
+    assert ("seen was what happened to the task" in out.getvalue()) is said
 
 
 def test_what_is_about_next_to_nothing_is_not_homework() -> None:
@@ -119,8 +150,8 @@ def test_before_beside_after() -> None:
     rows = {line.split()[0]: line.split()[1:] for line in out.getvalue().splitlines()}
     assert rows["work:vmstat_update"] == ["40.0", "µs", "0", "ns", "gone", "1.00", "0"]
     assert rows["task:late"] == ["0", "ns", "10.0", "µs", "new", "0", "0.200"]
-    assert rows["task:python"] == ["300", "µs", "300", "µs", "+0%", "1.20", "1.20"]
-    assert rows["all"] == ["gaps", "449", "µs", "419", "µs", "-7%", "23.6", "22.8"]
+    assert rows["task:python"] == ["300", "µs", "300", "µs", "+0", "%", "1.20", "1.20"]
+    assert rows["all"] == ["gaps", "449", "µs", "419", "µs", "-7", "%", "23.6", "22.8"]
 
 
 def test_lines_to_copy() -> None:
