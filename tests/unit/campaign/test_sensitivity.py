@@ -22,6 +22,7 @@ from harness.config.inventory import load_inventory
 from harness.plan.diagnosis import best_mode
 from harness.store import sensitivity as store
 from harness.store.files import write_file
+from harness.store.runs import load_run
 
 from ..plan.machines import machine
 from ..report import fake_execution as fake
@@ -144,6 +145,24 @@ def test_invalid_and_broken_runs_are_not_scored(tmp_path: Path) -> None:
     found = scored(execution, "local")
     assert (found.finished, found.usable, found.sensitivity.verdict()) == (4, 0, "nothing")
     assert code_of(execution) == 4
+
+
+def test_a_disabled_target_is_not_asked_for_its_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("somebody asked it")
+
+    monkeypatch.setattr(sensitivity, "open_session", asked)
+    (tmp_path / "i.yaml").write_text("targets: {box: {address: box, disabled: no cable}}\n")
+    assert sensitivity.modes_of([load_inventory(tmp_path / "i.yaml").targets["box"]]) == {"box": "fifo"}
+
+
+def test_gaps_are_held_against_disturbances_of_their_own_cpu(tmp_path: Path) -> None:
+    folder = fake_sense.run(fake_sense.execution(tmp_path), kinds={"membarrier": 2})
+    elsewhere = b'{"cpu":4,"at_ns":1,"gap_ns":2}\n{"cpu":4,"at_ns":3,"gap_ns":2}\n'
+    file = folder / "gaps.jsonl.gz"
+    file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes()) + elsewhere))
+    [observed] = sensitivity.observed_of(load_run(folder))
+    assert {line["cpu"] for line in observed.gaps} == {3}
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,11 @@ def test_machines_are_told_in_any_case(lab: Path) -> None:
     levels = {name: each["attribution"] and each["attribution"]["level"] for name, each in found.items()}
     assert levels == {"b1": "tracepoints", "b2": "software", "b3": None}
     assert set(found["b2"]["attribution"]) == {"level", "reason", "advice", "sure"}
+
+
+def test_what_is_booted_later_may_allow_another_level(lab: Path) -> None:
+    (lab / "b.yaml").write_text(CAMPAIGN.replace("mode: [shared]", "mode: [shared], boot: [plain, quiet]"))
+    (lab / "i.yaml").write_text('targets: {b1: {address: b1.lan, boot: grub-once}}\nboots: {quiet: {add: "quiet"}}\n')
+    found = build_plan(load_campaign(lab / "b.yaml"), load_inventory(lab / "i.yaml"))
+    [line] = attributing.lines(found, {"attribution": ROOT_OF})
+    assert line.endswith(", of what runs there now")
