@@ -22,6 +22,8 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 #: What lets ordinary tasks come in the place of one that goes before them: none of them comes otherwise.
 _LETS_IN = ("fair-server", "rt-throttling")
 _OTHERS = ("task", "work", "switch")
+#: Of no use to a guest: the firmware that takes its CPU is its host's.
+_OF_METAL = frozenset({"firmware", "secure-world", "hwlat"})
 #: By the first of their names: tasks that go before it all by themselves, or on its behalf.
 _GO_FIRST = frozenset({"migration", "irq", "ktimers", "rcuc", "watchdog*", "idle_inject*", "slept"})
 
@@ -60,7 +62,8 @@ def remedies(
     """What removes it, what helps most first; never none.
 
     ``knobs``: what a run says of its own, ``{name: outcome}``, as in run.json: else what ``facts`` show of them.
-    ``cpu``: the measured one, else that which would be. What is of another architecture is left out.
+    ``cpu``: the measured one, else that which would be. What is of another architecture is left out, and
+    in a virtual machine what is of metal alone.
     ``sched``: how the measured task was scheduled, ``fifo:1``: what came in its place was let in.
     """
     state = State(facts, knobs, cpu, sched)
@@ -69,6 +72,8 @@ def remedies(
     if state.ahead and found.kind in _OTHERS and found.names[0] not in _GO_FIRST:
         keys = tuple(dict.fromkeys((*_LETS_IN, *keys)))
     suited = [key for key in keys if MEASURES[key].arch in (None, state.arch) or state.arch is None]
+    if state.virtual:
+        suited = [key for key in suited if key not in _OF_METAL]
     return tuple(_remedy(MEASURES[key], state) for key in suited or _UNKNOWN.measures)
 
 

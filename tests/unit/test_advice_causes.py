@@ -356,6 +356,13 @@ def test_what_goes_before_a_fifo_task_was_not_let_in(cause: str | None) -> None:
     assert remedies(cause, BARE, sched="fifo:1") == remedies(cause, BARE)
 
 
+def test_a_guest_is_not_sent_into_its_firmware() -> None:
+    metal, guest = (" ".join(each.text for each in remedies(None, {**BARE, "virtual": v})) for v in (None, "kvm"))
+    assert "SMI" in metal
+    assert "SMI" not in guest
+    assert remedies(None, {**BARE, "virtual": "kvm"})[0].text.startswith("on the host of a virtual machine")
+
+
 def test_the_page_is_the_table() -> None:
     """Written anew by ``python -m tests.unit.causes_page > docs/causes.md``."""
     assert (ROOT / "docs" / "causes.md").read_text() == causes_page.text()
