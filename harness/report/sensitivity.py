@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +25,10 @@ _COLUMNS = (
     Column("right at least", right=True, group=1),
     Column("bar", group=2),
 )
+_LEGEND = (
+    "effective: the task ran at that instant; found: its gap names it, of so many that count; named: gaps that name "
+    "the kind, and false those without one; at least: bounds of the share found, and of the share rightly named"
+)
 _VERDICTS = {
     "met": ("met", "green"),
     "too few": ("not shown", "yellow"),
@@ -43,14 +47,19 @@ def print_sensitivity(document: Mapping[str, Any], console: Console) -> None:
     )
     for name, entry in document["targets"].items():
         console.print()
-        _target(name, entry, console)
+        _target(name, entry, bar, console)
+    if any(entry["kinds"] for entry in document["targets"].values()):
+        console.print()
+        line(console, _LEGEND, "dim")
 
 
-def _target(name: str, entry: Mapping[str, Any], console: Console) -> None:
+def _target(name: str, entry: Mapping[str, Any], bar: str, console: Console) -> None:
     identity = entry["identity"]
     about = [str(identity[key]) for key in ("kernel_release", "arch") if identity.get(key)]
     about += [f"level {entry['level']}"] if entry["runs"]["scored"] else []
     line(console, f"{name}: {' · '.join(about)}" if about else name, "bold")
+    for text, style in _answer(entry["kinds"], bar):
+        line(console, text, style, indent=2)
     if entry["runs"]["finished"] or not entry["reason"]:
         line(console, _runs(entry["runs"]), indent=2)
     if entry["level_reason"]:
@@ -66,6 +75,25 @@ def _target(name: str, entry: Mapping[str, Any], console: Console) -> None:
         heading(console, "not available here")
         for kind, why in entry["unavailable"].items():
             item(console, kind, why)
+
+
+def _answer(kinds: Sequence[Mapping[str, Any]], bar: str) -> Iterable[tuple[str, str]]:
+    """What it comes to, with a style: the worst first."""
+    seen = [kind for kind in kinds if not kind["blind"]]
+    for verdict, what in (
+        ("below", f"BELOW the bar of {bar}"),
+        ("too few", f"the bar of {bar} is not shown, nor that it is missed"),
+        ("nothing", "nothing of it was effective"),
+    ):
+        if names := [kind["kind"] for kind in seen if kind["verdict"] == verdict]:
+            yield f"{what}: {', '.join(names)}", _VERDICTS[verdict][1]
+    met = [kind for kind in seen if kind["verdict"] == "met"]
+    if met:
+        right = min((kind["precision"] for kind in met if kind["precise"]), default=None)
+        rightly = "" if right is None else f", named rightly in at least {percent(right)}"
+        whose = ": each kind that can be seen is" if met == seen else f" by {plural(len(met), 'kind')}:"
+        found = percent(min(kind["recall"] for kind in met))
+        yield f"the bar of {bar} is met{whose} found in at least {found} of cases{rightly}", "green"
 
 
 def _runs(runs: Mapping[str, int]) -> str:

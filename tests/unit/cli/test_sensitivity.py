@@ -47,6 +47,23 @@ def test_a_line_a_kind(tmp_path: Path) -> None:
     assert "membarrier: unexplained (1)" in text
 
 
+def test_what_it_comes_to_is_said_first(tmp_path: Path) -> None:
+    text = said(tmp_path, kinds={"membarrier": 600, "syscall": 300, "none": 9}, missed={"membarrier": 1}, false=2)
+    assert text.splitlines()[3:6] == [
+        "  the bar of 99.00 % is not shown, nor that it is missed: membarrier",
+        "  the bar of 99.00 % is met by 1 kind: found in at least 99.00 % of cases, named rightly in at least 99.00 %",
+        "  1 run; by the kernel's counts no event is missing",
+    ]
+    for folder, missed, answer in (
+        ("below", 300, "BELOW the bar of 99.00 %: membarrier"),
+        ("met", 0, "the bar of 99.00 % is met: each kind that can be seen is found in at least 99.50 % of cases"),
+    ):
+        (tmp_path / folder).mkdir()
+        text = said(tmp_path / folder, kinds={"membarrier": 600}, missed={"membarrier": missed})
+        assert text.splitlines()[3].startswith(f"  {answer}")
+        assert text.splitlines()[-1].startswith("effective: ")
+
+
 def test_what_cannot_be_said_is_no_number(tmp_path: Path) -> None:
     events = ("irq_vectors/call_function_entry", "raw_syscalls/sys_enter")
     text = said(
