@@ -44,7 +44,7 @@ def of_run(causes: Causes, kept: str, console: Console) -> None:
         rows, rest = told.shown(causes, ROWS, "late wake-ups" if late else kept)
         columns = [
             Column("cause"),  # which tells the class, by its entry
-            *(Column(name, right=True) for name in ("share", "per s", "count/s", "longest")),
+            *(Column(name, right=True) for name in ("share", "per s", "Hz", "longest")),
         ]
         cells: list[list[Text] | Text] = [
             [

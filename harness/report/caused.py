@@ -24,12 +24,13 @@ ADVISED, REMEDIES, ASKS = 5, 3, 0.01
 
 @dataclass
 class _Known:
-    """Of one attributed cell. ``knobs``, ``identity`` and ``cpu`` are of the first of its runs."""
+    """Of one attributed cell. ``knobs``, ``identity``, ``cpu`` and ``sched`` are of the first of its runs."""
 
     sums: dict[str, Sum] = field(default_factory=dict)
     knobs: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
     cpu: int | None = None
+    sched: str = ""
 
 
 class Caused:
@@ -49,6 +50,7 @@ class Caused:
             known.knobs = {str(each["name"]): each for each in objects(run.document.get("knobs")) if "name" in each}
             cpu = at(run.document, "results", 0, "cpu")
             known.cpu = cpu if isinstance(cpu, int) else None
+            known.sched = str(at(run.document, "spec", "mode", "sched") or "")
         self._cells[run.target, run.cell] = known
 
     def sums(self, target: str, cell: str) -> Mapping[str, Sum]:
@@ -66,7 +68,8 @@ class Caused:
             return ()
         first = next(iter(known.values()))
         knobs = {name: own.knobs for name, own in known.items()}
-        return advised(modes, _of_its_boot(facts, first.identity), knobs, first.cpu, late)
+        scheds = {name: own.sched for name, own in known.items()}
+        return advised(modes, _of_its_boot(facts, first.identity), knobs, scheds, first.cpu, late)
 
     def sensitivity(self, target: str, results: Path, warnings: list[str]) -> tuple[str, ...]:
         """Of each kernel that was looked at, what the newest test under ``results`` says of it."""
@@ -92,10 +95,11 @@ def advised(
     modes: Sequence[ModeView],
     facts: Mapping[str, Any],
     knobs: Mapping[str, Mapping[str, Any]],
+    scheds: Mapping[str, str],
     cpu: int | None,
     late: bool,
 ) -> tuple[Advised, ...]:
-    """Of the causes that take most of a section, what would take them away here. ``knobs`` are by mode.
+    """Of the causes that take most of a section, what would take them away here. ``knobs`` and ``scheds`` are by mode.
 
     First what is not in effect, then what cannot be known; of each in the order in which it helps. Causes that the same
     would take away are one. For what nobody looked at there is none.
@@ -112,7 +116,7 @@ def advised(
                 most[causes.name_of(row)] = (per_s, mode.name, row)
     found: dict[tuple[Remedy, ...], list[tuple[str, str]]] = {}
     for name, (_, mode_name, row) in sorted(most.items(), key=lambda each: -each[1][0])[:ADVISED]:
-        own = remedies(row.cause, facts, knobs.get(mode_name), cpu)
+        own = remedies(row.cause, facts, knobs.get(mode_name), cpu, scheds.get(mode_name, ""))
         ordered = sorted(own, key=lambda each: {False: 0, None: 1, True: 2}[each.in_effect])
         found.setdefault(tuple(ordered[:REMEDIES]), []).append((name, mode_name))
     return tuple(

@@ -11,6 +11,7 @@ from ..advice import Remedy
 from ..stats.causes import OTHER, Beside, Causes, Row, Sum
 from ..stats.trails import Trail
 from ..store.causes import in_words
+from .diagnosis import WHOSE
 from .units import duration, plural, quantity, three_digits
 from .view import Section
 
@@ -133,8 +134,8 @@ def notes(causes: Causes, late: bool) -> tuple[Note, ...]:
     """By what the causes are known, whether all of them are there, and what the instruments took themselves."""
     found = [_level(causes)]
     if unseen(causes, late) and causes.classes[UNEXPLAINED].count:
-        text = "What is unexplained was not looked at: of a task that waits only tracepoints of its CPU tell, in a mode"
-        found.append(Note("suspect", f"{text} that pins it.", "not looked at"))
+        text = "while a task waits, only tracepoints of a CPU that it is pinned to can tell"
+        found.append(Note("suspect", f"What is unexplained was not looked at: {text}.", "not looked at"))
     if len(causes.levels) > 1 or causes.level != "nothing":
         found += [*_complete(causes, late), *_instruments(causes, late), *_steal(causes)]
     if causes.tracers:
@@ -160,9 +161,11 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
     if causes.conserved:
         yield Note("", f"Complete by {count}.", "complete")
     elif causes.conserved is False:
-        seen = (f"{each.row} {_seen(each.at_least, each.at_most)} of {each.interrupts:,}" for each in causes.wrong)
+        seen = (
+            f"{_irq(each.row)}: {_seen(each.at_least, each.at_most)} of {each.interrupts:,}" for each in causes.wrong
+        )
         rows = ", ".join(seen) or "not known"
-        yield Note("suspect", f"Not complete by {count}, events by row: {rows}.", "complete", judged=True)
+        yield Note("suspect", f"Not complete by {count}, events of it: {rows}.", "complete", judged=True)
     elif causes.checked:
         part = f"{causes.checked} of {causes.measurements}; of others it cannot be said"
         yield Note("", f"Complete by {count} in {part}.", "complete")
@@ -173,7 +176,7 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
     else:
         yield Note("", f"Whether it is complete cannot be held against {count}.", "complete")
     if causes.unseen:
-        rows = ", ".join(f"{row} ({number:,})" for row, number in causes.unseen.items())
+        rows = ", ".join(f"{_irq(row)} ({number:,})" for row, number in causes.unseen.items())
         yield Note("", f"Interrupts of which the kernel has no event: {rows}.", "no events of")
     gone = causes.lost
     counts = (
@@ -191,6 +194,11 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
     else:
         where = "" if late else ", and none lay outside every gap"
         yield Note("", f"Of {plural(gone.events, 'event')} none was lost{where}.", "lost")
+
+
+def _irq(row: str) -> str:
+    """A row of /proc/interrupts: a device's is a number there."""
+    return f"irq {row}" if row.isdigit() else row
 
 
 def _seen(at_least: int, at_most: int) -> str:
@@ -256,12 +264,10 @@ def _instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:
 
 
 def effect(remedy: Remedy) -> str:
-    return {True: "in effect here", False: "not in effect here", None: "not known whether here"}[remedy.in_effect]
-
-
-def read(remedy: Remedy) -> str:
-    """What to read of it: a manual page, or a place in the kernel's documentation."""
-    return remedy.doc if remedy.doc.endswith(")") else f"Documentation/{remedy.doc}"
+    """Whether it is so here; where nobody can see that from outside, whose it is."""
+    if remedy.in_effect is None:
+        return WHOSE.get(remedy.kind, "not known whether here")
+    return "in effect here" if remedy.in_effect else "not in effect here"
 
 
 def per_second(value_ns: float | None) -> str:

@@ -108,12 +108,14 @@ def _apart(own: _Cells, other: _Cells, side: int) -> Iterable[Apart]:
 
 def _differ(first: Section, second: Section) -> str:
     """What two cells of one name were told otherwise."""
+    counted = first.events != "slow"  # of work the threshold is found, and not asked for
+    thresholds = (first.threshold_ns, second.threshold_ns) if counted else (None, None)
     parts = [
         f"{label} {' | '.join('not known' if each is None else setting(each) for each in values)}"
         for label, values in (
             ("duration", (first.duration_ns, second.duration_ns)),
             ("settle", (first.settle_ns, second.settle_ns)),
-            ("threshold", (first.threshold_ns, second.threshold_ns)),
+            ("threshold", thresholds),
         )
         if values[0] != values[1]
     ]

@@ -283,7 +283,8 @@ RULES: Mapping[str, Rule] = {
     "events-not-conserved": Rule(
         SUSPECT,
         "attribution had fewer or more events of an interrupt than the kernel counted",
-        "see which, and `missing`: some kernels withhold records; if it is zero, report it",
+        "where the kernel withheld records, it hides some tasks, and no setting helps; where it withheld none,"
+        " report it",
         f"{_DOC}/trace/events.rst",
     ),
     # Knobs

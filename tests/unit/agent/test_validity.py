@@ -325,6 +325,8 @@ def test_events_that_the_kernel_withheld_are_told_from_others() -> None:
         attributed(ring={"missing": missing}, conservation=conserved(False, interrupts=11))(seen)
         (reason,) = judge(seen).reasons
         texts.append(reason["text"])
+        assert "withheld" in reason["advice"]  # as the text says it, and no key of a file
+        assert "`" not in reason["advice"]
     assert texts[0].endswith("LOC: 7 events, 11 interrupts")
     assert texts[1] == f"{texts[0]} (3 events were counted and withheld by the kernel)"
 

@@ -68,12 +68,12 @@ def test_of_late_wake_ups_that_nobody_looked_at_there_is_no_advice_and_no_headli
     view = build_view(fake_causes.late(tmp_path, {"shared": "task", "pinned": "cpu"}))
     (section,) = view.targets[0].sections
     blind, looked = (tuple(mode for mode in section.modes if mode.name == name) for name in ("shared", "pinned"))
-    assert any("unexplained" in each.names for each in caused.advised(looked, facts, {}, None, late=True))
-    assert not any("unexplained" in each.names for each in caused.advised(blind, facts, {}, None, late=True))
+    assert any("unexplained" in each.names for each in caused.advised(looked, facts, {}, {}, None, late=True))
+    assert not any("unexplained" in each.names for each in caused.advised(blind, facts, {}, {}, None, late=True))
     assert "unexplained under pinned (8" in cause_view.headline(view.targets[0], section)
     assert "shared" not in cause_view.headline(view.targets[0], section)
     page = Page(render(view.path)).text
-    assert "What is unexplained was not looked at: of a task that waits only tracepoints of its CPU tell" in page
+    assert "What is unexplained was not looked at: while a task waits, only tracepoints of a CPU" in page
     assert "shared: what is unexplained was not looked at; the causes do not compare." in page
     assert "Causes beside each other" not in page
 
@@ -101,7 +101,11 @@ def test_the_level_is_said_and_why_it_is_not_more():
 
 
 def test_what_is_missing_is_said_with_its_rows():
-    rows = {"LOC": {"events": 1021, "edge": 2, "interrupts": 1025}, "RES": {"events": 3, "edge": 0, "interrupts": 3}}
+    rows = {
+        "LOC": {"events": 1021, "edge": 2, "interrupts": 1025},
+        "36": {"events": 7, "edge": 0, "interrupts": 9},
+        "RES": {"events": 3, "edge": 0, "interrupts": 3},
+    }
     ring = {"lost": 7, "missing": 20, "unknown": 0}
     found = seen(
         ("task:a", 5_000_000),
@@ -114,7 +118,7 @@ def test_what_is_missing_is_said_with_its_rows():
     texts = {note.text: note.state for note in causes.notes(found, False)}
     said = " ".join(texts)
     assert "not complete" in said.lower()
-    assert "LOC 1,021 to 1,023 of 1,025." in said
+    assert "LOC: 1,021 to 1,023 of 1,025, irq 36: 7 of 9." in said
     assert "RES" not in said
     assert "TRM (2)" in said
     assert (
@@ -196,6 +200,18 @@ def test_what_would_take_it_away_says_whether_it_is_so_here(page):
     assert re.search(r"(not )?in effect here", tick)
     assert "Documentation/" in tick
     assert "isolbench doctor --sensitivity nuc" in page.text
+
+
+def test_what_helps_a_fifo_task_is_not_what_helps_another(tmp_path):
+    preempted = [("interrupt", fake_causes.TIMER, "task:python", 50, 900_000)]
+    pages = {}
+    for name in ("pinned", "fifo"):
+        fake_causes.attributed(tmp_path / name, causes=preempted, mode=fake.MODES[name])
+        page = Page(render(tmp_path / name)).text
+        pages[name] = page[page.index("What would take it away") :]
+    assert "no fair server" in pages["fifo"]
+    assert "no fair server" not in pages["pinned"]
+    assert "(in the application; " in pages["pinned"]
 
 
 def test_modes_stand_beside_each_other_the_most_changed_first(page):

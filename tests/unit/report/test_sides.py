@@ -33,6 +33,10 @@ def printed(days, width: int = 100, terminal: bool = False) -> str:
     return " ".join(stream.getvalue().split()) if not terminal else stream.getvalue()
 
 
+def document_of(days):
+    return document(compared(days))["targets"][0]["not_compared"]
+
+
 def at(value_ns: int) -> fake.Counts:
     values = np.zeros(fake.GEOMETRY.length, dtype=np.int64)
     values[fake.GEOMETRY.index(value_ns)] = 10**6
@@ -99,9 +103,18 @@ def test_the_same_for_another_time_is_not_the_same_and_said_in_one_line(days):
     text = printed(days)
     assert text.count("pinned, load idle: gap, not the same: duration 60 s | 20 s") == 1
     assert "only in" not in text
-    assert [each["differ"] for each in document(compared(days))["targets"][0]["not_compared"]] == [
-        "duration 60 s | 20 s"
-    ] * 2
+    assert [each["differ"] for each in document_of(days)] == ["duration 60 s | 20 s"] * 2
+
+
+def test_a_threshold_that_a_probe_found_is_nothing_that_was_asked(days):
+    for day, seconds in zip(days, (60, 20), strict=True):
+        folder = fake.simple_run(day, cell=f"gap.shared.idle-{seconds:012x}", duration_ns=seconds * 10**9)
+        document = json.loads((folder / "run.json").read_text())
+        [result] = document["results"]
+        result["slow"] = {**result.pop("gaps"), "threshold_ns": 161_000 + seconds}
+        (folder / "run.json").write_text(json.dumps(document))
+    (_, each) = document_of(days)
+    assert each["differ"] == "duration 60 s | 20 s"
 
 
 def test_what_only_one_has_is_named(days):

@@ -304,12 +304,12 @@ def test_a_run_has_a_table_of_its_causes(tmp_path):
     folder = fake_causes.attributed(tmp_path, told_more=loud)
     text = flat(printed(show, folder))
     own = text[text.index("stolen time by cause") : text.index("other metrics")]
-    assert re.search(r"cause share per s count/s longest hrtimer:tick\S+ by \S+ 6\d % 1\.\d\d ms 2\d\d \S+ µs", own)
+    assert re.search(r"cause share per s Hz longest hrtimer:tick\S+ by \S+ 6\d % 1\.\d\d ms 2\d\d \S+ µs", own)
     assert "hrtimer:tick_nohz_handler by local_timer" in own
     assert "unexplained" in own
     assert "3 found no room in the ring" in own
     narrow = uncoloured(printed(show, folder, terminal=True))
-    assert re.search(r"\n +cause +share +per s +count/s +longest\n", narrow)  # one table at 80 columns
+    assert re.search(r"\n +cause +share +per s +Hz +longest\n", narrow)  # one table at 80 columns
     assert "by cause" not in printed(show, fake.simple_run(tmp_path / "plain"))
 
 
