@@ -225,10 +225,14 @@ static void inject(uint64_t first)
 
 	for (;;) {
 		struct disturbance made = { .call = (uint8_t)(random_next() % DISTURB_CALLS) };
+		const uint64_t pause_ns = disturb_asked.distance_ns / 2 + random_next() % (disturb_asked.distance_ns + 1);
 
 		if (!left)
 			left = shuffle(kinds);
-		nap(disturb_asked.distance_ns / 2 + random_next() % (disturb_asked.distance_ns + 1));
+		/* Whoever ends the loop does not wait for one that is not to come. */
+		if ((int64_t)(counter_read() + (uint64_t)((double)pause_ns * rate) - last) >= 0)
+			return;
+		nap(pause_ns);
 		if (!left || is_over() || (int64_t)(counter_read() - last) >= 0)
 			return;
 		made.kind = kinds[--left];
