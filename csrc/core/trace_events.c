@@ -20,9 +20,15 @@ static long control(int fd, unsigned long request, intptr_t argument)
 #define PERF_FORMAT_LOST (1U << 4)
 #endif
 
+static int open_as(struct perf_event_attr *attr, int32_t tid, int cpu, uint64_t read_format)
+{
+	attr->read_format = read_format;
+	return (int)syscall(SYS_perf_event_open, attr, cpu < 0 ? tid : -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
 int trace_event_open(uint32_t type, uint64_t config, int32_t tid, int cpu, size_t ring_bytes)
 {
-	static bool without_lost;
+	static bool without_lost;	/* an older kernel */
 	int fd;
 	struct perf_event_attr attr = {
 		.type = type,
@@ -49,14 +55,12 @@ int trace_event_open(uint32_t type, uint64_t config, int32_t tid, int cpu, size_
 		else
 			attr.sample_type |= PERF_SAMPLE_ADDR;
 	}
-	for (;;) {
-		attr.read_format = without_lost ? 0 : PERF_FORMAT_LOST;
-		fd = (int)syscall(SYS_perf_event_open, &attr, cpu < 0 ? tid : -1, cpu, -1,
-				  PERF_FLAG_FD_CLOEXEC);
-		if (fd >= 0 || errno != EINVAL || without_lost)
-			return fd;
-		without_lost = true;
+	fd = open_as(&attr, tid, cpu, without_lost ? 0 : PERF_FORMAT_LOST);
+	if (fd < 0 && errno == EINVAL && !without_lost) {
+		fd = open_as(&attr, tid, cpu, 0);
+		without_lost = fd >= 0;
 	}
+	return fd;
 }
 
 bool trace_event_filter(int fd, const char *filter)
