@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from harness.agent.spec import Batch, RunSpec, to_json
+from harness.agent.spec import ATTRIBUTION_NS, Batch, RunSpec, to_json
 from harness.build import BuildError, build_probe, native_arch
 from harness.campaign import execution as executions
 from harness.campaign.ledger import Ledger
-from harness.campaign.work import Work, batch_of, next_session, work_out
+from harness.campaign.work import Work, batch_of, longest_s, next_session, work_out
 from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.errors import TargetUnfit
 from harness.plan import build_plan
 
 from ..plan.machines import machine
+from . import fake_sense
 
 EIGHT = machine(8, isolated=(6, 7))
 
@@ -120,3 +122,9 @@ def test_a_kernel_that_is_not_there_is_unsupported_also_before_anything_was_boot
     assert planned is not None
     assert planned.booted is not None
     assert planned.booted.kernel in ("default", "next")  # what cannot be had is never booted
+
+
+def test_a_run_that_attributes_has_time_for_events(tmp_path: Path) -> None:
+    [cell, *_] = fake_sense.execution(tmp_path).plan.cells
+    assert cell.attribution == "perf"
+    assert longest_s(cell) - longest_s(replace(cell, attribution="off")) == ATTRIBUTION_NS / 1e9
