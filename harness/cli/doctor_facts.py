@@ -31,12 +31,15 @@ def controller() -> list[Finding]:
     from ..errors import IsolbenchError
 
     found = [Finding("ok", "Python", ".".join(map(str, sys.version_info[:3])))]
+    by: dict[str, list[str]] = {}
+    failed: dict[tuple[str, str], list[str]] = {}
     for name in probes():
         try:
-            built = build_probe(name, native_arch())
-            found.append(Finding("ok", f"probe {name}", f"{built.compiler}, {built.path.stat().st_size // 1024} KB"))
+            by.setdefault(build_probe(name, native_arch()).compiler, []).append(name)
         except IsolbenchError as error:
-            found.append(Finding("fail", f"probe {name}", str(error), error.advice or ""))
+            failed.setdefault((str(error), error.advice or ""), []).append(name)
+    found += [Finding("ok", "probes", f"{', '.join(names)}: by {compiler}") for compiler, names in by.items()]
+    found += [Finding("fail", "probes", f"{', '.join(names)}: {why}", what) for (why, what), names in failed.items()]
     keys = sorted(path.name for path in (Path.home() / ".ssh").glob("id_*.pub"))
     if keys:
         found.append(Finding("ok", "SSH keys", ", ".join(keys)))
@@ -167,12 +170,14 @@ def _modes(target: Target, facts: dict[str, Any]) -> Iterable[Finding]:
     yield Finding("ok", "placement", f"measured CPU {measured}, housekeeping {housekeeping}")
     for note in placement.notes:
         yield Finding("note", "placement", note)
+    by: dict[str, list[str]] = {}
     for mode in modes.MODES:
         reasons = mode.needs(facts, placement.measured, placement.housekeeping)
-        if reasons:
-            yield Finding("note", f"mode {mode.name}", f"not supported: {'; '.join(reasons)}")
-        else:
-            yield Finding("ok", f"mode {mode.name}", "can run")
+        by.setdefault("; ".join(reasons), []).append(mode.name)
+    if able := by.pop("", None):
+        yield Finding("ok", "modes", f"can run: {', '.join(able)}")
+    for why, names in by.items():
+        yield Finding("note", "modes", f"{', '.join(names)}: not supported: {why}")
 
 
 def show(name: str, found: list[Finding]) -> None:

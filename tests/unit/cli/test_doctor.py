@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from harness.campaign.diagnosis import Measured
 from harness.campaign.outcome import LaneOutcome, Outcome
+from harness.cli import doctor_facts
 from harness.cli.doctor import doctor as command
 from harness.cli.doctor_facts import leased
 from harness.cli.doctor_fix import fix
 from harness.cli.doctor_measure import Examination, worst_of
 from harness.cli.render import console
 from harness.config.inventory import load_inventory
+from harness.errors import EnvironmentFault
 
 from ..stats.test_diagnosis import FACTS, FOUND, found
 from .test_cli import isolbench
@@ -194,3 +196,23 @@ def test_an_execution_in_which_nothing_was_measured_is_not_pointed_at(
         said = capsys.readouterr()
         assert (str(tmp_path / "there") in said.err) is bool(finished)
         assert said.out.splitlines() == ["box: not measured: in use by ann", "  advice: wait"]
+
+
+def test_probes_that_fail_alike_and_modes_that_lack_the_same_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str, arch: str) -> SimpleNamespace:
+        if name in ("gap", "wake"):
+            raise EnvironmentFault("no compiler", advice="apt install gcc")
+        return SimpleNamespace(compiler="gcc 12")
+
+    monkeypatch.setattr("harness.build.build_probe", build)
+    probes = [each for each in doctor_facts.controller() if each.topic == "probes"]
+    assert [(each.level, each.text, each.advice) for each in probes] == [
+        ("ok", "sense, work, xwake: by gcc 12", ""),
+        ("fail", "gap, wake: no compiler", "apt install gcc"),
+    ]
+    facts = {"cpus": {"online": [0, 1], "isolated": [], "nohz_full": []}, "cgroup": {"version": 1, "controllers": []}}
+    target = load_inventory(None).targets["local"]
+    found = [each for each in doctor_facts._modes(target, facts) if each.topic == "modes"]
+    assert (found[0].level, found[0].text) == ("ok", "can run: shared, pinned, fifo")
+    (cgroup,) = (each for each in found if "cpuset of cgroup v2" in each.text)
+    assert cgroup.text.startswith("partition, deadline: not supported: a partition needs")
