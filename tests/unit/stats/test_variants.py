@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from harness.stats.variants import Variant, parameters, titles, variant_of
+from harness.stats.variants import Variant, parameters, titles, variant_of, variant_of_cell
 
 BENCHES = {"gap": {"params": {"threshold": {"default": "1us"}, "ring": {"default": 65536}}}}
 
@@ -32,6 +32,13 @@ def test_what_looked_for_causes_is_another_measurement_and_says_so():
     assert list(titles([plain, attributed], BENCHES).values()) == ["gap", "gap attribution=perf"]
     assert list(titles([attributed], BENCHES).values()) == ["gap attribution=perf"]
     assert gap() == variant_of("gap", dict(plain.params), 10**9, 10**9, attribution="off")
+
+
+def test_a_cell_of_a_plan_is_called_as_its_runs_are():
+    cell = {"bench": "gap", "params": {}, "duration_ns": 10**9, "settle_ns": 10**9, "kernel": "next", "boot": "quiet"}
+    asked = variant_of("gap", {}, 10**9, 10**9, "next", "quiet", "perf")
+    assert variant_of_cell({**cell, "attribution": "perf"}) == asked
+    assert variant_of_cell(cell) != asked
 
 
 def test_without_a_plan_what_differs_is_named():
