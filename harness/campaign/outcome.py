@@ -138,9 +138,10 @@ class Outcome:
             done += f" ({unsupported} cell{'s are' if unsupported > 1 else ' is'} unsupported)"
         code = self.exit_code
         if code > 128:
-            left = ", ".join(lane.target for lane in self.lanes if lane.left_measuring)
+            left = [lane.target for lane in self.lanes if lane.left_measuring]
             runs = ", ".join(f"{lane.target} ({lane.left_booted})" for lane in self.lanes if lane.left_booted)
-            not_back = [f"NOT put back: {left} (isolbench restore --cancel)"] if left else []
+            cancel = f"isolbench restore --cancel {' '.join(left)}"
+            not_back = [f"NOT put back: {', '.join(left)} ({cancel})"] if left else []
             not_back += [f"NOT booted back: {runs} (resume does, at its end)"] if runs else []
             back = "; ".join(not_back) or "targets were put back"
             return f"interrupted: {done}; {back}; resume continues"

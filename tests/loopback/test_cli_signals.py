@@ -90,7 +90,8 @@ def test_while_the_connection_is_gone_it_says_that_nothing_was_put_back(lab: Lab
         code, lines = end(process, signal.SIGTERM)
     assert code == 143
     assert lines[-1] == (
-        "isolbench: interrupted: 0 of 1 runs finished; NOT put back: box (isolbench restore --cancel); resume continues"
+        "isolbench: interrupted: 0 of 1 runs finished; NOT put back: box (isolbench restore --cancel box); "
+        "resume continues"
     )
     proxy.thaw()
     said = lab.cli("restore", "box", "--cancel")

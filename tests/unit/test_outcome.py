@@ -63,7 +63,7 @@ def test_it_is_not_said_to_be_put_back_what_was_not() -> None:
     said = Outcome((GOOD, left), 1.0, signum=2).sentence
     assert said.endswith("; NOT booted back: b (next quiet) (resume does, at its end); resume continues")
     both = Outcome((replace(GOOD, left_measuring=True), left), 1.0, signum=2).sentence
-    assert "; NOT put back: a (isolbench restore --cancel); NOT booted back: b" in both
+    assert "; NOT put back: a (isolbench restore --cancel a); NOT booted back: b" in both
     for sentence in (said, both):
         assert "were put back" not in sentence
     assert "; targets were put back; " in Outcome((GOOD,), 1.0, signum=2).sentence
