@@ -152,6 +152,7 @@ def _cell(
 ) -> CellCauses:
     noun = events_of(section) or "events"
     blind = told.unseen(causes, late)
+    first = {row.name: row for row in reversed(causes.rows)}  # a trail is of a cause, whatever it came by
     rows, rest = told.shown(causes, most, noun)
     timeline = runs.timelines.of(section.target, mode.cell, mode.basis)
     plot = time_plot(timeline, axis, parts) if timeline else None
@@ -171,7 +172,7 @@ def _cell(
                 told.name_of(row, blind),
                 NOT_LOOKED if blind and row.class_ == told.UNEXPLAINED else explain(row.cause),
                 bars(row, axis),
-                told.trail(trails.get(row.name, NO_TRAIL)),
+                told.trail(trails.get(row.name, NO_TRAIL) if first[row.name] is row else NO_TRAIL),
             )
             for row in rows
         ),
@@ -231,18 +232,21 @@ def headline(target: TargetView, section: Section) -> str:
     """What took most under each mode: one sentence, empty where nothing is told. Where most was not looked at, no cause
     took it."""
     late = told.lateness(section)
-    parts = []
+    parts, blind = [], []
     for mode in section.modes:
         if mode.causes is None or not mode.causes.rows:
             continue
         name, ns = told.by_name(mode.causes, late)[0]
         if name == told.UNSEEN:
+            blind.append(mode.name)
             continue
         parts.append(f"{name} under {mode.name} ({told.percent(mode.causes.share(ns))})")
     if not parts:
         return ""
     what = "lateness" if late else "stolen time"
-    return printable(f"{target.name}, {section.title}, load {section.load}: most {what} was taken by {series(parts)}.")
+    rest = f"; {told.UNSEEN} under {series(blind)}" if blind else ""
+    where = f"{target.name}, {section.title}, load {section.load}"
+    return printable(f"{where}: most {what} was taken by {series(parts)}{rest}.")
 
 
 def key_of(class_: str) -> str:

@@ -198,8 +198,9 @@ def headlines(view: View) -> list[str]:
 
 def _beside(section: Section, mode: ModeView, mixed: bool) -> str:
     """`` (0.7 % stolen, suspect runs only)``: what a longest value does not tell. Shares of the time, as per cent."""
+    median = "median " if len(mode.used) > 1 else ""
     parts = [
-        f"{units.three_digits(mode.scalars[each.metric].median / 1e4)} % {each.label}"
+        f"{median}{units.three_digits(mode.scalars[each.metric].median / 1e4)} % {each.label}"
         for each in section.scalars
         if each.unit == "ppm" and each.metric in mode.scalars
     ]

@@ -71,7 +71,7 @@ def test_of_late_wake_ups_that_nobody_looked_at_there_is_no_advice_and_no_headli
     assert any("unexplained" in each.names for each in caused.advised(looked, facts, {}, {}, None, late=True))
     assert not any("unexplained" in each.names for each in caused.advised(blind, facts, {}, {}, None, late=True))
     assert "unexplained under pinned (8" in cause_view.headline(view.targets[0], section)
-    assert "shared" not in cause_view.headline(view.targets[0], section)
+    assert cause_view.headline(view.targets[0], section).endswith("; not looked at under shared.")
     page = Page(render(view.path)).text
     assert "What is unexplained was not looked at: while a task waits, only tracepoints of a CPU" in page
     assert "shared: what is unexplained was not looked at; the causes do not compare." in page
@@ -155,6 +155,7 @@ def test_the_page_answers_first_then_shows_how_it_knows(page):
         r"and unexplained under fifo \(8\d %\)\.",
         top,
     )
+    assert re.search(r"under shared \(median [\d.]+ % stolen\)", top)  # and what they took over all runs is another
     part = page.text[page.text.index("Stolen time by cause") :]
     assert re.search(
         r"shared : 0\.2\d % of the time was stolen over all runs, 6\d % of it by timer tick, 2\d % by device", part
@@ -177,6 +178,14 @@ def test_every_class_that_came_is_in_the_legend_and_is_text_in_its_rows(page):
 def test_who_sent_it_and_what_the_tick_was_needed_for(page):
     assert re.search(r"call:flush_tlb_func by vector:call_function_single .*?sent by munmapper \(4\d\)", page.text)
     assert re.search(r"interrupt: the timer tick needed for POSIX_TIMER \(2,\d{3}\)", page.text)
+
+
+def test_who_sent_it_stands_once_whatever_a_cause_came_by(tmp_path):
+    calls = [("interrupt", entry, "call:flush_tlb_func", 40, 3_100.0) for entry in (fake_causes.TIMER, "vector:call")]
+    fake_causes.attributed(tmp_path, causes=calls)
+    page = Page(render(tmp_path)).text
+    assert page.count("call:flush_tlb_func by ") == 2
+    assert page.count("sent by munmapper") == 1
 
 
 def test_the_newest_sensitivity_of_each_kernel_is_stated(tmp_path, monkeypatch):
