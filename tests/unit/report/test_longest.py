@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 from rich.console import Console
 
@@ -56,6 +57,19 @@ def test_late_wake_ups_and_none_at_all(tmp_path):
     change(folder, gaps=None, late={"count": 1, "stored": 1, "dropped": 0})
     write_list(folder, "late", [{"cpu": 3, "at_ns": 0, "wake_ns": 70_000, "class": "interrupt", "cause": "irq:eth0"}])
     assert section(shown(folder), "the latest wake-ups") == ["    70.0 µs at 0 s: interrupt, device interrupt eth0"]
+
+
+def test_of_several_cpus_each_says_which_and_the_controls_are_not_among_them(tmp_path):
+    folder = attributed_run(tmp_path / "e", [{**TICK, "cpu": 3}, {**HOST, "cpu": 2}])
+    document = json.loads((folder / "run.json").read_text())
+    document["control"] = {"result": {"cpu": 0, "gaps": {"count": 1, "stored": 1, "dropped": 0}}}
+    (folder / "run.json").write_text(json.dumps(document))
+    write_list(folder, "control.gaps", [{**TICK, "cpu": 0, "gap_ns": 77_000}])
+    assert [line for line in section(shown(folder), "the longest gaps") if " at 0.00" in line] == [
+        "    20.0 µs at 0.00100 s on CPU 3: interrupt, timer tick",
+        "    1.50 µs at 0.00400 s on CPU 2: unexplained",
+    ]
+    assert "77.0 µs" not in " ".join(shown(folder))
 
 
 def test_what_a_target_says_cannot_act(tmp_path):

@@ -129,3 +129,18 @@ def test_what_only_one_has_is_named(days):
     found = document(compared(days))
     assert found["only"] == [{"target": "box", "side": 1}]
     json.dumps(found, allow_nan=False)
+
+
+def test_where_it_measured_is_no_change_of_the_machine(days):
+    for day, cpu in zip(days, (3, 2), strict=True):
+        fake.simple_run(day, cpu=cpu)
+    assert "Measured on" not in printed(days)
+
+
+def test_latencies_of_virtual_machines_are_not_to_be_compared(days):
+    for day in days:
+        fake.simple_run(day, facts={**fake.FACTS, "virtual": "kvm"})
+    assert "compare by counts, not by latencies" in printed(days)
+    for day in days:
+        fake.simple_run(day, "box")
+    assert printed(days).count("compare by counts, not by latencies") == 1

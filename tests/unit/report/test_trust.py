@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.report import cause_view
+from harness.report import cause_view, rundata
 from harness.report.causes import notes
 from harness.report.html import render
 from harness.report.model import build_view
@@ -104,3 +104,18 @@ def test_very_many_cells_are_not_compared_each_with_all(tmp_path: Path, monkeypa
     assert "Causes beside each other" in Page(render(night)).text
     monkeypatch.setattr(cause_view, "COMPARISONS", 2)
     assert "Causes beside each other" not in Page(render(night)).text
+
+
+def test_a_control_has_no_causes(tmp_path: Path) -> None:
+    fake.with_control(fake_causes.attributed(tmp_path), cpu=0)
+    [target] = build_view(tmp_path).targets
+    assert all(mode.causes is not None for section in target.sections for mode in section.modes)
+    assert target.controls
+    assert all(mode.causes is None for section in target.controls for mode in section.modes)
+
+
+def test_gaps_without_end_are_not_all_read_for_who_sent_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution = tmp_path / "nightly" / fake.EXECUTION
+    fake_causes.attributed(execution, causes=[("interrupt", TIMER, TICK, 500, 9_000.0)])
+    monkeypatch.setattr(rundata, "TRAILED", 7)
+    assert "needed for POSIX_TIMER (7)" in Page(render(execution)).text
