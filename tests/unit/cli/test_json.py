@@ -28,7 +28,7 @@ INVENTORY = """targets:
 CAMPAIGN = "{campaign: c, targets: [dead], benches: [gap], duration: 1s, retry: {infrastructure: 0}}"
 #: By command its words and exit code, without a machine that could be reached. A new command has to be entered here.
 CALLS: dict[str, tuple[str, int]] = {
-    "doctor": ("doctor away -i i.yaml", 0),
+    "doctor": ("doctor away -i i.yaml", 2),
     "plan": ("plan c.yaml -i i.yaml", 0),
     "run": ("run c.yaml -i i.yaml --results made", 3),
     "resume": ("resume stopped --results stopped -i i.yaml", 3),
