@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..advice import Remedy
 from ..stats.causes import OTHER, Beside, Causes, Row, Sum
 from ..stats.trails import Trail
 from ..store.causes import in_words
-from .diagnosis import WHOSE
+from .remedies import counted
 from .units import duration, plural, quantity, three_digits
 from .view import Section
 
@@ -263,13 +262,6 @@ def _instruments_differ(named: Sequence[tuple[str, Causes | None]]) -> str:
     return f"Not measured by the same instruments, which disturb: their numbers do not compare. {each}."
 
 
-def effect(remedy: Remedy) -> str:
-    """Whether it is so here; where nobody can see that from outside, whose it is."""
-    if remedy.in_effect is None:
-        return WHOSE.get(remedy.kind, "not known whether here")
-    return "in effect here" if remedy.in_effect else "not in effect here"
-
-
 def per_second(value_ns: float | None) -> str:
     """``31.0 ms/s``."""
     return "-" if value_ns is None else f"{duration(value_ns)}/s"
@@ -281,13 +273,9 @@ def rate(value_hz: float | None) -> str:
 
 def trail(found: Trail) -> str:
     """``sent by python (12), CPU 0 (3)``; of the tick ``needed for POSIX_TIMER (51)``; empty where nothing is known."""
-    parts = []
-    for what, counted in (("sent by", found.senders), ("needed for", found.ticks)):
-        if counted:
-            names = ", ".join(f"{name.removeprefix('tick:')} ({number:,})" for name, number in counted[:NAMED])
-            rest = f" and {plural(len(counted) - NAMED, 'other')}" if len(counted) > NAMED else ""
-            parts.append(f"{what} {names}{rest}")
-    return "; ".join(parts)
+    ticks = [(name.removeprefix("tick:"), number) for name, number in found.ticks]
+    parts = (("sent by", found.senders), ("needed for", ticks))
+    return "; ".join(f"{what} {counted(names)}" for what, names in parts if names)
 
 
 def change(each: Beside, place: int) -> str:

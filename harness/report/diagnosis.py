@@ -10,6 +10,7 @@ from ..advice import Remedy, explain
 from ..stats.causes import Side, summed
 from ..stats.diagnosis import Complaint, Diagnosis, changes, in_effect, parameters, treatments
 from .grouping import compact
+from .remedies import WHOSE, counted, documentation
 from .units import duration, plural, printable, setting, three_digits
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _LEVELS = {
     "software": "causes by software events alone (an interrupt has no name then)",
     "nothing": "causes could not be had",
 }
-#: Whose a remedy is, by its kind, where nobody can see from outside whether it is so.
-WHOSE = {"application": "in the application", "host": "below the kernel, or around it"}
 
 
 # ---- one diagnosis
@@ -129,15 +128,9 @@ def _named(each: Complaint) -> Text:
 def _trail(each: Complaint) -> Iterable[str]:
     """Who sent it, and why the tick stays on, as far as gaps say."""
     if each.trail.senders:
-        yield f"sent by {_counted(each.trail.senders)}"
+        yield f"sent by {counted(each.trail.senders)}"
     for label, times in each.trail.ticks[:1]:
-        yield f"{explain(label)} ({label}, {times:,} times)"
-
-
-def _counted(found: Sequence[tuple[str, int]]) -> str:
-    """``python (12), sshd (3), ...``."""
-    shown = ", ".join(f"{name} ({number:,})" for name, number in found[:2])
-    return f"{shown}, ..." if len(found) > 2 else shown
+        yield f"{explain(label)} ({label}, {plural(times, 'time')})"
 
 
 def _figures(found: Diagnosis, each: Complaint) -> tuple[str, ...]:
@@ -165,7 +158,9 @@ def _print_treatments(found: Diagnosis, out: Console) -> None:
                 printable(each.remedy.text),
                 "\n",
                 (
-                    printable(f"{_state(each.remedy, found)}; for {_numbers(each.numbers)}; {where(each.remedy.doc)}"),
+                    printable(
+                        f"{_state(each.remedy, found)}; for {_numbers(each.numbers)}; {documentation(each.remedy.doc)}"
+                    ),
                     "italic",
                 ),
             ),
@@ -209,11 +204,6 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 def _short(remedy: Remedy) -> str:
     return remedy.knob or remedy.text.partition(":")[0].removeprefix("boot with ").partition(",")[0]
-
-
-def where(doc: str) -> str:
-    """``Documentation/…`` of the kernel; a manual page as it is."""
-    return doc if doc.endswith(")") else f"Documentation/{doc}"
 
 
 # ---- before and after

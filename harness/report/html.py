@@ -25,7 +25,7 @@ from ..stats.budgets import FAILED, NOT_JUDGED, PASSED
 from ..stats.quantiles import QUANTILES, Spread, samples_needed
 from ..store.files import BrokenResult, write_file
 from ..store.runs import attempt_dirs, load_attempt
-from . import cause_plots, cause_view, curves, diagnosis, grouping, runtable, units, words
+from . import cause_plots, cause_view, curves, grouping, remedies, runtable, units, words
 from . import causes as told
 from .figures import SLOTS, Figure, by_boot, figures_of, side_by_side
 from .model import build_view
@@ -136,8 +136,8 @@ def page(view: View, runs: RunCollection) -> str:
             per_second=told.per_second,
             rate=told.rate,
             change=told.change,
-            effect=told.effect,
-            read=diagnosis.where,
+            effect=remedies.effect,
+            documentation=remedies.documentation,
             height=cause_plots.HEIGHT,
             bar_height=cause_plots.BAR_HEIGHT,
             at_most=words.at_most,

@@ -135,8 +135,8 @@ def test_who_sent_it_and_what_kept_the_tick_on_stand_below_a_cause() -> None:
     print_diagnosis(made, "", Console(file=out, width=120, color_system=None))
     lines = [line.strip() for line in out.getvalue().splitlines()]
     at = lines.index("the timer tick")
-    assert lines[at + 1].startswith("sent by a (2), \\x07 (1), ...")
-    assert lines[at + 2].startswith("the tick stays on: more than one task wants to run here (tick:SCHED, 1 times)")
+    assert lines[at + 1].startswith("sent by a (2), \\x07 (1), b (1)")
+    assert lines[at + 2].startswith("the tick stays on: more than one task wants to run here (tick:SCHED, 1 time)")
     told = next(each for each in to_json(made, "")["causes"] if each["cause"] == TICK)
     assert told["senders"][0] == {"task": "a", "count": 2}
     assert told["ticks"] == [{"cause": "tick:SCHED", "count": 1}]

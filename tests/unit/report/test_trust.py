@@ -14,6 +14,7 @@ from harness.report import cause_view, rundata
 from harness.report.causes import notes
 from harness.report.html import render
 from harness.report.model import build_view
+from harness.report.remedies import counted
 from harness.report.view import Advised
 from harness.stats.causes import OTHER, total
 
@@ -35,6 +36,12 @@ def test_whose_events_were_opened_meanwhile_is_said() -> None:
 
     assert of(3) == ["Others opened 3 perf events on the machine meanwhile."]
     assert of(0) == []
+
+
+def test_of_many_who_were_behind_it_a_few_are_named() -> None:
+    found = [("python", 1_200), ("sshd", 3), ("CPU 0", 2), ("a", 1), ("b", 1)]
+    assert counted(found) == "python (1,200), sshd (3), CPU 0 (2) and 2 others"
+    assert counted(found[:3]) == "python (1,200), sshd (3), CPU 0 (2)"
 
 
 def advised(execution: Path, causes: Sequence[Cause], facts: Any = fake.FACTS, newest: Any = fake.FACTS) -> Any:
