@@ -44,7 +44,7 @@ def _knobs(found: Diagnosis, facts: Mapping[str, Any]) -> tuple[tuple[str, ...],
     from ..advice.state import get
     from ..stats.diagnosis import fixable
 
-    knobs = fixable(found, facts)
+    knobs = fixable(found)
     if not knobs:
         return knobs, "nothing to fix: no knob that is not set would help against what was found"
     if not get(facts, "privileges", "root"):

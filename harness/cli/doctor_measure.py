@@ -122,7 +122,7 @@ class Examination:
         from ..report.diagnosis import print_to_copy, tune_line
         from ..stats.diagnosis import fixable
 
-        if knobs := fixable(found, facts):
+        if knobs := fixable(found):
             whose = "can be set now" if get(facts, "privileges", "root") else "root could set now"
             print_to_copy(f"what {whose}, and --fix tries", tune_line(knobs), out)
         self.print_boots(found, out)

@@ -179,16 +179,12 @@ def in_effect(found: Diagnosis) -> tuple[Remedy, ...]:
     return tuple(dict.fromkeys(each))
 
 
-def fixable(found: Diagnosis, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """The knobs that would help, are not set, and can be had there: what ``tune`` takes, in its order."""
-    wanted = {
-        treatment.remedy.knob
-        for treatment in treatments(found)
-        if treatment.remedy.knob is not None and treatment.remedy.in_effect is False
+def fixable(found: Diagnosis) -> tuple[str, ...]:
+    """The knobs that would help, can be had there, are not set and were not tried: what ``tune`` takes, in its order."""
+    wanted = {  # of a knob that cannot be had nobody says that it is not in effect
+        treatment.remedy.knob for treatment in treatments(found) if treatment.remedy.in_effect is False
     }
-    return tuple(
-        name for name in KNOBS if name in wanted and name not in found.knobs and get(facts, "knobs", name, "available")
-    )
+    return tuple(name for name in KNOBS if name in wanted and name not in found.knobs)
 
 
 def parameters(found: Diagnosis) -> tuple[str, ...]:

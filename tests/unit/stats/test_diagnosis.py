@@ -157,10 +157,10 @@ def test_what_can_be_fixed_is_what_helps_is_not_set_can_be_had_and_was_not_tried
     asked = {each.remedy.knob for each in treatments(made)} - {None}
     assert {"workqueues", "stat-interval", "irq-affinity", "services"} <= asked
     # The mode tried irq-affinity itself; services cannot be had there.
-    assert fixable(made, FACTS) == ("workqueues", "stat-interval")
-    assert fixable(found({}), FACTS) == ()
+    assert fixable(made) == ("workqueues", "stat-interval")
+    assert fixable(found({})) == ()
     done = {**FACTS, "knobs": {**FACTS["knobs"], "stat-interval": {"available": True, "value": "120", "needed": True}}}
-    assert fixable(found(facts=done), done) == ("workqueues",)
+    assert fixable(found(facts=done)) == ("workqueues",)
 
 
 def test_a_boot_profile_has_each_word_once_and_only_what_is_known_to_be_missing() -> None:
