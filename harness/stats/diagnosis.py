@@ -180,7 +180,7 @@ def in_effect(found: Diagnosis) -> tuple[Remedy, ...]:
 
 
 def fixable(found: Diagnosis) -> tuple[str, ...]:
-    """The knobs that would help, can be had there, are not set and were not tried: what ``tune`` takes, in its order."""
+    """The knobs that would help, can be had, are not set and were not tried: what ``tune`` takes, in its order."""
     wanted = {  # of a knob that cannot be had nobody says that it is not in effect
         treatment.remedy.knob for treatment in treatments(found) if treatment.remedy.in_effect is False
     }
