@@ -72,8 +72,10 @@ def label_of(row: Row | Beside) -> str:
 
 
 def percent(share: float) -> str:
-    """``72 %``, ``9.2 %``, ``0.04 %``."""
+    """``72 %``, ``9.2 %``, ``0.04 %``; and all but a little is not ``100 %``."""
     value = 100 * share
+    if 99.5 <= value < 100:
+        return f"{math.floor(10 * value) / 10} %"
     if value == 0 or value >= 9.95:
         return f"{value:.0f} %"
     return f"{value:.1f} %" if value >= 0.95 else f"{value:.2g} %" if value >= 0.01 else "under 0.01 %"

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.report import cause_view, caused, causes
@@ -79,9 +79,11 @@ def test_of_late_wake_ups_that_nobody_looked_at_there_is_no_advice_and_no_headli
 
 
 @given(st.floats(0, 1))
+@example(0.9991)
 def test_a_share_is_never_nothing_where_there_is_something(share):
     text = causes.percent(share)
     assert (text == "0 %") == (share == 0)
+    assert share == 1 or text != "100 %"
     number = re.fullmatch(r"(?:under )?([\d.]+) %", text)
     assert number
     assert float(number[1]) == pytest.approx(100 * share, rel=0.06, abs=0.01)
