@@ -24,12 +24,15 @@ def summarise(section: Section, console: Console) -> None:
     if not attributed:
         return
     line(console, plain(f"{'lateness' if late else 'stolen time'} by cause", "bold"), indent=4)
+    why: dict[str, list[str]] = {}
     for name, causes in attributed:
         if causes.rows:
             item(console, name, f"{told.lost(causes, late)}, {told.answer(causes, late)}", indent=6)
         for note in told.notes(causes, late):
             if note.state and not note.judged:
-                item(console, name, note.text, indent=6)
+                why.setdefault(note.text, []).append(name)
+    for text, names in why.items():
+        item(console, ", ".join(names), text, indent=6)
     differ = told.differ([(mode.name, mode.causes) for mode in section.modes if mode.basis], late)
     if differ:
         item(console, "not comparable", differ, indent=6)

@@ -172,7 +172,7 @@ def _complete(causes: Causes, late: bool) -> Iterable[Note]:
         yield Note("", f"Complete by {count} in {part}.", "complete")
     elif "task" in causes.scopes:
         yield Note(
-            "", f"Whether it is complete cannot be said: {count} is of CPUs, and the task was on any.", "complete"
+            "", f"Whether it is complete cannot be said: {count} is of CPUs, and only the task was seen.", "complete"
         )
     else:
         yield Note("", f"Whether it is complete cannot be held against {count}.", "complete")

@@ -19,8 +19,8 @@ _KNOWN = {
     "call:ipi_mb": "memory barrier asked for by another CPU (membarrier)",
     "fault:user": "page fault",
     "fault:kernel": "page fault in the kernel",
-    "switch:preempted": "preempted by another task",
-    "switch:slept": "slept",
+    "switch:preempted": "an unnamed task",
+    "switch:slept": "its own sleep",
     "idle:exit": "leaving idle",
 }
 _KINDS = {

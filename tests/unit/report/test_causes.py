@@ -78,6 +78,11 @@ def test_of_late_wake_ups_that_nobody_looked_at_there_is_no_advice_and_no_headli
     assert "Causes beside each other" not in page
 
 
+def test_a_task_that_nobody_names_is_a_thing_that_took_the_time():
+    found = seen(("switch:preempted", 90), ("switch:slept", 10), level="software")
+    assert causes.answer(found, late=False) == "90 % of it by an unnamed task, 10 % by its own sleep"
+
+
 @given(st.floats(0, 1))
 @example(0.9991)
 def test_a_share_is_never_nothing_where_there_is_something(share):

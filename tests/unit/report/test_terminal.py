@@ -299,6 +299,13 @@ def test_a_cell_says_in_a_line_what_took_its_time(tmp_path):
     assert "% of the time" not in blind
 
 
+def test_why_it_is_not_more_is_said_once_of_all_modes(tmp_path):
+    blind = fake_causes.late(tmp_path, {"fifo": "task", "shared": "task"})
+    text = flat(uncoloured(printed(summary, blind)))
+    assert "fifo, shared: What is unexplained was not looked at" in text
+    assert text.count("was not looked at") == 1
+
+
 def test_a_run_has_a_table_of_its_causes(tmp_path):
     loud = {"ring": {"lost": 3}, "placed": {"inside": 5}}
     folder = fake_causes.attributed(tmp_path, told_more=loud)
