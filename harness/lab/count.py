@@ -26,7 +26,7 @@ from .recipes import File
 
 #: Of ``beside``: no probe, but a CPU that is taken away.
 OFFLINE = "offline:"
-#: A real-time kernel takes the emulated serial line's interrupts for nobody's, after some 100,000, and that line is dead.
+#: A real-time kernel takes the emulated serial line's interrupts for nobody's, after some 100,000: then it is dead.
 _ALWAYS = ("panic=-1", "noirqdebug")
 #: With 256 MB an arm64 kernel of Debian's ends before its first word.
 _MEMORY_MB = 512

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..store.documents import real
 from .grouping import compact
 
 
@@ -92,11 +93,11 @@ def _placement(spec: Mapping[str, Any]) -> str:
 
 
 def _clock(facts: Mapping[str, Any], clock: Mapping[str, Any]) -> str:
-    frequency, granularity = clock.get("frequency_hz"), clock.get("granularity_ns")
+    frequency, granularity = real(clock.get("frequency_hz")), real(clock.get("granularity_ns"))
     return _join(
         f"probe {clock['source']}" if clock.get("source") else None,
-        f"{frequency / 1e6:.3f} MHz" if isinstance(frequency, (int, float)) else None,
-        f"granularity {granularity:g} ns" if isinstance(granularity, (int, float)) else None,
+        f"{frequency / 1e6:.3f} MHz" if frequency is not None else None,
+        f"granularity {granularity:g} ns" if granularity is not None else None,
         None if clock.get("invariant") is None else "invariant" if clock["invariant"] else "not invariant",
         f"kernel {facts['clocksource']}" if facts.get("clocksource") else None,
         _tsc(_of(facts, "tsc")),

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..stats.budgets import RunValue, judge, limits_of, values_of
 from ..stats.quantiles import QUANTILES
 from ..stats.variants import Variant, titles, variant_of_cell, variant_of_run
-from ..store.documents import at, mapping, objects
+from ..store.documents import at, mapping, objects, whole
 from ..store.eventlog import read_events
 from ..store.files import BrokenResult
 from ..store.runs import Run, is_execution, iter_attempts, iter_runs, read_json
@@ -215,8 +215,7 @@ def _events(run: Run, role: str) -> tuple[str | None, int | None]:
     """What the probe counts (``gaps``, ``late``), by the name of its list of them, and from what length on."""
     result = at(run.document, "results", 0) if role == MEASURED else run.control.get("result")
     for name, events in event_lists(result or {}):
-        threshold = events.get("threshold_ns")
-        return name, threshold if isinstance(threshold, int) else None
+        return name, whole(events.get("threshold_ns"))
     return None, None
 
 

@@ -22,7 +22,7 @@ from ..agent.spec import event_lists
 from ..stats.quantiles import enough
 from ..stats.trails import Trail, trails
 from ..store import gaps
-from ..store.documents import at, objects, text_of
+from ..store.documents import at, objects, text_of, whole
 from ..store.files import BrokenResult
 from ..store.record import CONTROL_PREFIX
 from ..store.runs import Run, event_text, load_run
@@ -157,10 +157,10 @@ class RunCollection:
                 "bench": name_of(spec.get("bench")) if spec else "",
                 "mode": name_of(spec.get("mode")) if spec else "",
                 "load": name_of(spec.get("load")) if spec else "",
-                "repeat": _whole(document.get("repeat")),
-                "session": _whole(document.get("session")),
-                "attempt": _whole(document.get("attempt")),
-                "started_ns": _whole(at(document, "started", "realtime_ns")),
+                "repeat": whole(document.get("repeat")),
+                "session": whole(document.get("session")),
+                "attempt": whole(document.get("attempt")),
+                "started_ns": whole(at(document, "started", "realtime_ns")),
             },
             groups=tuple(self.pool.place((group.title, _printable(group.rows))) for group in account.groups(document)),
             reasons=self.pool.place(_reasons(_reason_list(document))),
@@ -193,12 +193,12 @@ class RunCollection:
         if not measured or found is None:
             return
         name, about = found
-        duration = next(filter(None, (_whole(each.get("duration_ns")) for each in known)), 1)
+        duration = next(filter(None, (whole(each.get("duration_ns")) for each in known)), 1)
         data.events[role] = {
             "name": name,
             "duration_ns": duration,
-            "threshold_ns": about.get("threshold_ns"),
-            "dropped": sum(_whole(at(each, name, "dropped")) or 0 for each in known),
+            "threshold_ns": whole(about.get("threshold_ns")),
+            "dropped": sum(whole(at(each, name, "dropped")) or 0 for each in known),
         }
         length = measured[0].metric.removeprefix(prefix)
         try:
@@ -263,7 +263,3 @@ def _reasons(reasons: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...
 
 def _printable(rows: Iterable[account.Row]) -> tuple[account.Row, ...]:
     return tuple((printable(label), printable(text)) for label, text in rows)
-
-
-def _whole(value: object) -> int | None:
-    return value if type(value) is int else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..store.documents import at
+from ..store.documents import at, whole
 from ..store.hdr import Ints
 from ..store.runs import Run
 from .moments import Events, longest_by_class
@@ -48,17 +48,16 @@ class Timelines:
         """Take in what the probe kept in its list ``name``."""
         for result in results:
             classes = at(result, "attribution", "classes")
-            duration_ns, cpu = result.get("duration_ns"), result.get("cpu")
-            if not isinstance(classes, Mapping) or type(duration_ns) is not int or duration_ns <= 0:
+            duration_ns, cpu = whole(result.get("duration_ns")), result.get("cpu")
+            if not isinstance(classes, Mapping) or not duration_ns:
                 continue
-            stolen = [at(own, "stolen_ns") for own in classes.values()]
-            per_s = sum(ns for ns in stolen if isinstance(ns, int)) / duration_ns * 1e9
+            per_s = sum(whole(at(own, "stolen_ns")) or 0 for own in classes.values()) / duration_ns * 1e9
             key = (run.target, run.cell, run.state)
             if key in self._worst and self._worst[key].per_s >= per_s:
                 continue
             marks = longest_by_class(events, duration_ns, cpu if isinstance(cpu, int) else None, PARTS)
             if len(marks):
-                repeat, more = run.document.get("repeat"), at(result, name, "dropped")
+                repeat = run.document.get("repeat")
                 self._worst[key] = Timeline(
                     path=run.path,
                     name=run.name,
@@ -68,7 +67,7 @@ class Timelines:
                     duration_ns=duration_ns,
                     marks=marks,
                     told=int((events.class_ >= 0).sum()),
-                    more=more if isinstance(more, int) else 0,
+                    more=whole(at(result, name, "dropped")) or 0,
                 )
 
     def of(self, target: str, cell: str, state: str | None) -> Timeline | None:

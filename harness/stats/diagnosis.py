@@ -89,7 +89,7 @@ def diagnose(document: Mapping[str, Any], facts: Mapping[str, Any], gaps: Iterab
     try:
         result = next(each for each in document["results"] if isinstance(each.get("gaps"), Mapping))
         return _diagnosis(document, result, facts, trails(gaps))
-    except (StopIteration, LookupError, TypeError, ValueError, AttributeError):
+    except (StopIteration, LookupError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harness.report import cause_view, rundata
 from harness.report.causes import notes
+from harness.report.detail import show
 from harness.report.html import render
 from harness.report.model import build_view
 from harness.report.remedies import counted
@@ -126,3 +130,24 @@ def test_gaps_without_end_are_not_all_read_for_who_sent_them(tmp_path: Path, mon
     fake_causes.attributed(execution, causes=[("interrupt", TIMER, TICK, 500, 9_000.0)])
     monkeypatch.setattr(rundata, "TRAILED", 7)
     assert "needed for POSIX_TIMER (7)" in Page(render(execution)).text
+
+
+def test_numbers_that_nothing_can_hold_cost_no_page(tmp_path: Path) -> None:
+    """JSON has whole numbers of any length, and a target may send them."""
+    folder = fake_causes.attributed(tmp_path / "nightly" / fake.EXECUTION, causes=fake_causes.NOISY[:2])
+    document = json.loads((folder / "run.json").read_text())
+    [result] = document["results"]
+    for key in ("attribution", "clock", "loop", "gaps"):
+        result[key] = huge(result[key])
+    for number in (result, huge(result)):
+        (folder / "run.json").write_text(json.dumps({**document, "results": [number]}))
+        assert "At a glance" in Page(render(folder.parents[2])).text
+        show(folder, Console(file=io.StringIO()))
+
+
+def huge(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: huge(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [huge(inner) for inner in value]
+    return 10**400 if type(value) in (int, float) else value
