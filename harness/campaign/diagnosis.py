@@ -5,7 +5,7 @@ knobs that may help (``--fix``), which the agent puts back as it does for every 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..config.bench import load_bench
@@ -71,4 +71,4 @@ def _why(execution: Execution, outcome: Outcome, target: str) -> tuple[str, str]
             return str(each.get("reason")), str(each.get("advice") or "")
     for each in execution.lane(target).get("unsupported") or []:
         return str(each.get("reason")), ""
-    return (lane.stopped if lane is not None and lane.stopped else outcome.sentence), ""
+    return (lane.stopped if lane is not None and lane.stopped else replace(outcome, once=True).sentence), ""

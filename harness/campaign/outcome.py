@@ -49,12 +49,13 @@ class LaneOutcome:
 @dataclass(frozen=True)
 class Outcome:
     """All lanes together. ``quorum`` is the share of planned runs, 0..1, that must have finished. ``budgets``: every
-    verdict on the campaign's budgets."""
+    verdict on the campaign's budgets. ``once``: what was to come of the runs does not come of resume."""
 
     lanes: tuple[LaneOutcome, ...]
     quorum: float
     budgets: tuple[Verdict, ...] = ()
     signum: int | None = None
+    once: bool = False
 
     @property
     def over_budget(self) -> tuple[Verdict, ...]:
@@ -119,9 +120,13 @@ class Outcome:
 
     @property
     def _then(self) -> str:
-        """What resume does: where something has to be corrected first, it would only meet it again."""
+        """What to do: where something has to be corrected first, resume would only meet it again."""
         lasting = [lane.target for lane in self.lanes if lane.lasting]
-        return f"resume continues once that is corrected: {', '.join(lasting)}" if lasting else "resume continues"
+        return f"{self._again} once that is corrected: {', '.join(lasting)}" if lasting else self._again
+
+    @property
+    def _again(self) -> str:
+        return "run it again" if self.once else "resume continues"
 
     @property
     def sentence(self) -> str:
@@ -144,7 +149,7 @@ class Outcome:
             not_back = [f"NOT put back: {', '.join(left)} ({cancel})"] if left else []
             not_back += [f"NOT booted back: {runs} (resume does, at its end)"] if runs else []
             back = "; ".join(not_back) or "targets were put back"
-            return f"interrupted: {done}; {back}; resume continues"
+            return f"interrupted: {done}; {back}; {self._again}"
         if code == MISTAKE:
             return f"{done}; what was asked for cannot be right: {', '.join(self._mistaken)}; {self._then}"
         if code == OVER_BUDGET:

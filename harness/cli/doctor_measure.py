@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class Examination:
             measured = carried_out(execution, self.known, progress.listen)
         self.codes.append(measured.outcome.exit_code)
         if measured.outcome.exit_code:
-            self.say(f"isolbench: {measured.outcome.sentence}")
+            self.say(f"isolbench: {replace(measured.outcome, once=True).sentence}")
         return measured
 
     def print(self, out: Console, line: str) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def run(
             return code
         print_sensitivity(document, console())
         if path is None:
-            click.echo(f"isolbench: {printable(outcome.sentence)}", err=True)
+            click.echo(f"isolbench: {printable(replace(outcome, once=True).sentence)}", err=True)
             return code
         for name, measured in read(path).items():
             if measured.seen:

@@ -58,6 +58,16 @@ def test_exit_code(lanes: tuple[LaneOutcome, ...], extra: dict[str, object], cod
     assert words in outcome.sentence
 
 
+def test_what_is_more_than_its_runs_is_not_resumed() -> None:
+    """The diagnosis of doctor, and a sensitivity, are made where they are measured."""
+    for outcome in (Outcome((GOOD,), 1.0, signum=2), Outcome((replace(GOOD, finished=0, failure="x"),), 1.0)):
+        assert "resume continues" in outcome.sentence
+        again = replace(outcome, once=True)
+        assert "resume continues" not in again.sentence
+        assert "run it again" in again.sentence
+        assert again.exit_code == outcome.exit_code
+
+
 def test_it_is_not_said_to_be_put_back_what_was_not() -> None:
     left = replace(GOOD, target="b", left_booted="next quiet")
     said = Outcome((GOOD, left), 1.0, signum=2).sentence
