@@ -89,7 +89,7 @@ def read(path: Path) -> dict[str, Measured]:
     try:
         at, bar = str(document["measured"]), float(document["bar"])
         return {name: _measured(path, name, at, bar, entry) for name, entry in document["targets"].items()}
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BrokenResult(f"{path}: not of its shape: {type(error).__name__}: {error}") from error
 
 

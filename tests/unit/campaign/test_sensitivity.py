@@ -215,7 +215,8 @@ def test_a_run_that_could_not_look_blinds_no_other(tmp_path: Path) -> None:
     assert (entry["kinds"][0]["made"], entry["kinds"][0]["not_judged"]) == (600, 300)
 
 
-JUNK = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.none(), max_size=1) | st.just({}) | st.floats()
+LISTS = st.lists(st.none(), max_size=1) | st.just({})
+JUNK = st.none() | st.integers() | st.just(10**400) | st.text(max_size=3) | LISTS | st.floats()
 KEYS = ("cpu", "kind", "at_ns", "end_ns", "effect_ns", "name", "gap_ns", "class", "cause", "chain", "sender", "more")
 
 
@@ -303,13 +304,14 @@ def test_a_broken_file_is_named_and_passed_over(tmp_path: Path) -> None:
         ("20990101T000000Z", "{"),
         ("20990102T000000Z", '{"schema": 1}'),
         ("20990103T000000Z", '{"schema": 9}'),
+        ("20990104T000000Z", f'{{"schema": 1, "measured": "x", "bar": {"9" * 400}, "targets": {{}}}}'),
     ):
         write_file(tmp_path / "results" / "sensitivity" / name / "sensitivity.json", text.encode())
     warnings: list[str] = []
     found = store.newest(tmp_path / "results", "local", IDENTITY, warnings)
     assert found is not None
     assert found.path.parent == execution.path
-    assert len(warnings) == 3
+    assert len(warnings) == 4
     assert all("2099010" in warning for warning in warnings)
 
 
