@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as proto
 
+from harness.advice.known import KNOWN
 from harness.store.causes import in_words
 from harness.store.documents import LARGEST
 from harness.store.export import export
@@ -463,6 +464,11 @@ def test_causes_in_words():
     assert in_words("mystery:x") == "mystery:x"
     assert in_words("task:") == "task:"
     assert in_words("") == ""
+
+
+def test_every_kind_that_advice_knows_has_words():
+    kinds = {known.kind for known in KNOWN} - {"idle", "other", "unexplained"}  # those stand for themselves
+    assert [kind for kind in kinds if in_words(f"{kind}:x") == f"{kind}:x"] == []
 
 
 def test_the_same_run_has_the_same_tracks_in_any_trace(tmp_path):
