@@ -51,7 +51,9 @@ def status(execution: str | None, results: Path, as_json: bool) -> None:
 def _lanes(execution: Execution) -> list[dict[str, Any]]:
     from ..campaign.carry_out import summarise
     from ..campaign.events import read_events
+    from ..store import sensitivity
 
+    enough = (execution.path / sensitivity.FILE).is_file()  # it ends as soon as it has its trials
     last: dict[str, dict[str, Any]] = {}
     boots: dict[str, dict[str, Any]] = {}
     for event in read_events(execution.path / "events.jsonl"):
@@ -64,7 +66,7 @@ def _lanes(execution: Execution) -> list[dict[str, Any]]:
         event = last.get(lane.target, {})
         if execution.is_locked(lane.target):
             state = "running"
-        elif not lane.missing:
+        elif not lane.missing or (enough and not failure):
             state = "done"
         else:
             state = "failed" if failure else "stopped"
@@ -128,7 +130,9 @@ def _boots(row: dict[str, Any]) -> list[str]:
 def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None:
     from rich.text import Text
 
+    from ..plan import diagnosis
     from ..report.layout import Column, line, plain, table
+    from ..store import sensitivity
 
     out = console()
     if not rows and not broken:
@@ -163,6 +167,8 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         if lasting := [row["target"] for row in own if row["state"] == "failed" and row["failure_lasts"]]:
             first = f"correct that first ({', '.join(lasting)}), then: isolbench resume {name}"
             line(out, plain(first), indent=2)
+        elif own[0]["campaign"] in (diagnosis.NAME, sensitivity.CAMPAIGN):
+            continue  # made by its command alone: runs that resume adds would say nothing
         elif any(row["state"] in ("failed", "stopped") for row in own):
             line(out, Text(f"continue by: isolbench resume {name}"), indent=2)
     for each in broken:

@@ -22,6 +22,7 @@ from harness.config.campaign import load_campaign
 from harness.config.inventory import load_inventory
 from harness.plan import build_plan
 
+from ..campaign import fake_sense
 from .test_cli import isolbench
 
 ONE = "{campaign: c, targets: [local], benches: [gap], duration: 1s, repeat: 3, axes: {mode: [pinned, 'fifo:50']}}"
@@ -200,3 +201,18 @@ def test_status_says_what_was_booted_and_what_was_not(tmp_path: Path) -> None:
     (lane,) = found["lanes"]
     assert (lane["booted"], lane["booting"], lane["boots"], lane["power_cycles"]) == ("rt plain", None, 1, 1)
     assert lane["boot_failures"] == ["next quiet: a panic"] * 2
+
+
+def test_a_sensitivity_is_done_with_its_trials_and_is_not_resumed(tmp_path: Path) -> None:
+    made = fake_sense.execution(tmp_path)
+    fake_sense.run(made)
+
+    def said() -> list[str]:
+        done = CliRunner().invoke(status, ["--results", str(tmp_path / "results")])
+        assert done.exit_code in (0, None), done.output
+        return done.output.splitlines()
+
+    assert said()[1].split()[2:4] == ["stopped", "1/24"]
+    (made.path / "sensitivity.json").write_text("{}")
+    assert said()[1].split()[2:4] == ["done", "1/24"]
+    assert len(said()) == 2  # no word of resume
