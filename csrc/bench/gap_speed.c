@@ -153,16 +153,6 @@ static double median(double *values, size_t n)
 	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2.0;
 }
 
-static uint64_t number(const char *name, const char *text, uint64_t min, uint64_t max)
-{
-	uint64_t value;
-
-	if (!text || !options_parse_int(text, &value) || value < min || value > max)
-		fault_usage("%s needs a number within %llu..%llu", name, (unsigned long long)min,
-			    (unsigned long long)max);
-	return value;
-}
-
 int main(int argc, char **argv)
 {
 	static double ns[KINDS][BLOCKS_MAX];
@@ -179,13 +169,13 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--cpu")) {
 			i++;
-			cpu = (int)number("--cpu", argv[i], 0, PLACEMENT_CPUS_MAX - 1);
+			cpu = (int)options_number("--cpu", argv[i], 0, PLACEMENT_CPUS_MAX - 1);
 		} else if (!strcmp(argv[i], "--blocks")) {
 			i++;
-			blocks = (size_t)number("--blocks", argv[i], BLOCKS_MIN, BLOCKS_MAX);
+			blocks = (size_t)options_number("--blocks", argv[i], BLOCKS_MIN, BLOCKS_MAX);
 		} else if (!strcmp(argv[i], "--block-ms")) {
 			i++;
-			block_ms = number("--block-ms", argv[i], 1, 10000);
+			block_ms = options_number("--block-ms", argv[i], 1, 10000);
 		} else if (!strcmp(argv[i], "--attribution")) {
 			kinds = KINDS;
 		} else if (!strcmp(argv[i], "--check")) {

@@ -47,16 +47,6 @@ static uint64_t read_flooded(void *context)
 	return counter_read();
 }
 
-static uint64_t number(const char *name, const char *text, uint64_t min, uint64_t max)
-{
-	uint64_t value;
-
-	if (!text || !options_parse_int(text, &value) || value < min || value > max)
-		fault_usage("%s needs a number within %llu..%llu", name, (unsigned long long)min,
-			    (unsigned long long)max);
-	return value;
-}
-
 static void put(const struct flood *flood, const struct gap_loop *loop, double seconds)
 {
 	const struct trace_report *report = trace.report;
@@ -100,13 +90,13 @@ int main(int argc, char **argv)
 		const char *const name = argv[i], *const text = argv[i + 1];
 
 		if (!strcmp(name, "--cpu"))
-			cpu = (int)number(name, text, 0, PLACEMENT_CPUS_MAX - 1);
+			cpu = (int)options_number(name, text, 0, PLACEMENT_CPUS_MAX - 1);
 		else if (!strcmp(name, "--rate"))
-			rate = number(name, text, 1, 10000000);
+			rate = options_number(name, text, 1, 10000000);
 		else if (!strcmp(name, "--duration-ms"))
-			duration_ms = number(name, text, 1, 600000);
+			duration_ms = options_number(name, text, 1, 600000);
 		else if (!strcmp(name, "--ring-kib"))
-			ring_kib = number(name, text, 16, 1 << 20);
+			ring_kib = options_number(name, text, 16, 1 << 20);
 		else
 			fault_usage("unknown option %s", name);
 	}

@@ -57,6 +57,16 @@ bool options_parse_int(const char *text, uint64_t *value)
 	return take_digits(&text, value) && !*text;
 }
 
+uint64_t options_number(const char *name, const char *text, uint64_t min, uint64_t max)
+{
+	uint64_t value;
+
+	if (!text || !options_parse_int(text, &value) || value < min || value > max)
+		fault_usage("%s needs a number within %llu..%llu", name, (unsigned long long)min,
+			    (unsigned long long)max);
+	return value;
+}
+
 /*
  * The digits after the point, worth `unit` ns as a whole: F / 10^k * unit, exact or
  * false. More than 18 places never come out whole.
@@ -308,7 +318,8 @@ static void set_start_at(struct options *options, const char *text)
 static void set_attribution(struct options *options, const char *text)
 {
 	options->attribution = !strcmp(text, "perf");
-	if (!options->attribution && strcmp(text, "off"))
+	options->attribution_off = !strcmp(text, "off");
+	if (!options->attribution && !options->attribution_off)
 		fault_usage("--attribution %s: none of off, perf", text);
 }
 

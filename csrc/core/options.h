@@ -38,6 +38,7 @@ struct options {
 	int64_t start_at_ns;		/* of CLOCK_MONOTONIC; 0: as soon as it is ready */
 	bool start_asked;		/* it is read from stdin, once "ready" was said on stdout */
 	bool attribution;		/* by the kernel's events: what interrupted it */
+	bool attribution_off;		/* which was said, and is not merely the default */
 	uint64_t attribution_bytes;	/* of their ring */
 	const char *tracefs;		/* where it lies; NULL: to be found */
 	bool hold_task;			/* of ACTION_HOLD: what runs that are not pinned need as well */
@@ -51,6 +52,9 @@ bool options_parse_duration(const char *text, uint64_t *ns);
 
 /* A plain decimal number, nothing around it. */
 bool options_parse_int(const char *text, uint64_t *value);
+
+/* The same within bounds, of the argument called `name`; a usage fault for anything else, NULL too. */
+uint64_t options_number(const char *name, const char *text, uint64_t min, uint64_t max);
 
 /* The shortest exact spelling: 1500 -> "1500ns", 10^10 -> "10s". Returns `text`. */
 const char *options_format_duration(uint64_t ns, char *text, size_t size);

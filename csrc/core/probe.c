@@ -253,6 +253,8 @@ int probe_main(const struct probe *probe, int argc, char **argv)
 		      run.params);
 	if (print_only(probe, &run.options))
 		return PROBE_EXIT_OK;
+	if (run.options.attribution_off && probe->attributes_always)
+		fault_usage("--attribution off: %s does nothing without it", probe->name);
 	run.options.attribution = run.options.attribution || probe->attributes_always;
 	if ((run.options.attribution || run.options.action == ACTION_HOLD) && !probe->attributes)
 		fault_usage("--attribution: what %s measures is not attributed", probe->name);

@@ -130,9 +130,8 @@ def _boots(row: dict[str, Any]) -> list[str]:
 def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None:
     from rich.text import Text
 
-    from ..plan import diagnosis
+    from ..config.campaign import COMMANDS
     from ..report.layout import Column, line, plain, table
-    from ..store import sensitivity
 
     out = console()
     if not rows and not broken:
@@ -167,7 +166,7 @@ def _print(rows: list[dict[str, Any]], broken: list[str], results: Path) -> None
         if lasting := [row["target"] for row in own if row["state"] == "failed" and row["failure_lasts"]]:
             first = f"correct that first ({', '.join(lasting)}), then: isolbench resume {name}"
             line(out, plain(first), indent=2)
-        elif own[0]["campaign"] in (diagnosis.NAME, sensitivity.CAMPAIGN):
+        elif own[0]["campaign"] in COMMANDS:
             continue  # made by its command alone: runs that resume adds would say nothing
         elif any(row["state"] in ("failed", "stopped") for row in own):
             line(out, Text(f"continue by: isolbench resume {name}"), indent=2)

@@ -61,6 +61,8 @@ MAX_SETTLE_NS = 24 * UNITS_NS["h"]
 MIN_DURATION_NS, MAX_DURATION_NS = UNITS_NS["ms"], 7 * 24 * UNITS_NS["h"]
 #: Repeats are counted over the whole execution, and the count is part of a folder's name.
 MAX_RUNS_PER_CELL = 99_999
+#: Campaigns that commands make without a file, and which do: a file's of that name would lie among theirs.
+COMMANDS = {"doctor": "isolbench doctor", "sensitivity": "isolbench doctor --sensitivity"}
 
 Patterns = tuple[Line, ...]
 
@@ -241,7 +243,7 @@ class Budget(Model):
 class Campaign(Model):
     """A campaign file, checked. Durations in ns; ``quorum_percent`` 0 to 100."""
 
-    name: Name = Field(alias="campaign", max_length=64)
+    name: Name = Field(alias="campaign", max_length=64, json_schema_extra={"not": {"enum": [*COMMANDS]}})
     description: Text | None = None
     targets: Annotated[Patterns, BeforeValidator(to_nonempty_list)]
     benches: Annotated[tuple[BenchUse, ...], BeforeValidator(to_nonempty_list)]
@@ -288,6 +290,12 @@ class Campaign(Model):
     def to_yaml_data(self) -> dict[str, Any]:
         """Plain data with the keys and spellings of the file."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _taken(campaign: Campaign) -> list[tuple[tuple[int | str, ...], str]]:
+    if campaign.name not in COMMANDS:
+        return []
+    return [(("campaign",), f"{campaign.name!r} is what {COMMANDS[campaign.name]} calls its own: choose another name")]
 
 
 def check(campaign: Campaign, benches: Mapping[str, Bench]) -> list[tuple[tuple[int | str, ...], str]]:
@@ -373,7 +381,7 @@ def _from_document(document: Document, path: Path) -> Campaign:
         found = problems(error, document, Campaign)
         campaign, kept = _sound_part(document.data, error, shelf)
     benches = {name: bench for name, bench in shelf.found.items() if bench is not None}
-    for loc, what in check(campaign, benches) if campaign is not None else ():
+    for loc, what in [*_taken(campaign), *check(campaign, benches)] if campaign is not None else ():
         listed = kept.get(str(loc[0]))
         if listed is not None:
             loc = (loc[0], listed[int(loc[1])], *loc[2:])

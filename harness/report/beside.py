@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from . import cause_tables, cause_view
+from . import cause_view
 from .compared import print_comparison
 from .document import cell_document
 from .layout import heading, item, line, plain
@@ -42,9 +42,6 @@ def _target(target: TargetSides, console: Console) -> None:
         item(console, "virtual machine", "compare by counts, not by latencies", indent=2)
     for one in target.comparisons:
         print_comparison(one, console, "execution")
-        for table in cause_view.compared(one):
-            console.print()
-            cause_tables.beside(table, console)
     if not target.comparisons:
         line(console, "nothing was measured in both", indent=2)
     apart = [each for each in target.apart if not each.side or not (each.instead or each.differ)]  # a pair once

@@ -32,9 +32,6 @@ def print_kernels(target: TargetView, console: Console) -> None:
         item(console, "virtual machine", "compare kernels by counts, not by latencies", indent=2)
     for one in target.comparisons:
         print_comparison(one, console, "kernel and boot")
-        for found in cause_view.compared(one):
-            console.print()
-            cause_tables.beside(found, console)
 
 
 def _kernel(kernel: KernelView) -> str:
@@ -55,7 +52,10 @@ def _booted(booted: BootedView) -> str:
 
 
 def print_comparison(one: Comparison, console: Console, key: str) -> None:
-    """A row for each of its columns, each of which is a ``key``, below mode and load. ``x``: the ratio to the first."""
+    """A row for each of its columns, each of which is a ``key``, below mode and load. ``x``: the ratio to the first.
+
+    Below it what took the time, where causes were looked for.
+    """
     console.print()
     first = name_of(one.columns[0])
     title = f"{one.title}: {one.metric}, median of runs, and x times that of {first} (worst: of any run)"
@@ -82,6 +82,9 @@ def print_comparison(one: Comparison, console: Console, key: str) -> None:
                 reason = f" ({cell.reason})" if cell.reason and cell.why != "boot failed" else ""
                 rows.append(plain(f"{name}: {cell.why}{reason}", "red" if cell.why == "boot failed" else "dim"))
     table(console, columns, rows, repeated=headings)
+    for found in cause_view.compared(one):
+        console.print()
+        cause_tables.beside(found, console)
 
 
 def _numbers(cell: ComparedCell, labels: Sequence[str]) -> list[Text]:

@@ -130,6 +130,7 @@ def test_by_hand_it_prints_a_summary(probe, name):
         ("work", ["--buffer-bytes", "64"], "at least two lines"),
         ("work", ["--buffer-bytes", "1K"], "not a whole number"),
         ("work", ["--steps", "-1"], "not a whole number"),
+        ("sense", ["--attribution", "off"], "sense does nothing without it"),
         (None, ["--duration", "10"], "not a duration"),
         (None, ["--digits", "4"], "not within 2..3"),
         (None, ["--out", "/nonexistent/folder"], "No such file"),

@@ -9,10 +9,19 @@ import pytest
 from harness.agent.knobs import NAMES as KNOBS
 from harness.agent.loads import KINDS
 from harness.agent.spec import LoadSpec, ModeSpec
-from harness.config.campaign import Campaign, campaign_from_data, find_campaign, known_campaigns, load_campaign
+from harness.config.campaign import (
+    COMMANDS,
+    Campaign,
+    campaign_from_data,
+    find_campaign,
+    known_campaigns,
+    load_campaign,
+)
 from harness.config.modes import LOADS, from_mode, to_mode
 from harness.config.yaml import Plain
 from harness.errors import ConfigError
+from harness.plan import diagnosis
+from harness.store import sensitivity
 
 BENCH = """
 probe: p
@@ -208,6 +217,8 @@ BAD: list[tuple[str, list[str]]] = [
         "c.yaml:4:11: duration: expected 1ms to 168h, found 0s"]),
     ("campaign: c\ntargets: [local]\nbenches: [{bench: b, params: {threshold: 1ns}}]\nduration: 1s", [
         "c.yaml:3:42: benches[0].params.threshold: 1ns is less than the minimum, 100ns"]),
+    (HEAD.replace("campaign: c", "campaign: doctor"), [
+        "c.yaml:1:11: campaign: 'doctor' is what isolbench doctor calls its own: choose another name"]),
     ("{}", [
         "c.yaml:1:1: missing key 'campaign'",
         "c.yaml:1:1: missing key 'targets'",
@@ -235,6 +246,10 @@ def test_shipped_campaigns_are_sound() -> None:
     assert "quick" in known_campaigns()
     for name in known_campaigns():
         assert load_campaign(find_campaign(name)).name == name
+
+
+def test_what_commands_make_is_known_by_their_names() -> None:
+    assert set(COMMANDS) == {diagnosis.NAME, sensitivity.CAMPAIGN}
 
 
 def test_finding_a_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,19 +13,13 @@ import pytest
 from harness.report.html import render, write_report
 
 from . import fake_execution as fake
-from .browser import CHROMIUM, Browser, Page
+from .browser import CHROMIUM, Page
 from .test_html import HOSTILE, hostile_execution
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here to open the page in (Debian: chromium)")
 
 PLOT = 'figure[data-plot="f1"] .plot[data-kind="{}"]'
 PERCENTILES, DENSITY, EVENTS = (PLOT.format(kind) for kind in ("percentiles", "density", "events"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

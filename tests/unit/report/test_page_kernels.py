@@ -8,18 +8,12 @@ import pytest
 from harness.report.html import write_report
 
 from . import fake_kernels
-from .browser import CHROMIUM, Browser
+from .browser import CHROMIUM
 from .test_page import axe
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here to open the page in (Debian: chromium)")
 
 PLOTS = "[...document.querySelectorAll('.multiples .plot')]"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")
